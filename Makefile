@@ -1,0 +1,47 @@
+# Loadlock's two commands, and what stands behind them. Needed: Python 3.11 or newer with venv and pip, make, git.
+#
+#   make demo    the whole story on this machine, no connection beyond loopback
+#   make test    the whole test suite, checks of style and types included
+#   make lint    those checks alone
+#   make lock    resolve requirements/dev.lock again from pyproject.toml (UPGRADE=1: take newer versions)
+#   make clean   remove what these made
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint lock setup clean
+
+# The first interpreter that is new enough; PYTHON=... overrides.
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LOCK := requirements/dev.lock
+
+demo: $(STAMP)
+	$(BIN)/loadlock demo
+
+test: $(STAMP)
+	bash tools/system_packages.sh
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/python -m pytest tests/project $(PYTEST_ARGS)
+
+setup: $(STAMP)
+
+# Everything is installed by hash, the build backend too, so that the editable install fetches nothing.
+$(STAMP): $(LOCK) pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; pass PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Neither configuration nor the options below let the address of an index into the lock.
+lock: $(STAMP)
+	UV_NO_CONFIG=1 $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --group dev \
+		--universal --python-version 3.11 --generate-hashes --no-header $(if $(UPGRADE),--upgrade) --output-file $(LOCK)
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The reader: what a host calls before it lets a plugin in."""

@@ -1,0 +1,182 @@
+"""JSON without a second reading: every document of Loadlock comes in and goes out through this module.
+
+Refused are oversized input, anything but UTF-8, a byte order mark, deep nesting, duplicate keys, NaN and infinities,
+integers beyond 2^53-1, lone surrogates, and whatever a type does not describe: unknown fields, missing ones, wrong
+types. RFC 8259 leaves each of these to the parser, and two parsers that disagree are a way round a signature
+(RFC 7493, I-JSON, says the same).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from verifier.errors import FormatError
+from verifier.formats.text import Text
+
+T = TypeVar("T")
+
+MAX_DEPTH = 64
+"""How deeply arrays and objects may nest."""
+MAX_INTEGER = 2**53 - 1
+"""The largest integer that every JSON parser reads alike (RFC 7493 section 2.2)."""
+MAX_NUMBER_LENGTH = 32
+"""How many characters a number may have."""
+
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"?|([\[{])|([\]}])', re.DOTALL)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Base of every format's values: immutable, closed, fields in the order in which they are written."""
+
+
+def loads(data: bytes, *, limit: int, what: str) -> Any:
+    """Read one JSON value.
+
+    Args:
+        data: the document's bytes.
+        limit: its size cap in bytes.
+        what: what the document is, for the error's reader (``"policy"``).
+
+    Raises:
+        FormatError: ``format.too-large``, ``.encoding``, ``.depth``, ``.duplicate-key``, ``.number``, ``.syntax``.
+    """
+    if len(data) > limit:
+        raise FormatError(
+            "format.too-large", f"{what} is too large", found=f"{len(data)} bytes", expected=f"at most {limit} bytes"
+        )
+    text = _decode(data, what)
+    _check_depth(text, what)
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=lambda pairs: _unique(pairs, what),
+            parse_constant=lambda token: _bad_number(token, what),
+            parse_int=lambda token: _integer(token, what),
+            parse_float=lambda token: _float(token, what),
+        )
+    except json.JSONDecodeError as error:
+        raise FormatError(
+            "format.syntax", f"{what} is not JSON", found=f"{error.msg} at line {error.lineno} column {error.colno}"
+        ) from None
+    if _SURROGATE.search(text):
+        _check_surrogates(value, what)
+    return value
+
+
+def parse(data: bytes, type_: type[T], *, limit: int, what: str) -> T:
+    """Read a document of a known type; see :func:`loads` for the arguments.
+
+    Raises:
+        FormatError: as :func:`loads`, and ``format.schema`` with the place of the first field that is wrong.
+    """
+    return convert(loads(data, limit=limit, what=what), type_, what=what)
+
+
+def convert(value: Any, type_: type[T], *, what: str) -> T:
+    """Give plain JSON values their type.
+
+    Raises:
+        FormatError: ``format.schema``, with the place.
+    """
+    try:
+        return msgspec.convert(value, type_, dec_hook=_decode_text)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at `")
+        where = place.rstrip("`") or "$"
+        raise FormatError("format.schema", f"{what} is wrong at {where}", found=reason) from None
+
+
+def dumps(value: Any) -> bytes:
+    """Write a value compactly, as UTF-8, fields in their declared order: equal values give equal bytes."""
+    return msgspec.json.encode(value, enc_hook=_encode_text)
+
+
+def plain(value: Any) -> Any:
+    """The value as dictionaries, lists and scalars."""
+    return msgspec.to_builtins(value, enc_hook=_encode_text)
+
+
+def _decode(data: bytes, what: str) -> str:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError("format.encoding", f"{what} is not UTF-8", found=f"byte {error.start}") from None
+    if text.startswith("\ufeff"):
+        raise FormatError("format.encoding", f"{what} begins with a byte order mark")
+    return text
+
+
+def _check_depth(text: str, what: str) -> None:
+    # Counted before parsing: the parser itself recurses, and a deep document must not reach it.
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        if match[1]:
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise FormatError("format.depth", f"{what} nests too deeply", expected=f"at most {MAX_DEPTH} levels")
+        elif match[2]:
+            depth -= 1
+
+
+def _unique(pairs: list[tuple[str, Any]], what: str) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise FormatError("format.duplicate-key", f"{what} names a key twice", found=repr(twice[:80]))
+    return value
+
+
+def _bad_number(token: str, what: str) -> NoReturn:
+    raise FormatError(
+        "format.number", f"{what} holds a number out of range", found=token[:40], expected=f"|n| up to {MAX_INTEGER}"
+    )
+
+
+def _integer(token: str, what: str) -> int:
+    if len(token) > MAX_NUMBER_LENGTH or abs(int(token)) > MAX_INTEGER or token == "-0":
+        _bad_number(token, what)
+    return int(token)
+
+
+def _float(token: str, what: str) -> float:
+    if len(token) > MAX_NUMBER_LENGTH or abs(float(token)) > MAX_INTEGER:
+        _bad_number(token, what)
+    return float(token)
+
+
+def _check_surrogates(value: Any, what: str) -> None:
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            try:
+                item.encode("utf-8")
+            except UnicodeEncodeError:
+                raise FormatError("format.encoding", f"{what} holds a lone surrogate", found=repr(item[:40])) from None
+        elif isinstance(item, dict):
+            stack.extend(item)
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+
+
+def _decode_text(type_: type[Any], value: Any) -> Any:
+    if issubclass(type_, Text):
+        if not isinstance(value, str):
+            raise ValueError(f"expected {type_.words}, found {type(value).__name__}")
+        return type_(value)
+    raise NotImplementedError(type_)
+
+
+def _encode_text(value: Any) -> str:
+    if isinstance(value, Text):
+        return str.__str__(value)
+    raise NotImplementedError(type(value))

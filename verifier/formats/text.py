@@ -1,0 +1,166 @@
+"""Small textual values that recur in every format, each valid by construction.
+
+They are subclasses of ``str``: a value of such a type has passed its grammar, so nobody has to ask again.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Self
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
+from packaging.version import Version as PackagingVersion
+
+
+class Text(str):
+    """A string that matches a grammar in full.
+
+    Raises:
+        ValueError: the string does not match; the message names the grammar in words.
+    """
+
+    __slots__ = ()
+    grammar: ClassVar[re.Pattern[str]] = re.compile(r".{0,1000}", re.DOTALL)
+    words: ClassVar[str] = "text"
+    example: ClassVar[str] = ""
+
+    def __new__(cls, value: str) -> Self:
+        if not cls.grammar.fullmatch(value):
+            raise ValueError(f"expected {cls.words}, found {value[:80]!r}")
+        return super().__new__(cls, value)
+
+
+class Digest(Text):
+    """A sha256 digest as ``sha256:`` and 64 lower-case hexadecimal digits."""
+
+    __slots__ = ()
+    grammar = re.compile(r"sha256:[0-9a-f]{64}")
+    words = "'sha256:' and 64 lower-case hexadecimal digits"
+
+    @property
+    def hex(self) -> str:
+        """The 64 digits alone."""
+        return self[7:]
+
+
+class Hex(Text):
+    """A sha256 digest as 64 lower-case hexadecimal digits, as in-toto and TUF write it."""
+
+    __slots__ = ()
+    grammar = re.compile(r"[0-9a-f]{64}")
+    words = "64 lower-case hexadecimal digits"
+
+
+class Name(Text):
+    """The name of a deployment, a principal or a team: lower-case ASCII, at most 64 characters."""
+
+    __slots__ = ()
+    grammar = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+    words = "a lower-case ASCII name of letters, digits, '.', '_' and '-', at most 64 characters"
+
+
+class PluginId(Text):
+    """A plugin's id: the wheel's normalised name with ``_`` for ``-``, so ASCII without look-alikes."""
+
+    __slots__ = ()
+    grammar = re.compile(r"[a-z0-9](?:[a-z0-9]|_(?=[a-z0-9])){0,63}")
+    words = "a plugin id: lower-case ASCII letters and digits joined by single '_', at most 64 characters"
+
+    @classmethod
+    def of(cls, distribution: str) -> Self:
+        """The id that belongs to a distribution's name (PEP 503 normalised first)."""
+        return cls(canonicalize_name(distribution).replace("-", "_"))
+
+
+class Version(Text):
+    """A version in PEP 440's canonical spelling."""
+
+    __slots__ = ()
+    grammar = re.compile(r"[0-9a-z.!+]{1,64}")
+    words = "a version in PEP 440's canonical spelling"
+
+    def __new__(cls, value: str) -> Self:
+        new = super().__new__(cls, value)
+        try:
+            canonical = str(PackagingVersion(value))
+        except InvalidVersion:
+            raise ValueError(f"expected {cls.words}, found {value!r}") from None
+        if canonical != value:
+            raise ValueError(f"expected {cls.words} ({canonical!r}), found {value!r}")
+        return new
+
+    @property
+    def order(self) -> PackagingVersion:
+        """The comparable form."""
+        return PackagingVersion(self)
+
+
+class Specifier(Text):
+    """A PEP 440 version specifier set such as ``>=2.0,<3.0``."""
+
+    __slots__ = ()
+    grammar = re.compile(r"[0-9A-Za-z.!+*<>=~ ,]{1,200}")
+    words = "a version specifier such as '>=2.0,<3.0'"
+
+    def __new__(cls, value: str) -> Self:
+        new = super().__new__(cls, value)
+        try:
+            SpecifierSet(value)
+        except InvalidSpecifier:
+            raise ValueError(f"expected {cls.words}, found {value!r}") from None
+        return new
+
+    def admits(self, version: str) -> bool:
+        """Whether ``version`` lies in the set; pre-releases count as themselves."""
+        return SpecifierSet(self).contains(version, prereleases=True)
+
+
+class Time(Text):
+    """A moment as ``YYYY-MM-DDTHH:MM:SSZ`` (RFC 3339, UTC, whole seconds): text order is time order."""
+
+    __slots__ = ()
+    grammar = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+    words = "a moment such as '2026-01-31T12:00:00Z'"
+
+    def __new__(cls, value: str) -> Self:
+        new = super().__new__(cls, value)
+        try:
+            new.instant  # noqa: B018 - an impossible date raises here
+        except ValueError:
+            raise ValueError(f"expected {cls.words}, found {value!r}") from None
+        return new
+
+    @property
+    def instant(self) -> datetime:
+        """The moment as an aware datetime in UTC."""
+        return datetime.strptime(self, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+    @classmethod
+    def of(cls, moment: datetime) -> Self:
+        """The moment in text, cut to whole seconds.
+
+        Raises:
+            ValueError: ``moment`` carries no time zone.
+        """
+        if moment.tzinfo is None:
+            raise ValueError("expected a moment with a time zone")
+        return cls(moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+class Duration(Text):
+    """A length of time in days, hours, minutes and seconds as ISO 8601 writes it: ``PT24H``, ``P7D``, ``P1DT12H``."""
+
+    __slots__ = ()
+    grammar = re.compile(r"P(?=\d|T\d)(?:(\d{1,4})D)?(?:T(?=\d)(?:(\d{1,5})H)?(?:(\d{1,5})M)?(?:(\d{1,7})S)?)?", re.ASCII)
+    words = "a duration such as 'PT24H' or 'P7D'"
+
+    @property
+    def span(self) -> timedelta:
+        """The duration as a timedelta."""
+        match = self.grammar.fullmatch(self)
+        assert match is not None  # noqa: S101 - the constructor matched the same grammar
+        days, hours, minutes, seconds = (int(group or 0) for group in match.groups())
+        return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)

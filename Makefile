@@ -26,7 +26,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP)
-	$(BIN)/python -m pytest tests/project $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/project/test_lint.py tests/project/test_imports.py $(PYTEST_ARGS)
 
 setup: $(STAMP)
 

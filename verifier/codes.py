@@ -134,6 +134,15 @@ CODES: dict[str, Code] = {
     "plugin.revoked": Code(None, "the loaded plugin has been revoked", "Install the remediated version; restart."),
     "plugin.preloaded": Code(None, "a module of that name is already loaded", "Load the plugin before importing it."),
     "plugin.failed": Code(None, "the plugin raised an error", "See the cause; report it to the plugin's owner."),
+    # -- attesting ---------------------------------------------------------------------------------------------------
+    "source.unusable": Code(None, "the source is neither a git commit nor an sdist", "Commit it, or build an sdist."),
+    "source.dirty": Code(None, "the source differs from its commit", "Commit or remove what was changed, then attest."),
+    "source.archive": Code(None, "the source archive is malformed or too large", "Build the sdist again."),
+    "build.unlocked": Code(None, "a requirement cannot be locked by hash", "Name a release that exists as a wheel."),
+    "build.failed": Code(None, "the build failed", "Build the same commit by hand and mend what the log says."),
+    "manifest.missing": Code(None, "there is no plugin manifest", "Write PLUGIN_MANIFEST.json, or pass --manifest."),
+    "leak.found": Code(None, "a statement would give something away", "Remove it from the source of the statement."),
+    "publish.refused": Code(None, "the server refused the upload", "Mend what the server names, then publish again."),
     # -- commands ----------------------------------------------------------------------------------------------------
     "usage.arguments": Code(None, "wrong arguments", "See the command's --help."),
     "usage.deployment": Code(None, "no deployment found", "Pass --deployment, or run 'loadlock init'."),

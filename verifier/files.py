@@ -6,14 +6,14 @@ import os
 import tempfile
 from pathlib import Path
 
-from verifier.errors import LoadlockError, UsageError
+from verifier.errors import Unreachable, UsageError
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write ``data`` to a temporary name beside ``path``, sync it, and rename it into place.
 
     Raises:
-        LoadlockError: ``io.failed``; what was at ``path`` before is still there.
+        Unreachable: ``io.failed``; what was at ``path`` before is still there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
             raise
         sync_directory(path.parent)
     except OSError as error:
-        raise LoadlockError("io.failed", f"cannot write {path.name!r}", found=error.strerror or str(error)) from error
+        raise Unreachable("io.failed", f"cannot write {path.name!r}", found=error.strerror or str(error)) from error
 
 
 def sync_directory(directory: Path) -> None:
@@ -52,7 +52,9 @@ def read_capped(path: Path, limit: int, what: str) -> bytes:
         with path.open("rb") as stream:
             data = stream.read(limit + 1)
     except OSError as error:
-        raise UsageError("io.failed", f"cannot read {what} {path.name!r}", found=error.strerror or str(error)) from error
+        raise UsageError(
+            "io.failed", f"cannot read {what} {path.name!r}", found=error.strerror or str(error)
+        ) from error
     if len(data) > limit:
         raise UsageError("format.too-large", f"{what} is too large", expected=f"at most {limit} bytes")
     return data

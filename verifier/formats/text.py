@@ -154,7 +154,9 @@ class Duration(Text):
     """A length of time in days, hours, minutes and seconds as ISO 8601 writes it: ``PT24H``, ``P7D``, ``P1DT12H``."""
 
     __slots__ = ()
-    grammar = re.compile(r"P(?=\d|T\d)(?:(\d{1,4})D)?(?:T(?=\d)(?:(\d{1,5})H)?(?:(\d{1,5})M)?(?:(\d{1,7})S)?)?", re.ASCII)
+    grammar = re.compile(
+        r"P(?=\d|T\d)(?:(\d{1,4})D)?(?:T(?=\d)(?:(\d{1,5})H)?(?:(\d{1,5})M)?(?:(\d{1,7})S)?)?", re.ASCII
+    )
     words = "a duration such as 'PT24H' or 'P7D'"
 
     @property

@@ -1,0 +1,120 @@
+"""Attestation sets: Sigstore bundles (v0.3, JSON), one a line.
+
+In key mode a bundle's verification material is a hint at the public key: base64 of sha256 of its SubjectPublicKeyInfo
+in DER, the convention of cosign. The hint only selects among the principals that the policy allows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from verifier.errors import FormatError
+from verifier.formats import dsse
+from verifier.formats.strict_json import Document, convert, dumps, loads
+
+MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+MAX_SET = 64 * 1024 * 1024
+"""Size cap of an attestation set in bytes."""
+MAX_STATEMENTS = 64
+"""How many statements a set may hold."""
+MAX_HINT = 200
+"""How many characters a hint may have."""
+
+
+class Bundle(Document, frozen=True, kw_only=True):
+    """One signed statement: the hint at its signer's key, and the envelope."""
+
+    hint: str
+    envelope: dsse.Envelope
+
+
+class _PublicKey(Document, frozen=True, kw_only=True):
+    hint: str
+
+
+class _Material(Document, frozen=True, kw_only=True):
+    publicKey: _PublicKey  # noqa: N815 - the names are Sigstore's
+    tlogEntries: tuple[()]  # noqa: N815
+
+
+class _Wire(Document, frozen=True, kw_only=True):
+    mediaType: Literal["application/vnd.dev.sigstore.bundle.v0.3+json"]  # noqa: N815
+    verificationMaterial: _Material  # noqa: N815
+    dsseEnvelope: dict[str, Any]  # noqa: N815
+
+
+def parse_bundle(line: bytes, *, what: str = "bundle") -> Bundle:
+    """Read one bundle.
+
+    Raises:
+        FormatError: any ``format.*`` code; ``format.unsupported`` for a bundle with a certificate or a log entry.
+    """
+    value = loads(line, limit=dsse.MAX_ENVELOPE, what=what)
+    _check_supported(value, what)
+    wire = convert(value, _Wire, what=what)
+    hint = wire.verificationMaterial.publicKey.hint
+    if len(hint) > MAX_HINT:
+        raise FormatError(
+            "format.too-large", f"{what}: the hint is too long", expected=f"at most {MAX_HINT} characters"
+        )
+    envelope = dsse.envelope_of(wire.dsseEnvelope, what=what)
+    if len(envelope.signatures) != 1:
+        raise FormatError(
+            "format.schema", f"{what} must carry one signature", found=f"{len(envelope.signatures)} signatures"
+        )
+    return Bundle(hint=hint, envelope=envelope)
+
+
+def dump_bundle(bundle: Bundle) -> bytes:
+    """Write a bundle as one line without its line end; the inverse of :func:`parse_bundle`."""
+    return dumps(
+        {
+            "mediaType": MEDIA_TYPE,
+            "verificationMaterial": {"publicKey": {"hint": bundle.hint}, "tlogEntries": []},
+            "dsseEnvelope": dsse.wire_of(bundle.envelope),
+        }
+    )
+
+
+def parse_set(data: bytes) -> tuple[Bundle, ...]:
+    """Read an attestation set: JSON lines, each ended by a line feed, no blank ones.
+
+    Raises:
+        FormatError: any ``format.*`` code, and ``set.count`` for too many statements or none.
+    """
+    if len(data) > MAX_SET:
+        raise FormatError("format.too-large", "the attestation set is too large", expected=f"at most {MAX_SET} bytes")
+    if data and not data.endswith(b"\n"):
+        raise FormatError(
+            "format.syntax", "the attestation set's last line is cut off", expected="a line feed at the end"
+        )
+    lines = data.split(b"\n")[:-1]
+    if not 1 <= len(lines) <= MAX_STATEMENTS:
+        raise FormatError(
+            "set.count",
+            "the attestation set has the wrong number of statements",
+            found=str(len(lines)),
+            expected=f"1 to {MAX_STATEMENTS}",
+        )
+    return tuple(parse_bundle(line, what=f"statement {number}") for number, line in enumerate(lines, 1))
+
+
+def dump_set(bundles: tuple[Bundle, ...]) -> bytes:
+    """Write an attestation set; the inverse of :func:`parse_set`."""
+    return b"".join(dump_bundle(bundle) + b"\n" for bundle in bundles)
+
+
+def _check_supported(value: Any, what: str) -> None:
+    material = value.get("verificationMaterial") if isinstance(value, dict) else None
+    if not isinstance(material, dict):
+        return
+    for field in ("certificate", "x509CertificateChain"):
+        if field in material:
+            raise FormatError(
+                "format.unsupported",
+                f"{what} is signed without a key (keyless), which this release does not verify",
+                found=field,
+                expected="publicKey",
+            )
+    if material.get("tlogEntries"):
+        raise FormatError("format.unsupported", f"{what} carries a transparency log entry", expected="tlogEntries: []")

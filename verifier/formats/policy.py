@@ -1,0 +1,215 @@
+"""The trust policy: who may say what of which plugin, and what each tier demands.
+
+People write it as TOML; the signed form is this JSON, a TUF target under the offline policy key. Empty means no.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from verifier.errors import Refused
+from verifier.formats.dsse import decode_base64
+from verifier.formats.manifest import Capability, HostPattern, Isolation, Maturity
+from verifier.formats.strict_json import Document, convert, dumps, parse
+from verifier.formats.text import Digest, Duration, Name, PluginId, Time, Version
+
+MAX_POLICY = 4 * 1024 * 1024
+"""Size cap of a policy in bytes."""
+
+TierName = Literal["core", "vetted", "untrusted"]
+TIERS: tuple[TierName, ...] = ("untrusted", "vetted", "core")
+"""From least to most trusted."""
+Profile = Literal["production", "demo", "development", "migration"]
+Requirement = Literal[
+    "provenance", "sbom", "certification", "commit", "embedded-manifest", "vulnerabilities", "test-result", "layout",
+]  # fmt: skip
+
+SUPPORTED_PROFILES: frozenset[Profile] = frozenset({"production", "demo"})
+SUPPORTED_REQUIREMENTS: frozenset[Requirement] = frozenset(
+    {"provenance", "sbom", "certification", "commit", "embedded-manifest"}
+)
+
+
+class Key(Document, frozen=True, kw_only=True):
+    """A public key with its algorithm pinned: SubjectPublicKeyInfo in DER, as base64."""
+
+    alg: Literal["ecdsa-p256", "ed25519"]
+    spki: Annotated[str, Meta(max_length=500)]
+
+
+class HeadKey(Document, frozen=True, kw_only=True):
+    """A key that may sign revocation heads, until ``not_after``."""
+
+    key: Digest
+    not_after: Time
+
+
+class Principal(Document, frozen=True, kw_only=True):
+    """Somebody who signs. A key-mode signature carries no trustworthy time, so the key has a status instead:
+    ``active``; ``retired`` (only ``accepted`` artifact digests still count); ``revoked`` (nothing counts).
+    """
+
+    mode: Literal["key", "keyless"]
+    key: Digest | None = None
+    identity: dict[str, Any] = {}
+    status: Literal["active", "retired", "revoked"] = "active"
+    accepted: Annotated[tuple[Digest, ...], Meta(max_length=100_000)] = ()
+
+
+class SourceRule(Document, frozen=True, kw_only=True):
+    """The repository a plugin has to be built from, as a URL or purl."""
+
+    repository: Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
+class PluginRule(Document, frozen=True, kw_only=True):
+    """Who may act for one plugin in which role, and what bounds it."""
+
+    builders: tuple[Name, ...] = ()
+    owners: tuple[Name, ...] = ()
+    certifiers: tuple[Name, ...] = ()
+    min_version: Version | None = None
+    source: SourceRule | None = None
+    egress: tuple[HostPattern, ...] | None = None
+    artifacts: tuple[Digest, ...] | None = None
+
+
+class CertifierRule(Document, frozen=True, kw_only=True):
+    """The highest tier that a certifier may certify for."""
+
+    max_tier: TierName
+
+
+class TierRule(Document, frozen=True, kw_only=True):
+    """What a tier demands and how it isolates; ``grace`` is how long a list that has expired still serves."""
+
+    isolation: Isolation
+    require: tuple[Requirement, ...]
+    builders: Annotated[int, Meta(ge=1, le=10)] = 1
+    disjoint: bool = True
+    grace: Duration = Duration("PT0S")
+    maturities: tuple[Maturity, ...] = ("alpha", "beta", "stable", "deprecated")
+    capabilities: tuple[Capability, ...] | None = None
+
+
+class Policy(Document, frozen=True, kw_only=True):
+    """The whole policy; see ``docs/spec/policy.md``."""
+
+    v: Literal[1]
+    deployment: Name
+    version: Annotated[int, Meta(ge=1, le=2**31)]
+    valid_until: Time
+    profile: Profile
+    host_api: Version
+    keys: Annotated[dict[Digest, Key], Meta(max_length=10_000)]
+    head_keys: Annotated[tuple[HeadKey, ...], Meta(min_length=1, max_length=10)]
+    principals: Annotated[dict[Name, Principal], Meta(max_length=10_000)]
+    plugins: Annotated[dict[PluginId, PluginRule], Meta(max_length=100_000)]
+    certifiers: Annotated[dict[Name, CertifierRule], Meta(max_length=10_000)]
+    tiers: Annotated[dict[TierName, TierRule], Meta(min_length=1)]
+    denied_plugins: tuple[PluginId, ...] = ()
+    denied_artifacts: tuple[Digest, ...] = ()
+    withdrawn: tuple[Digest, ...] = ()
+
+    def principal_of(self, key: Digest) -> Name | None:
+        """The one principal that signs with ``key``, if any."""
+        return next((name for name, principal in self.principals.items() if principal.key == key), None)
+
+
+def parse_policy(data: bytes) -> Policy:
+    """Read a policy out of verified TUF metadata's target.
+
+    Raises:
+        FormatError: any ``format.*`` code.
+        Refused: ``trust.policy`` when it contradicts itself, ``trust.unsupported`` when it asks for what this
+            release cannot check.
+    """
+    policy = parse(data, Policy, limit=MAX_POLICY, what="policy")
+    check_policy(policy)
+    return policy
+
+
+def policy_of(value: Any) -> Policy:
+    """Read a policy out of plain values, as TOML gives them; raises as :func:`parse_policy`."""
+    policy = convert(value, Policy, what="policy")
+    check_policy(policy)
+    return policy
+
+
+def dump_policy(policy: Policy) -> bytes:
+    """Write a policy; the inverse of :func:`parse_policy`."""
+    return dumps(policy)
+
+
+def check_policy(policy: Policy) -> None:
+    """Refuse a policy whose parts do not fit together.
+
+    Raises:
+        Refused: ``trust.policy`` or ``trust.unsupported``.
+    """
+    _check_keys(policy)
+    _check_principals(policy)
+    _check_roles(policy)
+    _check_supported(policy)
+
+
+def _check_keys(policy: Policy) -> None:
+    for name, key in policy.keys.items():
+        digest = "sha256:" + hashlib.sha256(decode_base64(key.spki, "policy key")).hexdigest()
+        if digest != name:
+            raise Refused("trust.policy", "a key's id is not the sha256 of its SPKI", found=name, expected=digest)
+    for head_key in policy.head_keys:
+        _known_key(policy, head_key.key, "a head key")
+
+
+def _check_principals(policy: Policy) -> None:
+    owners = {head_key.key: "the revocation head" for head_key in policy.head_keys}
+    for name, principal in policy.principals.items():
+        if principal.mode == "keyless":
+            continue
+        if principal.key is None:
+            raise Refused("trust.policy", f"principal {name!r} has no key")
+        _known_key(policy, principal.key, f"principal {name!r}")
+        if principal.key in owners:
+            raise Refused(
+                "trust.policy",
+                f"principal {name!r} shares its key with {owners[principal.key]}",
+                expected="a key of its own for each",
+            )
+        owners[principal.key] = f"principal {name!r}"
+
+
+def _known_key(policy: Policy, key: Digest, who: str) -> None:
+    if key not in policy.keys:
+        raise Refused("trust.policy", f"{who} names a key that is not in 'keys'", found=key)
+
+
+def _check_roles(policy: Policy) -> None:
+    for plugin, rule in policy.plugins.items():
+        for name in (*rule.builders, *rule.owners, *rule.certifiers):
+            if name not in policy.principals:
+                raise Refused("trust.policy", f"plugin {plugin!r} names an unknown principal", found=name)
+        for name in rule.certifiers:
+            if name not in policy.certifiers:
+                raise Refused("trust.policy", f"certifier {name!r} of {plugin!r} has no max_tier")
+
+
+def _check_supported(policy: Policy) -> None:
+    if policy.profile not in SUPPORTED_PROFILES:
+        _unsupported(f"profile {policy.profile!r}")
+    for name, principal in policy.principals.items():
+        if principal.mode == "keyless":
+            _unsupported(f"keyless principal {name!r}")
+    for tier, rule in policy.tiers.items():
+        for requirement in rule.require:
+            if requirement not in SUPPORTED_REQUIREMENTS:
+                _unsupported(f"requirement {requirement!r} of tier {tier!r}")
+        if rule.builders > 1:
+            _unsupported(f"a threshold of {rule.builders} builders in tier {tier!r}")
+
+
+def _unsupported(what: str) -> None:
+    raise Refused("trust.unsupported", "the policy asks for what this release cannot check", found=what)

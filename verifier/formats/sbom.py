@@ -1,0 +1,90 @@
+"""The part of a CycloneDX document that verification reads: what it describes, and its components.
+
+The format is CycloneDX's, not ours: fields that are not read here may hold anything well-formed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from verifier.formats.strict_json import parse
+from verifier.formats.text import Digest
+
+MAX_SBOM = 16 * 1024 * 1024
+"""Size cap of an SBOM in bytes."""
+MAX_COMPONENTS = 20_000
+"""How many components are read, nested ones included."""
+
+
+class _Open(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of structures in which unknown fields are left to their own standard."""
+
+
+class _Hash(_Open, frozen=True):
+    alg: str
+    content: str
+
+
+class _Component(_Open, frozen=True):
+    type: str
+    name: str
+    version: str = ""
+    purl: str = ""
+    hashes: list[_Hash] = []
+
+
+class _Metadata(_Open, frozen=True):
+    component: _Component
+
+
+class _Document(_Open, frozen=True):
+    bomFormat: Literal["CycloneDX"]  # noqa: N815 - the names are CycloneDX's
+    specVersion: Literal["1.6", "1.7"]  # noqa: N815
+    metadata: _Metadata
+    components: Annotated[list[_Component], Meta(max_length=MAX_COMPONENTS)] = []
+
+
+class Component(msgspec.Struct, frozen=True):
+    """One library of an SBOM: its name, version and purl; empty where the document says nothing."""
+
+    name: str
+    version: str
+    purl: str
+
+
+class Sbom(msgspec.Struct, frozen=True):
+    """An SBOM's identity: its subject's name and version, the wheel's digest, and the libraries it lists."""
+
+    name: str
+    version: str
+    wheel: Digest | None
+    components: tuple[Component, ...]
+
+
+def parse_sbom(predicate: bytes) -> Sbom:
+    """Read an SBOM predicate.
+
+    Raises:
+        FormatError: any ``format.*`` code.
+    """
+    document = parse(predicate, _Document, limit=MAX_SBOM, what="SBOM")
+    subject = document.metadata.component
+    return Sbom(
+        name=subject.name,
+        version=subject.version,
+        wheel=_sha256(subject.hashes),
+        components=tuple(
+            Component(part.name, part.version, part.purl) for part in document.components if part.type == "library"
+        ),
+    )
+
+
+def _sha256(hashes: list[_Hash]) -> Digest | None:
+    found = [entry.content for entry in hashes if entry.alg == "SHA-256"]
+    try:
+        return Digest(f"sha256:{found[0]}") if len(found) == 1 else None
+    except ValueError:
+        return None

@@ -1,0 +1,219 @@
+"""in-toto Statements (v1) and the predicates that Loadlock reads.
+
+A statement keeps its predicate's exact bytes: other statements pin them by digest.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from verifier.errors import FormatError
+from verifier.formats.strict_json import Document, dumps, loads, parse
+from verifier.formats.text import Hex, Time
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PROVENANCE = "https://slsa.dev/provenance/v1"
+SBOM = "https://cyclonedx.org/bom"
+MANIFEST = "https://loadlock.dev/plugin-manifest/v1"
+VULNERABILITIES = "https://in-toto.io/attestation/vulns/v0.2"
+TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+CERTIFICATION = "https://slsa.dev/verification_summary/v1"
+CONFORMANCE = "https://loadlock.dev/conformance-report/v1"
+BUILD_TYPE = "https://loadlock.dev/buildtypes/python-wheel/v1"
+CERTIFICATION_FIELD = "https://loadlock.dev/certification/v1"
+
+MAX_STATEMENT = 16 * 1024 * 1024
+"""Size cap of a statement in bytes; an SBOM of a large plugin is the largest."""
+
+Line = Annotated[str, Meta(max_length=500)]
+Uri = Annotated[str, Meta(max_length=1000)]
+
+
+class Statement(Document, frozen=True, kw_only=True):
+    """A statement about one artifact: its file name, sha256, and a typed predicate in its exact bytes."""
+
+    subject_name: str
+    sha256: Hex
+    predicate_type: str
+    predicate: bytes
+
+
+class _Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    _type: str
+    subject: list[dict[str, Any]]
+    predicateType: str  # noqa: N815 - the name is in-toto's
+    predicate: msgspec.Raw
+
+
+def parse_statement(payload: bytes, *, what: str = "statement") -> Statement:
+    """Read a statement out of a payload whose signature has been verified.
+
+    Raises:
+        FormatError: any ``format.*`` code; ``subject.count`` unless there is exactly one subject;
+            ``subject.algorithm`` unless it is identified by a sha256 digest.
+    """
+    loads(payload, limit=MAX_STATEMENT, what=what)
+    try:
+        wire = msgspec.json.decode(payload, type=_Wire)
+    except msgspec.ValidationError as error:
+        raise FormatError("format.schema", f"{what} is wrong", found=str(error)) from None
+    if wire._type != STATEMENT_TYPE:
+        raise FormatError("format.unsupported", f"{what} is not an in-toto Statement v1", found=repr(wire._type[:80]))
+    name, digest = _subject(wire.subject, what)
+    return Statement(
+        subject_name=name, sha256=digest, predicate_type=wire.predicateType, predicate=bytes(wire.predicate)
+    )
+
+
+def dump_statement(statement: Statement) -> bytes:
+    """Write a statement around the predicate's exact bytes; the inverse of :func:`parse_statement`."""
+    return dumps(
+        {
+            "_type": STATEMENT_TYPE,
+            "subject": [{"name": statement.subject_name, "digest": {"sha256": statement.sha256}}],
+            "predicateType": statement.predicate_type,
+            "predicate": msgspec.Raw(statement.predicate),
+        }
+    )
+
+
+def _subject(subjects: list[dict[str, Any]], what: str) -> tuple[str, Hex]:
+    if len(subjects) != 1:
+        raise FormatError("subject.count", f"{what} must have exactly one subject", found=f"{len(subjects)} subjects")
+    subject = subjects[0]
+    name, digests = subject.get("name"), subject.get("digest")
+    if not isinstance(name, str) or not isinstance(digests, dict) or set(subject) != {"name", "digest"}:
+        raise FormatError(
+            "format.schema",
+            f"{what} is wrong at $.subject[0]",
+            found=f"fields {sorted(subject)}",
+            expected="name and digest",
+        )
+    sha256 = digests.get("sha256")
+    if set(digests) != {"sha256"} or not isinstance(sha256, str):
+        raise FormatError(
+            "subject.algorithm", f"{what}: the subject's digest", found=repr(sorted(digests)), expected="sha256 alone"
+        )
+    try:
+        return name, Hex(sha256)
+    except ValueError as error:
+        raise FormatError("subject.algorithm", f"{what}: the subject's digest", found=str(error)) from None
+
+
+# -- SLSA provenance v1 ----------------------------------------------------------------------------------------------
+
+
+class Resource(Document, frozen=True, kw_only=True):
+    """An in-toto ResourceDescriptor, less what can point at a place: identified by purl or name, and digest."""
+
+    uri: Uri = ""
+    name: Line = ""
+    digest: dict[str, Annotated[str, Meta(max_length=200)]] = {}
+    annotations: dict[str, Any] = {}
+
+
+class ExternalParameters(Document, frozen=True, kw_only=True):
+    """What the build was asked for: where the source comes from and which configuration settings were given."""
+
+    repository: Uri = ""
+    ref: Line = ""
+    subdirectory: Line = ""
+    sdist: Line = ""
+    config_settings: dict[str, str] = {}
+
+
+class BuildDefinition(Document, frozen=True, kw_only=True):
+    """How the wheel was built, and from which digested inputs."""
+
+    buildType: Uri  # noqa: N815 - the names are SLSA's
+    externalParameters: ExternalParameters  # noqa: N815
+    internalParameters: dict[str, Any] = {}  # noqa: N815
+    resolvedDependencies: Annotated[tuple[Resource, ...], Meta(max_length=2000)] = ()  # noqa: N815
+
+
+class Builder(Document, frozen=True, kw_only=True):
+    """The builder's identity: one per trust mode (hosted, self-hosted, local)."""
+
+    id: Uri
+    version: dict[str, Line] = {}
+
+
+class BuildMetadata(Document, frozen=True, kw_only=True):
+    """When and as which invocation the build ran; these fields alone differ between two equal builds."""
+
+    invocationId: Uri = ""  # noqa: N815
+    startedOn: Time | None = None  # noqa: N815
+    finishedOn: Time | None = None  # noqa: N815
+
+
+class RunDetails(Document, frozen=True, kw_only=True):
+    """Who built, when, and what fell out beside the wheel."""
+
+    builder: Builder
+    metadata: BuildMetadata = BuildMetadata()
+    byproducts: Annotated[tuple[Resource, ...], Meta(max_length=100)] = ()
+
+
+class Provenance(Document, frozen=True, kw_only=True):
+    """SLSA provenance v1 of Loadlock's build type; see ``docs/spec/provenance.md``."""
+
+    buildDefinition: BuildDefinition  # noqa: N815
+    runDetails: RunDetails  # noqa: N815
+
+
+# -- certification: SLSA verification summary v1 ---------------------------------------------------------------------
+
+
+class VerifierIdentity(Document, frozen=True, kw_only=True):
+    """Who certified, as a URI."""
+
+    id: Uri
+
+
+class PolicyReference(Document, frozen=True, kw_only=True):
+    """The policy under which was certified."""
+
+    uri: Uri
+    digest: dict[str, Hex] = {}
+
+
+class InputAttestation(Document, frozen=True, kw_only=True):
+    """One statement that the certification rests on: its predicate type and the sha256 of its payload."""
+
+    uri: Uri
+    digest: dict[str, Hex]
+
+
+class Conditions(Document, frozen=True, kw_only=True):
+    """Loadlock's extension of the summary: the tier, until when, and under which conditions, in words."""
+
+    tier: str
+    expires: Time
+    conditions: Annotated[tuple[Line, ...], Meta(max_length=50)] = ()
+
+
+class Certification(Document, frozen=True, kw_only=True):
+    """A certifier's verification summary; see ``docs/spec/certification.md``."""
+
+    verifier: VerifierIdentity
+    timeVerified: Time  # noqa: N815 - the names are SLSA's
+    resourceUri: Uri  # noqa: N815
+    policy: PolicyReference
+    inputAttestations: Annotated[tuple[InputAttestation, ...], Meta(max_length=64)]  # noqa: N815
+    verificationResult: Line  # noqa: N815
+    verifiedLevels: Annotated[tuple[Line, ...], Meta(max_length=16)]  # noqa: N815
+    slsaVersion: Line  # noqa: N815
+    terms: Conditions = msgspec.field(name=CERTIFICATION_FIELD)
+
+
+def parse_provenance(predicate: bytes) -> Provenance:
+    """Read a provenance predicate; raises FormatError with any ``format.*`` code."""
+    return parse(predicate, Provenance, limit=MAX_STATEMENT, what="provenance")
+
+
+def parse_certification(predicate: bytes) -> Certification:
+    """Read a certification predicate; raises FormatError with any ``format.*`` code."""
+    return parse(predicate, Certification, limit=MAX_STATEMENT, what="certification")

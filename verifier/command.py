@@ -1,0 +1,86 @@
+"""How a package contributes subcommands to ``loadlock``: what a command is, and where its output goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from verifier.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+DIRECTORY_NAME = ".loadlock"
+ENVIRONMENT = "LOADLOCK_DEPLOYMENT"
+
+
+class Output(Protocol):
+    """Where a command's results go: sentences for a person, or one JSON object for a program."""
+
+    json: bool
+
+    def say(self, text: str = "") -> None:
+        """Print a line for a person; silent with ``--json``."""
+
+    def result(self, value: dict[str, Any]) -> None:
+        """Print the command's one JSON object; silent without ``--json``."""
+
+
+class StandardOutput:
+    """The usual :class:`Output`: to the standard output stream."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.json = as_json
+
+    def say(self, text: str = "") -> None:
+        """Print a line for a person; silent with ``--json``."""
+        if not self.json:
+            print(text, flush=True)
+
+    def result(self, value: dict[str, Any]) -> None:
+        """Print the command's one JSON object; silent without ``--json``."""
+        if self.json:
+            json.dump(value, sys.stdout, ensure_ascii=False)
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand.
+
+    Attributes:
+        name: one or two words, such as ``verify`` or ``host enroll``.
+        help: one line for the table of contents.
+        configure: declares the command's own arguments.
+        run: does the work; raises :class:`verifier.errors.LoadlockError` for anything but success.
+    """
+
+    name: str
+    help: str
+    configure: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Output], None]
+
+
+def find_deployment(given: str | None) -> Path:
+    """The deployment's directory: the one given, else ``LOADLOCK_DEPLOYMENT``, else ``.loadlock`` found upward.
+
+    Raises:
+        UsageError: ``usage.deployment`` when there is none.
+    """
+    named = given or os.environ.get(ENVIRONMENT)
+    if named:
+        directory = Path(named)
+        if not directory.is_dir():
+            raise UsageError("usage.deployment", "the deployment's directory does not exist", found=str(directory))
+        return directory
+    here = Path.cwd()
+    for parent in (here, *here.parents):
+        if (parent / DIRECTORY_NAME).is_dir():
+            return parent / DIRECTORY_NAME
+    raise UsageError("usage.deployment", "no deployment found", expected=f"{DIRECTORY_NAME}/ here or in a parent folder")

@@ -1,0 +1,108 @@
+"""RECORD held against the content of a wheel: as a set, by size, and by hash.
+
+``docs/spec/wheel.md`` ("RECORD") gives the rules (PEP 376, PEP 627, binary distribution format).
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Mapping, Set
+from typing import Final
+
+from verifier.errors import Refused
+from verifier.wheel_paths import shown
+
+MAX_RECORD_BYTES: Final = 8 << 20
+
+_ALGORITHMS: Final = frozenset({"sha256", "sha384", "sha512"})
+_SIZE = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
+_NAMED: Final = 3  # offending paths that a message names
+_SIGNATURES: Final = ("RECORD.jws", "RECORD.p7s")
+
+
+def check_record(files: Mapping[str, bytes], dist_info: str) -> None:
+    """Refuse unless RECORD describes exactly these files.
+
+    Args:
+        files: path to content, of all files of the wheel.
+        dist_info: the directory that holds RECORD, without a closing slash.
+
+    Raises:
+        Refused: ``wheel.record``.
+    """
+    own = f"{dist_info}/RECORD"
+    if own not in files:
+        raise Refused("wheel.record", "the wheel has no RECORD", expected=shown(own))
+    for name in _SIGNATURES:
+        if f"{dist_info}/{name}" in files:
+            raise Refused("wheel.record", f"the wheel holds {name}, which RECORD cannot cover and nothing here checks")
+    rows = _rows(files[own])
+    _same_set(rows.keys(), files.keys())
+    for path, (digest, size) in rows.items():
+        if path == own:
+            if digest or size:
+                raise Refused("wheel.record", "RECORD states its own hash or size", found=shown(f"{digest},{size}"))
+        else:
+            _check_size(path, size, len(files[path]))
+            _check_digest(path, digest, files[path])
+
+
+def _rows(record: bytes) -> dict[str, tuple[str, str]]:
+    """Path to (hash, size), as written."""
+    if len(record) > MAX_RECORD_BYTES:
+        found, expected = f"{len(record)} bytes", f"at most {MAX_RECORD_BYTES} bytes"
+        raise Refused("wheel.record", "RECORD is too long", found=found, expected=expected)
+    rows: dict[str, tuple[str, str]] = {}
+    try:
+        for row in csv.reader(io.StringIO(record.decode("utf-8"), newline=""), strict=True):
+            if len(row) != 3:
+                raise Refused("wheel.record", "a row of RECORD has not three columns", found=shown(",".join(row)))
+            path, digest, size = row
+            if path in rows:
+                raise Refused("wheel.record", "RECORD names a path twice", found=shown(path))
+            rows[path] = (digest, size)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Refused("wheel.record", "RECORD is not CSV in UTF-8", found=str(error)) from error
+    return rows
+
+
+def _same_set(recorded: Set[str], present: Set[str]) -> None:
+    for paths, what in (
+        (present - recorded, "a file of the wheel is missing from RECORD"),
+        (recorded - present, "RECORD names a file that the wheel does not hold"),
+    ):
+        if paths:
+            raise Refused("wheel.record", what, found=", ".join(shown(path) for path in sorted(paths)[:_NAMED]))
+
+
+def _check_size(path: str, stated: str, size: int) -> None:
+    if _SIZE.fullmatch(stated) is None or int(stated) != size:
+        raise Refused(
+            "wheel.record",
+            f"RECORD states another size of {shown(path)}, or none",
+            found=shown(stated),
+            expected=f"{size}",
+        )
+
+
+def _check_digest(path: str, stated: str, content: bytes) -> None:
+    algorithm, _, digest = stated.partition("=")
+    if algorithm not in _ALGORITHMS:
+        raise Refused(
+            "wheel.record",
+            f"RECORD has no strong hash of {shown(path)}",
+            found=shown(stated),
+            expected="sha256, sha384 or sha512",
+        )
+    actual = base64.urlsafe_b64encode(hashlib.new(algorithm, content).digest()).rstrip(b"=").decode()
+    if digest != actual:
+        raise Refused(
+            "wheel.record",
+            f"the content of {shown(path)} is not what RECORD says",
+            found=f"{algorithm}={actual}",
+            expected=shown(stated),
+        )

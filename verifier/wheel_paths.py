@@ -1,0 +1,117 @@
+"""Names of files inside a wheel: plain relative paths that mean the same on every file system.
+
+``docs/spec/wheel.md`` ("Names") gives the rules. Nothing here touches a file system.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+from verifier.errors import Refused
+
+MAX_PATH_BYTES: Final = 512
+MAX_PART_BYTES: Final = 255
+MAX_PARTS: Final = 32
+
+_SHOWN: Final = 120
+_PLAIN = re.compile(r"[A-Za-z0-9_\-+@=,!~#$%&'()\[\]{};^` ./]+")
+_RESERVED_CHARACTERS: Final = frozenset('\\:*?"<>|')
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?", re.IGNORECASE)
+
+
+def shown(name: str | bytes) -> str:
+    """A name from an untrusted file as it may be printed: quoted, escaped and cut to a readable length."""
+    return ascii(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!a}…"
+
+
+def check_path(path: str) -> None:
+    """Refuse a path that is not plainly relative or that some file system would change.
+
+    Args:
+        path: the name of a file or, without its closing ``/``, of a directory.
+
+    Raises:
+        Refused: ``wheel.path``.
+    """
+    size = len(path.encode("utf-8", "surrogatepass"))
+    if size > MAX_PATH_BYTES:
+        raise _refusal(path, f"{size} bytes", f"at most {MAX_PATH_BYTES} bytes")
+    if _PLAIN.fullmatch(path) is None:
+        _check_characters(path)
+    parts = path.split("/")
+    if len(parts) > MAX_PARTS:
+        raise _refusal(path, f"{len(parts)} parts", f"at most {MAX_PARTS}")
+    for part in parts:
+        _check_part(path, part)
+
+
+def collision_key(path: str) -> str:
+    """What a path becomes where case and compatibility forms are not told apart (NFKC, then case folding)."""
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
+
+
+class Tree:
+    """The files and directories seen so far, kept to refuse the first name that could land on another."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, tuple[str, bool]] = {}
+        self._named: set[tuple[str, bool]] = set()
+
+    def add(self, path: str, *, directory: bool) -> None:
+        """Take in one entry of the archive.
+
+        Args:
+            path: a path that :func:`check_path` accepted.
+            directory: whether the entry is a directory.
+
+        Raises:
+            Refused: ``wheel.archive`` for a name that occurs twice; ``wheel.collision`` for one that some file system
+                takes for another.
+        """
+        if (path, directory) in self._named:
+            raise Refused("wheel.archive", "the archive names an entry twice", found=shown(path))
+        self._named.add((path, directory))
+        at = path.find("/")
+        while at != -1:
+            self._place(path[:at], directory=True)
+            at = path.find("/", at + 1)
+        self._place(path, directory=directory)
+
+    def _place(self, path: str, *, directory: bool) -> None:
+        node = self._nodes.setdefault(collision_key(path), (path, directory))
+        if node != (path, directory):
+            raise Refused(
+                "wheel.collision",
+                "two entries of the archive would land on one file",
+                found=f"{shown(node[0])} and {shown(path)}",
+                expected="names that differ by more than case, compatibility form, or being a directory",
+            )
+
+
+def _check_characters(path: str) -> None:
+    for character in path:
+        if character in _RESERVED_CHARACTERS or unicodedata.category(character)[0] == "C":
+            raise _refusal(path, f"the character {character!a}", "printable characters, '/' between parts")
+    if unicodedata.normalize("NFC", path) != path:
+        raise _refusal(path, "decomposed characters", "Unicode normalisation form C")
+
+
+def _check_part(path: str, part: str) -> None:
+    if part in ("", ".", ".."):
+        raise _refusal(path, f"the part {part!a}", "a relative path without empty parts, '.' or '..'")
+    if part[-1] in ". ":
+        raise _refusal(path, "a part that ends in a dot or a space", "names that Windows does not shorten")
+    if _DEVICE.fullmatch(part):
+        raise _refusal(path, f"the device name {part!a}", "names that mean files everywhere")
+    if len(part) * 4 > MAX_PART_BYTES and len(part.encode()) > MAX_PART_BYTES:
+        raise _refusal(path, f"a part of {len(part.encode())} bytes", f"at most {MAX_PART_BYTES} bytes")
+
+
+def _refusal(path: str, found: str, expected: str) -> Refused:
+    return Refused(
+        "wheel.path", f"the entry {shown(path)} is not a plain relative path", found=found, expected=expected
+    )

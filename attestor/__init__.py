@@ -1,1 +1,22 @@
-"""The writer on the CI side: builds, describes and signs plugins, and verifies its own output."""
+"""The writer: builds a plugin, describes it, signs what it says, and verifies its own output before handing it over.
+
+One module, one purpose; data flows from the top of this list to its bottom:
+
+    source         what is built: a clean git commit, or an sdist identified by its digest
+    wheelhouse     wheels locked by hash: resolved, fetched, cached
+    environment    where a build runs: a fresh interpreter environment with fixed inputs and no network
+    build          source + locked build requirements → wheel, and the record of how it was made
+    dependencies   what the wheel needs at run time, locked by hash or provided by the host
+    sbom           the CycloneDX document of the wheel
+    provenance     the SLSA provenance of the build
+    manifest       the owner's declaration, completed with what only the build knows
+    leaks          refuses to sign a statement that would give something away
+    signers        private keys → signed bundles
+    pipeline       the order of the steps
+    endorse        the owner's signature, made elsewhere than in the build job
+    certify        the certifier's verdict
+    publish        hands wheel and attestation set to a server
+    cli            the commands
+
+It imports only public modules of :mod:`verifier`, and nothing of the server.
+"""

@@ -1,0 +1,308 @@
+"""What is built: one clean git commit, or one sdist file identified by its digest. Never a working tree in place.
+
+``describe`` says what the source is, ``export`` unpacks exactly that into an empty directory, with fixed file modes and
+times. Of a commit only ``subdirectory`` is exported, so what lies elsewhere in the repository cannot reach the build.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import re
+import tarfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile, TemporaryFile
+from typing import IO, Literal
+from urllib.parse import urlsplit
+
+from packaging.utils import InvalidSdistFilename, parse_sdist_filename
+
+from attestor import processes
+from verifier.errors import Refused, UsageError
+from verifier.files import read_capped
+
+#: The largest sdist that is read, in bytes.
+MAX_SDIST_BYTES = 100_000_000
+#: How far a source archive may unpack, in bytes and in entries.
+MAX_TREE_BYTES = 500_000_000
+MAX_TREE_ENTRIES = 50_000
+#: How long one git command may take, in seconds.
+GIT_SECONDS = 120.0
+#: zip archives know no time before 1980 and none after 2107: build times stay within.
+EARLIEST_EPOCH = 315_532_800
+LATEST_EPOCH = 4_354_819_198
+
+_SCP_LIKE = re.compile(r"(?:[^@/:]+@)?(?P<host>[A-Za-z0-9.-]+):(?P<path>[^:]+)\Z")
+#: Settings of the machine that would run programs or change what is exported.
+_GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false",
+        "-c", "core.attributesFile=/dev/null", "-c", "tar.umask=0022", "-c", "core.quotePath=false")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was built, in terms that mean the same everywhere.
+
+    Args:
+        kind: ``git`` or ``sdist``.
+        path: where it lies on this machine; never recorded.
+        epoch: the time given to the build (SOURCE_DATE_EPOCH), seconds since 1970: a commit's own time, an sdist's
+            newest member.
+        commit, tree: of ``git``: the commit, and the tree of ``subdirectory`` in it, as hex object ids.
+        repository: of ``git``: the remote's address without user information; empty when there is none to tell.
+        ref: of ``git``: the branch or tag that was checked out, in full; empty when detached.
+        subdirectory: of ``git``: where in the repository the project lies, ``""`` for its top.
+        sha256, purl: of ``sdist``: its digest in hex, and its package URL.
+    """
+
+    kind: Literal["git", "sdist"]
+    path: Path
+    epoch: int
+    commit: str = ""
+    tree: str = ""
+    repository: str = ""
+    ref: str = ""
+    subdirectory: str = ""
+    sha256: str = ""
+    purl: str = ""
+
+
+def describe(path: Path) -> Source:
+    """Say what the source at ``path`` is: a directory inside a git repository, or an sdist file.
+
+    Raises:
+        Refused: ``source.unusable``, ``source.dirty``, ``source.archive``.
+        UsageError: nothing readable is there.
+    """
+    if path.is_dir():
+        return _describe_git(path.resolve())
+    return _describe_sdist(path.resolve())
+
+
+def export(source: Source, into: Path) -> Path:
+    """Unpack the source into the empty directory ``into`` and give back the project's own directory in there.
+
+    Files have mode 644 (755 when executable), directories 755, and everything the time ``source.epoch``.
+
+    Raises:
+        Refused: ``source.archive``: the archive is malformed, escapes, or unpacks to more than the caps;
+            ``source.unusable``: the sdist is no longer the one that was described.
+    """
+    if source.kind == "git":
+        root = into
+        # Run in the subdirectory, git archives the commit's content of that subdirectory alone.
+        with NamedTemporaryFile() as stream:
+            _run_git(source.path, "archive", "--format=tar", f"--output={stream.name}", source.commit)
+            _unpack(stream, into)
+    else:
+        data = read_capped(source.path, MAX_SDIST_BYTES, "the sdist")
+        if hashlib.sha256(data).hexdigest() != source.sha256:
+            raise Refused("source.unusable", "the sdist changed while it was being attested")
+        with _gunzip(data) as stream:
+            _unpack(stream, into)
+        root = _only_directory(into)
+    _fix(into, source.epoch)
+    return root
+
+
+def clamp(epoch: int) -> int:
+    """The time within what zip archives can say."""
+    return max(EARLIEST_EPOCH, min(epoch, LATEST_EPOCH))
+
+
+def public_url(remote: str) -> str:
+    """A remote's address as it may be published: no user, no password, no query; empty for a local one."""
+    scp = _SCP_LIKE.match(remote)
+    if scp is not None and "://" not in remote:
+        return f"ssh://{scp['host']}/{scp['path'].lstrip('/')}"
+    try:
+        parts = urlsplit(remote)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return ""
+    if parts.scheme not in {"https", "http", "ssh", "git"} or not parts.hostname:
+        return ""
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+
+
+# -- git ---------------------------------------------------------------------------------------------------------------
+
+
+def _describe_git(directory: Path) -> Source:
+    top = Path(_git(directory, "rev-parse", "--show-toplevel"))
+    subdirectory = directory.relative_to(top.resolve()).as_posix()
+    subdirectory = "" if subdirectory == "." else subdirectory
+    _refuse_dirty(directory)
+    commit = _git(directory, "rev-parse", "--verify", "HEAD^{commit}")
+    tree = _git(directory, "rev-parse", "--verify", f"{commit}:{subdirectory}")
+    if any(line.startswith("160000 ") for line in _git(directory, "ls-tree", "-r", "--full-tree", tree).splitlines()):
+        raise Refused(
+            "source.unusable",
+            "the source contains git submodules, whose content the commit does not hold",
+            todo="Build an sdist that contains them, and attest that.",
+        )
+    return Source(
+        kind="git",
+        path=directory,
+        epoch=clamp(int(_git(directory, "show", "--no-patch", "--format=%ct", commit))),
+        commit=commit,
+        tree=tree,
+        repository=public_url(_git_or_nothing(directory, "config", "--get", "remote.origin.url")),
+        ref=_git_or_nothing(directory, "symbolic-ref", "--quiet", "HEAD"),
+        subdirectory=subdirectory,
+    )
+
+
+def _refuse_dirty(directory: Path) -> None:
+    changed = _git(directory, "status", "--porcelain=v1", "--untracked-files=normal", "--", ".").splitlines()
+    if changed:
+        listed = ", ".join(repr(line[3:]) for line in changed[:5])
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise Refused("source.dirty", "the source differs from its commit", found=listed + more)
+
+
+def _git(directory: Path, *arguments: str) -> str:
+    return _run_git(directory, *arguments).decode("utf-8", "replace").rstrip("\n")
+
+
+def _git_or_nothing(directory: Path, *arguments: str) -> str:
+    """What git says; nothing when it exits 1, git's way to say that there is no such value."""
+    done = _start_git(directory, arguments)
+    return done.stdout.decode("utf-8", "replace").strip() if done.status == 0 else ""
+
+
+def _run_git(directory: Path, *arguments: str) -> bytes:
+    done = _start_git(directory, arguments)
+    if done.status != 0:
+        raise Refused(
+            "source.unusable",
+            "the source directory is not a usable git commit",
+            found=done.stderr.decode("utf-8", "replace").strip()[:500],
+            expected="a directory inside a git repository with at least one commit, or an sdist file",
+        )
+    if len(done.stdout) >= processes.MAX_OUTPUT_BYTES:
+        raise Refused("source.unusable", "the source has too many files", expected=f"at most {MAX_TREE_ENTRIES}")
+    return done.stdout
+
+
+def _start_git(directory: Path, arguments: tuple[str, ...]) -> processes.Finished:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environ |= {"LC_ALL": "C.UTF-8", "GIT_ATTR_NOSYSTEM": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        return processes.run([*_GIT, *arguments], cwd=directory, environ=environ, seconds=GIT_SECONDS)
+    except FileNotFoundError as error:
+        raise UsageError(
+            "usage.configuration", "git is not installed", todo="Install git, or attest an sdist."
+        ) from error
+
+
+# -- sdist -------------------------------------------------------------------------------------------------------------
+
+
+def _describe_sdist(path: Path) -> Source:
+    data = read_capped(path, MAX_SDIST_BYTES, "the sdist")
+    try:
+        name, version = parse_sdist_filename(path.name)
+    except InvalidSdistFilename as error:
+        raise Refused(
+            "source.unusable", "the source file is not an sdist", found=repr(path.name), expected="NAME-VERSION.tar.gz"
+        ) from error
+    with _gunzip(data) as stream:
+        newest = max((member.mtime for member in _members(stream)), default=0)
+    return Source(
+        kind="sdist",
+        path=path,
+        epoch=clamp(int(newest)),
+        sha256=hashlib.sha256(data).hexdigest(),
+        purl=f"pkg:pypi/{name}@{version}",
+    )
+
+
+def _gunzip(data: bytes) -> IO[bytes]:
+    """The unpacked archive as a temporary file, under the cap before any of it is interpreted."""
+    unpacked = TemporaryFile()  # noqa: SIM115 - handed to the caller, who closes it
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            while chunk := stream.read(1 << 20):
+                if unpacked.tell() + len(chunk) > MAX_TREE_BYTES:
+                    raise _too_much()
+                unpacked.write(chunk)
+    except (OSError, EOFError, zlib.error) as error:
+        unpacked.close()
+        raise Refused("source.archive", "the sdist is not a gzip file", found=str(error)) from error
+    except BaseException:
+        unpacked.close()
+        raise
+    unpacked.seek(0)
+    return unpacked
+
+
+def _only_directory(into: Path) -> Path:
+    entries = sorted(into.iterdir())
+    if len(entries) != 1 or not entries[0].is_dir() or entries[0].is_symlink():
+        raise Refused(
+            "source.archive", "the sdist must hold exactly one directory", found=f"{len(entries)} entries at its top"
+        )
+    return entries[0]
+
+
+# -- both --------------------------------------------------------------------------------------------------------------
+
+
+def _members(stream: IO[bytes]) -> list[tarfile.TarInfo]:
+    try:
+        with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as archive:
+            members: list[tarfile.TarInfo] = []
+            for member in archive:
+                members.append(member)
+                if len(members) > MAX_TREE_ENTRIES:
+                    raise _too_much()
+            return members
+    except tarfile.TarError as error:
+        raise Refused("source.archive", "the source archive is malformed", found=str(error)) from error
+
+
+def _unpack(stream: IO[bytes], into: Path) -> None:
+    """Extract with tarfile's ``data`` filter (PEP 706): nothing absolute, escaping, or special."""
+    members = _members(stream)
+    if sum(member.size for member in members) > MAX_TREE_BYTES:
+        raise _too_much()  # sparse members may claim more than the archive holds
+    _refuse_repeated(members)
+    stream.seek(0)
+    try:
+        with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as archive:
+            archive.extractall(into, filter="data")
+    except (tarfile.TarError, OSError) as error:
+        raise Refused("source.archive", "the source archive cannot be unpacked", found=str(error)) from error
+
+
+def _refuse_repeated(members: list[tarfile.TarInfo]) -> None:
+    seen: set[str] = set()
+    for member in members:
+        name = str(PurePosixPath(member.name))
+        if name in seen and not member.isdir():
+            raise Refused("source.archive", "the source archive holds a file twice", found=repr(name))
+        seen.add(name)
+
+
+def _too_much() -> Refused:
+    return Refused(
+        "source.archive",
+        "the source unpacks to more than the cap",
+        expected=f"at most {MAX_TREE_BYTES} bytes in {MAX_TREE_ENTRIES} entries",
+    )
+
+
+def _fix(root: Path, epoch: int) -> None:
+    """Modes 644 and 755, one time for all: a build must not depend on who unpacked, or when."""
+    for directory, _, files in os.walk(root, topdown=False):
+        for name in files:
+            path = Path(directory, name)
+            if not path.is_symlink():
+                path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+            os.utime(path, (epoch, epoch), follow_symlinks=False)
+        Path(directory).chmod(0o755)
+        os.utime(directory, (epoch, epoch))

@@ -1,0 +1,251 @@
+"""What may be built: a clean commit or a well-formed sdist, and nothing else."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from attestor import source
+from attestor.source import describe, export, public_url
+from tests.attestor.conftest import COMMIT_TIME, Project, git, make_repository
+from verifier.errors import LoadlockError, Refused
+
+
+def code_of(path: Path) -> str:
+    with pytest.raises(LoadlockError) as caught:
+        export(describe(path), _empty(path.parent / "out"))
+    return caught.value.code
+
+
+def _empty(place: Path) -> Path:
+    place.mkdir()
+    return place
+
+
+def sdist(place: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> Path:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as archive:
+        for info, data in members:
+            archive.addfile(info, io.BytesIO(data))
+    place.write_bytes(gzip.compress(raw.getvalue(), mtime=0))
+    return place
+
+
+def member(
+    name: str, data: bytes = b"x", *, mode: int = 0o600, mtime: float = 1_700_000_000, **changes: object
+) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = len(data), mode, mtime  # type: ignore[assignment]
+    for field, value in changes.items():
+        setattr(info, field, value)
+    return info, data
+
+
+# -- git: refused ------------------------------------------------------------------------------------------------------
+
+
+def test_a_directory_outside_of_git_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    assert code_of(tmp_path / "plain") == "source.unusable"
+
+
+def test_a_repository_without_a_commit_is_refused(tmp_path: Path) -> None:
+    git(_empty(tmp_path / "new"), "init", "--quiet")
+    assert code_of(tmp_path / "new") == "source.unusable"
+
+
+@pytest.mark.parametrize("change", ["edited", "staged", "removed", "untracked"])
+def test_a_dirty_tree_is_refused_and_the_file_named(repository: Path, change: str) -> None:
+    path = repository / ("new.py" if change == "untracked" else "README.md")
+    path.unlink() if change == "removed" else path.write_text("changed")
+    if change == "staged":
+        git(repository, "add", "README.md")
+    with pytest.raises(Refused) as caught:
+        describe(repository)
+    assert caught.value.code == "source.dirty"
+    assert path.name in caught.value.found
+
+
+def test_submodules_are_refused(tmp_path: Path) -> None:
+    inner = make_repository(tmp_path / "inner", {"a.py": ""})
+    outer = make_repository(tmp_path / "outer", {"b.py": ""})
+    git(outer, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(inner), "inner")
+    git(outer, "commit", "--quiet", "--message=submodule")
+    assert code_of(outer) == "source.unusable"
+
+
+def test_nothing_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LoadlockError) as caught:
+        describe(tmp_path / "absent-1.0.tar.gz")
+    assert caught.value.code == "io.failed"
+
+
+# -- sdist: refused ----------------------------------------------------------------------------------------------------
+
+
+def test_another_file_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_bytes(b"hello")
+    assert code_of(tmp_path / "notes.txt") == "source.unusable"
+
+
+@pytest.mark.parametrize("damage", ["not gzip", "cut off", "not tar", "header broken"])
+def test_a_damaged_sdist_is_refused(tmp_path: Path, damage: str) -> None:
+    good = sdist(tmp_path / "good-1.0.tar.gz", [member("p-1.0/a.py", os.urandom(5000))]).read_bytes()
+    tar = bytearray(gzip.decompress(good))
+    tar[150] ^= 0xFF
+    data = {
+        "not gzip": b"PK\x03\x04" + good,
+        "cut off": good[:-900],
+        "not tar": gzip.compress(b"a" * 5000),
+        "header broken": gzip.compress(bytes(tar)),
+    }[damage]
+    (tmp_path / "p-1.0.tar.gz").write_bytes(data)
+    assert code_of(tmp_path / "p-1.0.tar.gz") == "source.archive"
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [member("p-1.0/a.py"), member("p-1.0/../../out.py")],
+        [member("/absolute.py")],
+        [member("p-1.0/link", type=tarfile.SYMTYPE, linkname="../../elsewhere")],
+        [member("p-1.0/link", type=tarfile.LNKTYPE, linkname="/etc/passwd")],
+        [member("p-1.0/device", type=tarfile.CHRTYPE)],
+        [member("p-1.0/a.py"), member("p-1.0/a.py", b"y")],
+        [member("p-1.0/a.py"), member("p-1.0/./a.py", b"y")],
+        [member("p-1.0/a.py"), member("q-1.0/a.py")],
+        [member("a.py")],
+        [],
+    ],
+    ids=[
+        "escape",
+        "absolute",
+        "symlink out",
+        "hard link out",
+        "device",
+        "twice",
+        "twice spelt",
+        "two tops",
+        "flat",
+        "empty",
+    ],
+)
+def test_a_hostile_sdist_is_refused(tmp_path: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+    assert code_of(sdist(tmp_path / "p-1.0.tar.gz", members)) == "source.archive"
+    assert not (tmp_path / "out.py").exists()
+
+
+def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "MAX_TREE_BYTES", 100_000)
+    path = sdist(tmp_path / "p-1.0.tar.gz", [member("p-1.0/a.py", b"\0" * 200_000)])
+    assert path.stat().st_size < 2_000
+    assert code_of(path) == "source.archive"
+
+
+def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "MAX_TREE_ENTRIES", 10)
+    assert code_of(sdist(tmp_path / "p-1.0.tar.gz", [member(f"p-1.0/{n}.py") for n in range(11)])) == "source.archive"
+
+
+def test_an_oversized_sdist_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "MAX_SDIST_BYTES", 50)
+    assert code_of(sdist(tmp_path / "p-1.0.tar.gz", [member("p-1.0/a.py")])) == "format.too-large"
+
+
+def test_an_sdist_that_changes_after_it_was_described_is_refused(tmp_path: Path) -> None:
+    path = sdist(tmp_path / "p-1.0.tar.gz", [member("p-1.0/a.py")])
+    described = describe(path)
+    sdist(path, [member("p-1.0/a.py", b"evil")])
+    with pytest.raises(Refused) as caught:
+        export(described, _empty(tmp_path / "out"))
+    assert caught.value.code == "source.unusable"
+
+
+# -- accepted ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_commit_is_told_without_credentials(repository: Path) -> None:
+    found = describe(repository)
+    assert (found.kind, found.epoch, found.ref, found.subdirectory) == ("git", COMMIT_TIME, "refs/heads/main", "")
+    assert found.commit == git(repository, "rev-parse", "HEAD")
+    assert found.tree == git(repository, "rev-parse", "HEAD^{tree}")
+    assert found.repository == "https://host.example/reporting/csv-exporter.git"
+
+
+def test_the_commit_is_exported_with_fixed_modes_and_times(project: Project, tmp_path: Path) -> None:
+    place = project({"a/run.sh": "#!/bin/sh\n", "a/b.py": "x = 1\n", ".gitignore": "*.log\n"})
+    (place / "a" / "run.sh").chmod(0o700)
+    git(place, "add", "--all")
+    git(place, "commit", "--quiet", "--message=mode")
+    (place / "ignored.log").write_text("not part of the commit")
+    (place / "a" / "b.py").chmod(0o600)
+    root = export(describe(place), _empty(tmp_path / "out"))
+    seen = {path.relative_to(root).as_posix(): path.stat() for path in root.rglob("*")}
+    assert {name: oct(stat.st_mode & 0o777) for name, stat in seen.items()} == {
+        ".gitignore": "0o644", "a": "0o755", "a/b.py": "0o644", "a/run.sh": "0o755",
+    }  # fmt: skip
+    assert {stat.st_mtime for stat in seen.values()} == {COMMIT_TIME}
+
+
+def test_of_a_subdirectory_only_that_is_exported_and_must_be_clean(project: Project, tmp_path: Path) -> None:
+    place = project({"plugin/p.py": "x = 1\n", "elsewhere.py": "y = 1\n"})
+    (place / "elsewhere.py").write_text("changed")
+    found = describe(place / "plugin")
+    assert found.subdirectory == "plugin"
+    assert found.tree == git(place, "rev-parse", "HEAD:plugin")
+    root = export(found, _empty(tmp_path / "out"))
+    assert [path.name for path in root.iterdir()] == ["p.py"]
+
+
+def test_settings_of_the_machine_do_not_change_what_is_exported(project: Project, tmp_path: Path) -> None:
+    place = project({"a.txt": "one\ntwo\n", "keep.txt": "kept\n"})
+    (place / "attributes").write_text("a.txt eol=crlf\nkeep.txt export-ignore\n")
+    git(place, "config", "core.attributesFile", str(place / "attributes"))
+    git(place, "config", "core.autocrlf", "true")
+    git(place, "config", "core.fsmonitor", "touch ran; false")
+    (place / ".git" / "info" / "exclude").write_text("attributes\n")
+    root = export(describe(place), _empty(tmp_path / "out"))
+    assert (root / "a.txt").read_bytes() == b"one\ntwo\n"
+    assert (root / "keep.txt").exists()
+    assert not (place / "ran").exists()
+
+
+def test_an_sdist_is_identified_by_its_digest_and_timed_by_its_newest_member(tmp_path: Path) -> None:
+    path = sdist(
+        tmp_path / "My_Plugin-1.0.tar.gz",
+        [member("my_plugin-1.0/a.py", mtime=1_600_000_000), member("my_plugin-1.0/b.py", mtime=1_600_000_500.5)],
+    )
+    found = describe(path)
+    assert (found.kind, found.purl, found.epoch) == ("sdist", "pkg:pypi/my-plugin@1.0", 1_600_000_500)
+    root = export(found, _empty(tmp_path / "out"))
+    assert sorted(entry.name for entry in root.iterdir()) == ["a.py", "b.py"]
+    assert {entry.stat().st_mode & 0o777 for entry in root.iterdir()} == {0o644}
+
+
+@pytest.mark.parametrize(("mtime", "epoch"), [(0, 315_532_800), (2**36, 4_354_819_198)])
+def test_times_stay_within_what_zip_archives_know(tmp_path: Path, mtime: int, epoch: int) -> None:
+    assert describe(sdist(tmp_path / "p-1.0.tar.gz", [member("p-1.0/a.py", mtime=mtime)])).epoch == epoch
+
+
+@pytest.mark.parametrize(
+    ("remote", "told"),
+    [
+        ("https://host.example/a/b.git", "https://host.example/a/b.git"),
+        ("https://user:secret@host.example:8443/a/b.git?token=x#y", "https://host.example:8443/a/b.git"),
+        ("ssh://git@host.example/a/b.git", "ssh://host.example/a/b.git"),
+        ("git@host.example:a/b.git", "ssh://host.example/a/b.git"),
+        ("host.example:/a/b.git", "ssh://host.example/a/b.git"),
+        ("/home/alice/b.git", ""),
+        ("../b.git", ""),
+        ("file:///home/alice/b.git", ""),
+        ("https://host.example:port/a", ""),
+        ("", ""),
+    ],
+)
+def test_remotes_are_told_without_user_secret_or_local_path(remote: str, told: str) -> None:
+    assert public_url(remote) == told

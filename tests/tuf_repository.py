@@ -13,21 +13,20 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Signer
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
     Metadata,
     MetaFile,
     Root,
-    Signed,
     Snapshot,
     TargetFile,
     Targets,
     Timestamp,
 )
 
-SignedT = TypeVar("SignedT", bound=Signed)
+SignedT = TypeVar("SignedT", Root, Timestamp, Snapshot, Targets)
 
 POLICY = "policy.json"
 CHECKPOINT = "checkpoints/checkpoint.json"
@@ -107,7 +106,7 @@ class TufRepository:
 
     # -- one role at a time ----------------------------------------------------------------------------------------
 
-    def publish_root(self, now: datetime, signers: Sequence[CryptoSigner] | None = None, first: bool = False) -> None:
+    def publish_root(self, now: datetime, signers: Sequence[Signer] | None = None, first: bool = False) -> None:
         """Sign ``self.root`` as the next version."""
         if not first:
             self.root.version += 1
@@ -116,13 +115,13 @@ class TufRepository:
         self.roots[self.root.version] = data
         self.history[f"metadata/{self.root.version}.root.json"] = data
 
-    def publish_targets(self, now: datetime, signers: Sequence[CryptoSigner] | None = None) -> None:
+    def publish_targets(self, now: datetime, signers: Sequence[Signer] | None = None) -> None:
         """Sign ``self.targets`` as the next version; the online roles are left as they are."""
         self.targets.version += 1
         self.targets.expires = now + TARGETS_LIFE
         self._store("targets", self.targets, signers or (self.signers["targets"],))
 
-    def publish_checkpoints(self, now: datetime, signers: Sequence[CryptoSigner] | None = None) -> None:
+    def publish_checkpoints(self, now: datetime, signers: Sequence[Signer] | None = None) -> None:
         """Sign ``self.checkpoints`` as the next version; the online roles are left as they are."""
         self.checkpoints.version += 1
         self.checkpoints.expires = now + ROOT_LIFE
@@ -192,15 +191,15 @@ class TufRepository:
         role = DelegatedRole("checkpoints", [key.keyid for key in keys], 2, terminating=True, paths=["checkpoints/*"])
         return Delegations({key.keyid: key for key in keys}, {"checkpoints": role})
 
-    def _store(self, role: str, signed: Signed, signers: Sequence[CryptoSigner]) -> None:
+    def _store(self, role: str, signed: SignedT, signers: Sequence[Signer]) -> None:
         data = sign(signed, signers)
         self.metadata[f"{role}.json"] = data
         self.history[f"metadata/{signed.version}.{role}.json"] = data
 
 
-def sign(signed: SignedT, signers: Sequence[CryptoSigner]) -> bytes:
+def sign(signed: SignedT, signers: Sequence[Signer]) -> bytes:
     """The signed file of a copy of ``signed``, with one signature per signer."""
-    metadata = Metadata(copy.deepcopy(signed))
+    metadata = Metadata[SignedT](copy.deepcopy(signed))
     for signer in signers:
         metadata.sign(signer, append=True)
     return metadata.to_bytes()

@@ -32,7 +32,9 @@ CODES: dict[str, Code] = {
     "format.syntax": Code(None, "not valid JSON or TOML", "Correct the document at the place named."),
     "format.schema": Code(None, "a field is unknown, missing or of the wrong type", "Correct the field named."),
     "format.base64": Code(None, "not canonical base64", "Encode with padding and without line breaks."),
-    "format.unsupported": Code(None, "a version or kind this release does not know", "Use a newer release of Loadlock."),
+    "format.unsupported": Code(
+        None, "a version or kind this release does not know", "Use a newer release of Loadlock."
+    ),
     # -- 0 trust -----------------------------------------------------------------------------------------------------
     "trust.missing": Code(0, "this host has no root of trust", "Run 'loadlock host enroll' first."),
     "trust.root": Code(0, "the chain of roots does not lead from the pinned root", _SYNC),
@@ -91,9 +93,12 @@ CODES: dict[str, Code] = {
     "manifest.embedded": Code(7, "the embedded manifest differs from the signed one", _ASK_OWNER),
     "manifest.embedded-count": Code(7, "more than one embedded manifest", _ASK_OWNER),
     "manifest.plugin-id": Code(7, "the plugin id does not belong to this wheel", _ASK_OWNER),
+    "manifest.owner": Code(7, "the manifest names another owner than the one who signed it", _ASK_OWNER),
     "manifest.version": Code(7, "manifest and wheel state different versions", _ASK_OWNER),
     "manifest.expired": Code(7, "the manifest has expired", "Ask the owner for a current release."),
-    "manifest.api-version": Code(7, "the plugin does not support this host's API version", "Install a matching release."),
+    "manifest.api-version": Code(
+        7, "the plugin does not support this host's API version", "Install a matching release."
+    ),
     "manifest.record": Code(7, "the manifest pins another RECORD", _ASK_OWNER),
     "manifest.entry-point": Code(7, "the manifest names no such entry point", "See 'loadlock plugins info'."),
     # -- 8 SBOM and dependencies -------------------------------------------------------------------------------------
@@ -113,23 +118,33 @@ CODES: dict[str, Code] = {
     "certification.missing": Code(10, "no certification by a certifier of the policy", "Run 'loadlock certify'."),
     "certification.covenant": Code(10, "certified was something else than what is here", "Have it certified again."),
     "certification.failed": Code(10, "the certifier's verdict is not PASSED", "Ask the certifier."),
-    "certification.tier": Code(10, "the certifier may not certify this tier", "Ask a certifier with a higher max_tier."),
+    "certification.tier": Code(
+        10, "the certifier may not certify this tier", "Ask a certifier with a higher max_tier."
+    ),
     "certification.expired": Code(10, "the certification has expired", "Have it certified again."),
     "certification.withdrawn": Code(10, "the certification was withdrawn", "Ask the certifier."),
     # -- 11 standing rules -------------------------------------------------------------------------------------------
-    "rule.unsupported": Code(11, "a standing rule is in force that this release cannot evaluate", "Use a newer release."),
+    "rule.unsupported": Code(
+        11, "a standing rule is in force that this release cannot evaluate", "Use a newer release."
+    ),
     "rule.matched": Code(11, "a standing revocation rule matches", "Install a release that the rule does not match."),
     # -- 12 decision -------------------------------------------------------------------------------------------------
-    "decision.unknown-plugin": Code(12, "the policy does not know this plugin", "Run 'loadlock trust add-plugin'."),
+    "decision.unknown-plugin": Code(4, "the policy does not know this plugin", "Run 'loadlock trust add-plugin'."),
     "decision.denied": Code(12, "the policy denies this plugin", "Ask who owns the policy."),
-    "decision.tier": Code(12, "the tier is not the one the host asked for", "Certify it for that tier, or ask for less."),
+    "decision.tier": Code(
+        12, "the tier is not the one the host asked for", "Certify it for that tier, or ask for less."
+    ),
     "decision.isolation": Code(12, "this host cannot isolate the plugin as its tier requires", "Use another host."),
     "decision.min-version": Code(12, "older than the policy's min_version", "Install a newer release."),
     "decision.maturity": Code(12, "the policy does not admit this maturity", "Ask the owner for a mature release."),
     "decision.classification": Code(12, "the run's classification exceeds the plugin's", "Use another plugin."),
-    "decision.egress": Code(12, "the plugin declares egress that the policy does not admit", "Ask who owns the policy."),
+    "decision.egress": Code(
+        12, "the plugin declares egress that the policy does not admit", "Ask who owns the policy."
+    ),
     "decision.hermetic": Code(12, "the plugin is not hermetic-compatible", "Run it outside hermetic mode."),
-    "decision.capability": Code(12, "the plugin declares a capability that the policy does not admit", "Ask who owns it."),
+    "decision.capability": Code(
+        12, "the plugin declares a capability that the policy does not admit", "Ask who owns it."
+    ),
     # -- running plugins ---------------------------------------------------------------------------------------------
     "plugin.revoked": Code(None, "the loaded plugin has been revoked", "Install the remediated version; restart."),
     "plugin.preloaded": Code(None, "a module of that name is already loaded", "Load the plugin before importing it."),

@@ -1,0 +1,382 @@
+"""The client's rules for the revocation list: which head may follow which, and what is revoked.
+
+Pure: signed bytes, verified trust and a time go in, an immutable :class:`RevocationList` comes out. Where the bytes are
+kept is the business of :mod:`verifier.home`, where they come from that of :mod:`verifier.refresh`. The numbers in the
+code are those of the rules in ``docs/spec/revocation-list.md``:
+
+1. a head is signed by a head key of the policy, before the key's end, for this deployment, not in the future;
+2. head and checkpoint are of one epoch, and trust is at least what the head asks for;
+3. segments are contiguous from the checkpoint to the head, and match digest, count and order;
+4. within an epoch nothing disappears: a lower sequence is a rollback, a lost entry or rule is a fork;
+5. the effective list is base and tail together; a new base is computed where possible, fetched otherwise;
+6. a new epoch carries the tail over, or drops it where the checkpoint says so;
+7. the caller keeps the old list in force until all of this has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple, Protocol
+
+from verifier.errors import Refused
+from verifier.formats import dsse
+from verifier.formats.policy import Policy
+from verifier.formats.revocations import (
+    MAX_TAIL,
+    PREFIX,
+    Checkpoint,
+    Head,
+    Rules,
+    SegmentRef,
+    dump_set_file,
+    parse_head,
+    parse_rules,
+    parse_set_file,
+    prefix_of,
+    sha256_hex,
+)
+from verifier.formats.text import Digest, Hex
+from verifier.keys import PublicKey
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far in the future a head may have been issued."""
+
+FileKind = Literal["segments", "bases", "rules"]
+Files = Callable[[FileKind, Hex], bytes]
+
+
+class ListTrust(Protocol):
+    """What this module needs of :class:`verifier.trust.Trust`."""
+
+    @property
+    def policy(self) -> Policy:
+        """The verified policy."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The verified checkpoint."""
+
+    @property
+    def root_version(self) -> int:
+        """The version of the root metadata."""
+
+    @property
+    def targets_version(self) -> int:
+        """The version of the policy's metadata."""
+
+
+class SetFile:
+    """A base: sorted prefixes in one buffer, searched where they lie."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data) // PREFIX
+
+    def __contains__(self, prefix: object) -> bool:
+        low, high, data = 0, len(self), self.data
+        while low < high:
+            middle = (low + high) // 2
+            found = data[middle * PREFIX : (middle + 1) * PREFIX]
+            if found == prefix:
+                return True
+            if found < prefix:  # type: ignore[operator]
+                low = middle + 1
+            else:
+                high = middle
+        return False
+
+
+class Segment(NamedTuple):
+    """A part of the tail: its reference in the head, and its prefixes."""
+
+    ref: SegmentRef
+    prefixes: frozenset[bytes]
+
+
+class Freshness(NamedTuple):
+    """How old a list is: whether it has not expired, and its age."""
+
+    fresh: bool
+    age: timedelta
+
+
+@dataclass(frozen=True)
+class RevocationList:
+    """A revocation list that has passed every rule.
+
+    Attributes:
+        head: the signed head.
+        envelope: the head's signed bytes, as they are stored.
+        checkpoint: the checkpoint that names the base.
+        base: the entries through the checkpoint.
+        tail: the segments after it.
+        rules: the standing rules in force.
+    """
+
+    head: Head
+    envelope: bytes
+    checkpoint: Checkpoint
+    base: SetFile
+    tail: tuple[Segment, ...]
+    rules: Rules
+    _added: frozenset[bytes] = field(repr=False)
+
+    @property
+    def count(self) -> int:
+        """How many entries the list has, at most (an entry may stand in base and tail)."""
+        return len(self.base) + len(self._added)
+
+    def lists(self, digest: Digest | Hex) -> bool:
+        """Whether a sha256 digest is on the list."""
+        prefix = prefix_of(digest)
+        return prefix in self._added or prefix in self.base
+
+    def freshness(self, now: datetime, grace: timedelta) -> Freshness:
+        """Demand that the list is fresh, or expired by less than ``grace``.
+
+        Raises:
+            Refused: ``list.stale``.
+        """
+        over = now - self.head.expires.instant
+        if over >= grace and over >= timedelta(0):
+            raise Refused(
+                "list.stale",
+                "the revocation list is too old",
+                found=f"expired at {self.head.expires}, {_words(over)} ago",
+                expected=f"at most {_words(grace)} past its expiry",
+            )
+        return Freshness(over < timedelta(0), now - self.head.issued.instant)
+
+
+def apply_head(
+    current: RevocationList | None, envelope: bytes, files: Files, trust: ListTrust, now: datetime
+) -> RevocationList:
+    """Take a head that has just been fetched: the next list, or a refusal that leaves ``current`` in force.
+
+    Args:
+        current: the list in force, or None on a fresh host.
+        envelope: the head's DSSE envelope.
+        files: reads a segment, base or rules file by the sha256 of its content; its answer is not trusted.
+        trust: verified trust.
+        now: the moment to judge at (aware, UTC).
+
+    Raises:
+        Refused: a ``list.*`` or ``format.*`` code.
+    """
+    new = open_list(envelope, files, trust, now, current)
+    new.freshness(now, timedelta(0))
+    if current is not None:
+        check_history(current, new)
+    return new
+
+
+def open_list(
+    envelope: bytes, files: Files, trust: ListTrust, now: datetime, current: RevocationList | None = None
+) -> RevocationList:
+    """Verify a head with all it names, rules 1 to 3 and 5; expiry is for :meth:`RevocationList.freshness` to judge.
+
+    Args:
+        envelope: the head's DSSE envelope.
+        files: as for :func:`apply_head`.
+        trust: verified trust.
+        now: the moment to judge at (aware, UTC).
+        current: a list from which a new base may be computed instead of read.
+
+    Raises:
+        Refused: a ``list.*`` or ``format.*`` code.
+    """
+    head = _verified_head(envelope, trust, now)  # (1)
+    _check_epoch(head, trust)  # (2)
+    tail = _read_tail(head, trust.checkpoint, files)  # (3)
+    base = _computed_base(current, trust.checkpoint) or _read_base(trust.checkpoint, files)  # (5)
+    rules = parse_rules(_read(files, "rules", head.rules.sha256, "list.segments"))
+    if len(rules.rules) != head.rules.count:
+        raise Refused(
+            "list.segments",
+            "the rules file does not match the head",
+            found=f"{len(rules.rules)} rules",
+            expected=str(head.rules.count),
+        )
+    added = frozenset[bytes]().union(*(segment.prefixes for segment in tail))
+    return RevocationList(head, envelope, trust.checkpoint, base, tail, rules, added)
+
+
+def check_history(old: RevocationList, new: RevocationList) -> None:
+    """Demand that ``new`` may follow ``old``: rules 4 and 6.
+
+    Raises:
+        Refused: ``list.rollback`` or ``list.fork``.
+    """
+    if new.head.epoch < old.head.epoch:
+        _rollback("epoch", new.head.epoch, old.head.epoch)
+    if new.head.epoch > old.head.epoch:
+        _check_carried(old, new)  # (6)
+        return
+    if new.head.seq < old.head.seq:  # (4)
+        _rollback("sequence number", new.head.seq, old.head.seq)
+    if new.head.seq == old.head.seq:
+        if new.head.issued < old.head.issued:
+            _rollback("time of issue", new.head.issued, old.head.issued)
+        if new._added != old._added or new.head.rules != old.head.rules:
+            raise _fork("two heads with one sequence number list different entries")
+    if not old._added <= new._added:
+        raise _fork("entries that were revoked are gone without a checkpoint")
+    _check_rules_kept(old, new)
+
+
+def _verified_head(envelope_bytes: bytes, trust: ListTrust, now: datetime) -> Head:
+    envelope = dsse.parse_envelope(envelope_bytes, what="revocation head")
+    if envelope.payload_type != dsse.HEAD:
+        raise Refused(
+            "list.signature", "not a revocation head", found=repr(envelope.payload_type), expected=repr(dsse.HEAD)
+        )
+    _check_signature(envelope, trust.policy, now)
+    head = parse_head(envelope.unverified_payload)
+    if head.deployment != trust.policy.deployment:
+        raise Refused(
+            "list.deployment",
+            "the revocation list belongs to another deployment",
+            found=repr(str(head.deployment)),
+            expected=repr(str(trust.policy.deployment)),
+        )
+    if head.issued.instant > now + CLOCK_SKEW:
+        raise Refused(
+            "list.future", "the revocation list was issued in the future", found=head.issued, expected=f"{now:%FT%TZ}"
+        )
+    return head
+
+
+def _check_signature(envelope: dsse.Envelope, policy: Policy, now: datetime) -> None:
+    named = {head_key.key: head_key for head_key in policy.head_keys}
+    for signature in envelope.signatures:
+        head_key = named.get(signature.keyid)  # type: ignore[call-overload]
+        if head_key is None:
+            continue
+        try:
+            PublicKey.from_policy(policy.keys[head_key.key]).verify(signature.sig, envelope.signed_bytes)
+        except Refused as error:
+            raise Refused("list.signature", "the revocation list's signature does not verify") from error
+        if now >= head_key.not_after.instant:
+            raise Refused(
+                "list.key-expired", "the head key's time is over", found=head_key.not_after, expected=f"{now:%FT%TZ}"
+            )
+        return
+    raise Refused(
+        "list.signature",
+        "the revocation list is not signed by a head key of the policy",
+        found=", ".join(ascii(signature.keyid[:80]) for signature in envelope.signatures),
+        expected=" or ".join(named),
+    )
+
+
+def _check_epoch(head: Head, trust: ListTrust) -> None:
+    if head.epoch != trust.checkpoint.epoch:
+        raise Refused(
+            "list.epoch",
+            "the revocation list and the checkpoint are of different epochs",
+            found=f"list of epoch {head.epoch}",
+            expected=f"epoch {trust.checkpoint.epoch}",
+        )
+    if head.trust.root > trust.root_version or head.trust.targets > trust.targets_version:
+        raise Refused(
+            "list.epoch",
+            "the revocation list asks for newer trust than this host has",
+            found=f"root {trust.root_version}, targets {trust.targets_version}",
+            expected=f"root {head.trust.root}, targets {head.trust.targets}",
+        )
+
+
+def _read_tail(head: Head, checkpoint: Checkpoint, files: Files) -> tuple[Segment, ...]:
+    following = checkpoint.through + 1
+    for ref in head.segments:
+        if ref.first != following or ref.last < ref.first:
+            raise Refused(
+                "list.segments",
+                "the list's segments are not contiguous",
+                found=f"{ref.first} to {ref.last}",
+                expected=f"a segment from {following}",
+            )
+        following = ref.last + 1
+    if following != head.seq + 1:
+        raise Refused(
+            "list.segments", "the segments do not reach the head", found=str(following - 1), expected=str(head.seq)
+        )
+    if sum(ref.count for ref in head.segments) > MAX_TAIL:
+        raise Refused("list.segments", "the tail is too long", expected=f"at most {MAX_TAIL} entries")
+    return tuple(Segment(ref, _read_segment(ref, files)) for ref in head.segments)
+
+
+def _read_segment(ref: SegmentRef, files: Files) -> frozenset[bytes]:
+    prefixes = parse_set_file(_read(files, "segments", ref.sha256, "list.segments"))
+    if len(prefixes) != ref.count:
+        raise Refused("list.segments", "a segment's count differs", found=str(len(prefixes)), expected=str(ref.count))
+    return frozenset(prefixes)
+
+
+def _computed_base(current: RevocationList | None, checkpoint: Checkpoint) -> SetFile | None:
+    if current is None:
+        return None
+    if current.checkpoint.root == checkpoint.root:
+        return current.base
+    prefixes = {current.base.data[at : at + PREFIX] for at in range(0, len(current.base.data), PREFIX)}
+    prefixes.update(*(s.prefixes for s in current.tail if s.ref.last <= checkpoint.through))
+    prefixes.difference_update(prefix_of(digest) for digest in checkpoint.removed)
+    data = dump_set_file(prefixes)
+    return SetFile(data) if sha256_hex(data) == checkpoint.root else None
+
+
+def _read_base(checkpoint: Checkpoint, files: Files) -> SetFile:
+    base = SetFile(_read(files, "bases", checkpoint.root, "list.base"))
+    if len(base.data) != checkpoint.count * PREFIX:
+        raise Refused(
+            "list.base", "the base's count differs", found=f"{len(base)} entries", expected=str(checkpoint.count)
+        )
+    return base
+
+
+def _read(files: Files, kind: FileKind, name: Hex, code: str) -> bytes:
+    data = files(kind, name)
+    digest = sha256_hex(data)
+    if digest != name:
+        raise Refused(code, f"a file of the revocation list ({kind}) is damaged", found=digest, expected=name)
+    return data
+
+
+def _check_carried(old: RevocationList, new: RevocationList) -> None:
+    if not new.checkpoint.carry:
+        return
+    through = new.checkpoint.through
+    for segment in old.tail:
+        if segment.ref.first > through and not segment.prefixes <= new._added:
+            raise _fork("entries after the checkpoint are gone")
+        if segment.ref.first <= through < segment.ref.last:
+            raise _fork("the checkpoint cuts through a segment")
+    _check_rules_kept(old, new)
+
+
+def _check_rules_kept(old: RevocationList, new: RevocationList) -> None:
+    kept = {rule.id: rule for rule in new.rules.rules}
+    if any(kept.get(rule.id) != rule for rule in old.rules.rules):
+        raise _fork("a standing rule is gone or changed")
+
+
+def _rollback(what: str, found: object, seen: object) -> None:
+    raise Refused(
+        "list.rollback",
+        f"the list's {what} is lower than one already seen",
+        found=str(found),
+        expected=f"{seen} or later",
+    )
+
+
+def _fork(what: str) -> Refused:
+    return Refused("list.fork", f"the list contradicts one already seen: {what}")
+
+
+def _words(span: timedelta) -> str:
+    hours, rest = divmod(int(span.total_seconds()), 3600)
+    return f"{hours} h {rest // 60} min"

@@ -158,6 +158,27 @@ CODES: dict[str, Code] = {
     "manifest.missing": Code(None, "there is no plugin manifest", "Write PLUGIN_MANIFEST.json, or pass --manifest."),
     "leak.found": Code(None, "a statement would give something away", "Remove it from the source of the statement."),
     "publish.refused": Code(None, "the server refused the upload", "Mend what the server names, then publish again."),
+    # -- the service -------------------------------------------------------------------------------------------------
+    "auth.token": Code(None, "no valid API token was presented", "Ask an operator for one ('loadlock token create')."),
+    "auth.role": Code(None, "the token's roles do not allow this", "Ask an operator for a token with a role named."),
+    "request.invalid": Code(None, "the request is malformed", "Correct the request as the message says."),
+    "request.unknown": Code(None, "there is nothing at this address", "Check the address and the method."),
+    "request.idempotency": Code(
+        None, "an idempotency key was used before for another request", "Use a new key for a new request."
+    ),
+    "registry.unknown": Code(None, "the registry does not know it", "Publish it first, or check what was asked for."),
+    "list.full": Code(None, "the list's tail is full", "Publish a checkpoint that takes the tail into its base."),
+    "server.offline-key": Code(
+        None, "the server can read an offline key", "Move the offline keys to a medium that this machine does not hold."
+    ),
+    "server.behind": Code(
+        None, "the database is older than the list it has published", "Restore the newest database; see 'recover'."
+    ),
+    "server.lint": Code(
+        None, "the list to be published fails the server's own check", "Nothing was published: read what was found."
+    ),
+    "server.not-ready": Code(None, "the server cannot serve a valid list now", "See the server's log."),
+    "audit.chain": Code(None, "the audit log was edited, cut or rewritten", "Keep a copy of it and alarm security."),
     # -- commands ----------------------------------------------------------------------------------------------------
     "usage.arguments": Code(None, "wrong arguments", "See the command's --help."),
     "usage.deployment": Code(None, "no deployment found", "Pass --deployment, or run 'loadlock init'."),

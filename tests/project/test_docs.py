@@ -1,0 +1,58 @@
+"""What the documents say of the project is so: links, folders, commands, exit statuses, targets."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from tests.project.tree import ROOT, tracked
+from verifier import errors
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LINK = re.compile(r"\[[^\]]*\]\((?!https?://|#)([^)#\s]+)(?:#[^)]*)?\)")
+DOCUMENTS = [path for path in tracked() if path.suffix == ".md"]
+
+
+def rows(heading: str) -> dict[str, str]:
+    """The first two columns of the README's table under a header row that starts with ``heading``."""
+    table = README.split(f"\n| {heading} |", 1)[1].split("\n\n", 1)[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return {first.strip("`"): second for first, second, *_ in cells}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path: Path) -> None:
+    links: list[str] = LINK.findall(path.read_text(encoding="utf-8"))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_every_folder_is_in_the_readme() -> None:
+    folders = {path.relative_to(ROOT).parts[0] + "/" for path in tracked() if path.parent != ROOT}
+    assert folders == set(rows("folder"))
+
+
+def test_every_command_is_in_the_readme() -> None:
+    commands = {command.name for point in entry_points(group="loadlock.commands") for command in point.load()}
+    assert {f"loadlock {name}" for name in commands} == set(rows("command"))
+
+
+def test_every_exit_status_is_in_the_readme() -> None:
+    kinds = [errors.Refused, errors.UsageError, errors.Unreachable, errors.PluginFailed]
+    assert {"0"} | {str(kind.exit_status) for kind in kinds} == set(rows("exit status"))
+
+
+def test_every_decision_record_is_listed() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = set(LINK.findall((folder / "README.md").read_text(encoding="utf-8")))
+    assert {path.name for path in folder.glob("[0-9]*.md")} == listed - {"NNNN"}
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_target_named_exists(name: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"^make ([a-z]+)|`make ([a-z]+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE))
+    assert {first or second for first, second in named} <= targets

@@ -1,8 +1,8 @@
 """The strict reader of wheels: bytes in, an immutable snapshot of the files out, or a refusal.
 
 ``docs/spec/wheel.md`` gives the rules. The order of work: (1) size and digest of the whole, (2) the archive,
-(3) RECORD, (4) METADATA, WHEEL and the file name against one another, (5) what may not be inside. How an archive, paths,
-RECORD and the metadata files are read has a module each.
+(3) RECORD, (4) METADATA, WHEEL and the file name against one another, (5) what may not be inside. How an archive, a
+path, RECORD and the metadata files are read has a module each.
 """
 
 from __future__ import annotations

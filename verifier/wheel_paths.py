@@ -59,6 +59,7 @@ class Tree:
 
     def __init__(self) -> None:
         self._nodes: dict[str, tuple[str, bool]] = {}
+        self._directories: set[str] = set()
         self._named: set[tuple[str, bool]] = set()
 
     def add(self, path: str, *, directory: bool) -> None:
@@ -75,10 +76,11 @@ class Tree:
         if (path, directory) in self._named:
             raise Refused("wheel.archive", "the archive names an entry twice", found=shown(path))
         self._named.add((path, directory))
-        at = path.find("/")
-        while at != -1:
-            self._place(path[:at], directory=True)
-            at = path.find("/", at + 1)
+        parent = path.rpartition("/")[0]
+        while parent and parent not in self._directories:
+            self._directories.add(parent)
+            self._place(parent, directory=True)
+            parent = parent.rpartition("/")[0]
         self._place(path, directory=directory)
 
     def _place(self, path: str, *, directory: bool) -> None:

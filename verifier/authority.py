@@ -1,0 +1,172 @@
+"""The checks of who vouches for a plugin, steps 9 to 11: each looks at values that a signature covers, and raises.
+
+:mod:`verifier.verify` says in which order they run; :mod:`verifier.judgements` has the steps before.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from verifier.errors import Refused
+from verifier.evidence import TITLES, Evidence
+from verifier.formats.manifest import SignedManifest, Source
+from verifier.formats.policy import TIERS, PluginRule, Policy, TierName, TierRule
+from verifier.formats.revocations import Rules
+from verifier.formats.statement import (
+    BUILD_TYPE,
+    CERTIFICATION,
+    MANIFEST,
+    PROVENANCE,
+    SBOM,
+    Certification,
+    Provenance,
+    parse_certification,
+    parse_provenance,
+)
+from verifier.formats.text import Name
+
+
+def tier_of(evidence: Evidence, policy: Policy) -> TierName:
+    """Step 9: the tier that is claimed: the certification's, or the lowest without one.
+
+    Raises:
+        Refused: ``certification.missing`` when the policy has no tier for uncertified plugins,
+            ``certification.tier`` for one that it does not know.
+    """
+    if CERTIFICATION not in evidence.attested and "untrusted" not in policy.tiers:
+        evidence.require(CERTIFICATION)
+    if CERTIFICATION not in evidence.attested:
+        return "untrusted"
+    claimed = _certification(evidence).terms.tier
+    tier = next((tier for tier in TIERS if tier == claimed), None)
+    if tier is None or tier not in policy.tiers:
+        raise Refused(
+            "certification.tier",
+            "certified for a tier that the policy does not have",
+            found=repr(claimed[:40]),
+            expected=", ".join(policy.tiers),
+        )
+    return tier
+
+
+def check_provenance(manifest: SignedManifest, evidence: Evidence, rule: PluginRule, tier: TierRule) -> None:
+    """Step 9: the build's own account agrees with manifest and policy.
+
+    Raises:
+        Refused: a ``provenance.*`` code, or that of :meth:`Evidence.require`.
+    """
+    if "commit" in tier.require and manifest.source.commit is None:
+        raise Refused("provenance.source", "the tier demands a source commit", found="none in the manifest")
+    if PROVENANCE not in evidence.attested and not {"provenance", "commit"} & set(tier.require) and not rule.source:
+        return
+    provenance = parse_provenance(evidence.require(PROVENANCE).statement.predicate)
+    build = provenance.buildDefinition
+    if build.buildType != BUILD_TYPE:
+        raise Refused("provenance.build-type", "unknown build type", found=build.buildType, expected=BUILD_TYPE)
+    builder = provenance.runDetails.builder.id
+    if builder != manifest.built_by:
+        raise Refused(
+            "provenance.builder", "built by another builder than the manifest says", found=builder,
+            expected=manifest.built_by,
+        )  # fmt: skip
+    _check_source(provenance, manifest.source, rule)
+
+
+def check_roles(evidence: Evidence, tier: TierRule) -> None:
+    """Step 9: builder, owner and certifier are different principals, where the tier asks for it.
+
+    Raises:
+        Refused: ``roles.not-disjoint``.
+    """
+    if not tier.disjoint:
+        return
+    roles: dict[Name, str] = {}
+    for kind, role in ((SBOM, "builder"), (PROVENANCE, "builder"), (MANIFEST, "owner"), (CERTIFICATION, "certifier")):
+        if kind not in evidence.attested:
+            continue
+        signer = evidence.attested[kind].signer
+        if roles.setdefault(signer, role) != role:
+            raise Refused(
+                "roles.not-disjoint",
+                "one principal acts in two roles",
+                found=f"{signer!r} as {roles[signer]} and {role}",
+                expected="different principals",
+            )
+
+
+def check_certification(evidence: Evidence, policy: Policy, tier: TierName, now: datetime) -> None:
+    """Step 10: whoever certified may, for this tier, and certified exactly what is here.
+
+    Raises:
+        Refused: a ``certification.*`` code, or that of :meth:`Evidence.require`.
+    """
+    if CERTIFICATION not in evidence.attested and "certification" not in policy.tiers[tier].require:
+        return
+    attested = evidence.require(CERTIFICATION)
+    certification = _certification(evidence)
+    if certification.verificationResult != "PASSED":
+        raise Refused(
+            "certification.failed", "the certifier's verdict is not PASSED", found=certification.verificationResult
+        )
+    allowed = policy.certifiers[attested.signer].max_tier
+    if TIERS.index(tier) > TIERS.index(allowed):
+        raise Refused(
+            "certification.tier", f"{attested.signer!r} may not certify this tier", found=tier,
+            expected=f"{allowed} at most",
+        )  # fmt: skip
+    if now >= certification.terms.expires.instant:
+        raise Refused("certification.expired", "the certification has expired", found=certification.terms.expires)
+    if attested.payload_digest in policy.withdrawn:
+        raise Refused("certification.withdrawn", "the certification was withdrawn", found=attested.payload_digest)
+    _check_covenant(certification, evidence)
+
+
+def check_rules(rules: Rules) -> None:
+    """Step 11: no standing rule is in force that cannot be evaluated; this release evaluates none.
+
+    Raises:
+        Refused: ``rule.unsupported``.
+    """
+    if rules.rules:
+        raise Refused(
+            "rule.unsupported",
+            "a standing revocation rule is in force that this release cannot evaluate",
+            found=", ".join(f"{rule.id} ({rule.kind!a})" for rule in rules.rules[:5]),
+        )
+
+
+def _certification(evidence: Evidence) -> Certification:
+    return parse_certification(evidence.attested[CERTIFICATION].statement.predicate)
+
+
+def _check_covenant(certification: Certification, evidence: Evidence) -> None:
+    based_on = {entry.digest.get("sha256") for entry in certification.inputAttestations}
+    for kind, attested in evidence.attested.items():
+        if kind != CERTIFICATION and attested.payload_digest.hex not in based_on:
+            raise Refused(
+                "certification.covenant",
+                f"what was certified is not this {TITLES[kind]}",
+                found=attested.payload_digest,
+                expected="one of the statements that the certification names",
+            )
+
+
+def _check_source(provenance: Provenance, source: Source, rule: PluginRule) -> None:
+    build = provenance.buildDefinition
+    commits = {found for entry in build.resolvedDependencies if (found := entry.digest.get("gitCommit"))}
+    archives = {f"sha256:{found}" for entry in build.resolvedDependencies if (found := entry.digest.get("sha256"))}
+    if source.commit is None and source.sdist is None:
+        raise Refused("provenance.source", "the manifest names neither a commit nor an sdist", expected="one of them")
+    for pinned, found, title in ((source.commit, commits, "commit"), (source.sdist, archives, "sdist")):
+        if pinned is not None and pinned not in found:
+            raise Refused(
+                "provenance.source", f"built from another {title} than the manifest says",
+                found=", ".join(sorted(found)[:5]) or f"no {title}", expected=pinned,
+            )  # fmt: skip
+    if rule.source is not None and build.externalParameters.repository != rule.source.repository:
+        raise Refused(
+            "provenance.source",
+            "built from another repository than the policy says",
+            found=repr(build.externalParameters.repository),
+            expected=rule.source.repository,
+        )

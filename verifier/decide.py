@@ -1,0 +1,150 @@
+"""The decision, step 12: verified facts against the policy and against what the host asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from verifier.errors import Refused
+from verifier.evidence import Evidence
+from verifier.formats.manifest import CLASSIFICATIONS, ISOLATIONS, Classification, Isolation, SignedManifest
+from verifier.formats.policy import TIERS, PluginRule, Policy, TierName, TierRule
+from verifier.formats.statement import CERTIFICATION, parse_certification
+from verifier.formats.text import Digest
+from verifier.judgements import Provided
+from verifier.revocations import Freshness
+
+EARLY = timedelta(days=14)
+"""How long before an expiry a warning is given."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a host wants to do with a plugin.
+
+    Attributes:
+        tier: the least trusted tier that it accepts.
+        classification: of the data that the run will touch.
+        hermetic: whether the run has to be hermetic.
+        isolations: what this host can do; a tier that needs another is refused.
+        provided: looks up the version of a distribution in the host's environment; None where there is no host.
+    """
+
+    tier: TierName = "untrusted"
+    classification: Classification = "public"
+    hermetic: bool = False
+    isolations: frozenset[Isolation] = field(default=frozenset({"in-process"}))
+    provided: Provided | None = None
+
+
+ANY = Request()
+"""Whatever the policy allows on a host that runs plugins in process."""
+ADMISSION = Request(isolations=frozenset(ISOLATIONS))
+"""What a registry asks when it admits a plugin: it runs nothing itself."""
+
+
+def check(
+    manifest: SignedManifest, artifact: Digest, tier: TierName, rule: PluginRule, policy: Policy, request: Request
+) -> None:
+    """Allow the plugin at ``tier``, or refuse.
+
+    Raises:
+        Refused: a ``decision.*`` code.
+    """
+    _check_lists(manifest, artifact, rule, policy)
+    _check_tier(manifest, tier, policy.tiers[tier], request)
+    _check_covenant(manifest, rule, policy.tiers[tier])
+    _check_request(manifest, request)
+
+
+def warnings(
+    manifest: SignedManifest, evidence: Evidence, policy: Policy, freshness: Freshness, now: datetime
+) -> tuple[str, ...]:
+    """What an operator should know although the plugin is allowed."""
+    found = []
+    if not freshness.fresh:
+        found.append("the revocation list has expired; the tier's grace is running")
+    if manifest.maturity in ("alpha", "deprecated"):
+        found.append(f"the plugin's maturity is {manifest.maturity}")
+    expiries = [("the policy", policy.valid_until), ("the manifest", manifest.expires_at)]
+    if CERTIFICATION in evidence.attested:
+        terms = parse_certification(evidence.attested[CERTIFICATION].statement.predicate).terms
+        expiries.append(("the certification", terms.expires))
+    for what, moment in expiries:
+        if moment is not None and moment.instant - now < EARLY:
+            found.append(f"{what} expires at {moment}")
+    return tuple(found)
+
+
+def _check_lists(manifest: SignedManifest, artifact: Digest, rule: PluginRule, policy: Policy) -> None:
+    if manifest.plugin_id in policy.denied_plugins:
+        raise Refused("decision.denied", f"the policy denies the plugin {manifest.plugin_id!r}")
+    if artifact in policy.denied_artifacts:
+        raise Refused("decision.denied", "the policy denies this artifact", found=artifact)
+    if rule.artifacts is not None and artifact not in rule.artifacts:
+        raise Refused("decision.denied", "the artifact is not on the plugin's allow-list", found=artifact)
+    if rule.min_version is not None and manifest.version.order < rule.min_version.order:
+        raise Refused(
+            "decision.min-version",
+            "the release is older than the policy allows",
+            found=manifest.version,
+            expected=f"{rule.min_version} or newer",
+        )
+
+
+def _check_tier(manifest: SignedManifest, tier: TierName, rule: TierRule, request: Request) -> None:
+    if TIERS.index(tier) < TIERS.index(request.tier):
+        raise Refused(
+            "decision.tier", "the plugin is trusted less than the host asks for", found=tier,
+            expected=f"{request.tier} at least",
+        )  # fmt: skip
+    if rule.isolation not in request.isolations:
+        raise Refused(
+            "decision.isolation",
+            f"tier {tier!r} needs an isolation that this host does not have",
+            found=", ".join(sorted(request.isolations)),
+            expected=rule.isolation,
+        )
+    if ISOLATIONS.index(rule.isolation) < ISOLATIONS.index(manifest.isolation):
+        raise Refused(
+            "decision.isolation",
+            "the tier isolates less than the plugin's owner accepts",
+            found=rule.isolation,
+            expected=f"{manifest.isolation} at least",
+        )
+    if manifest.maturity not in rule.maturities:
+        raise Refused(
+            "decision.maturity", f"tier {tier!r} does not admit this maturity", found=manifest.maturity,
+            expected=", ".join(rule.maturities),
+        )  # fmt: skip
+
+
+def _check_covenant(manifest: SignedManifest, rule: PluginRule, tier: TierRule) -> None:
+    for egress in manifest.allowed_egress:
+        if rule.egress is not None and not any(pattern.covers(egress.host) for pattern in rule.egress):
+            raise Refused(
+                "decision.egress",
+                "the plugin declares egress that the policy does not admit",
+                found=egress.host,
+                expected=", ".join(rule.egress) or "none",
+            )
+    for capability in manifest.capabilities:
+        if tier.capabilities is not None and capability.name not in tier.capabilities:
+            raise Refused(
+                "decision.capability",
+                "the plugin declares a capability that its tier does not admit",
+                found=capability.name,
+                expected=", ".join(tier.capabilities) or "none",
+            )
+
+
+def _check_request(manifest: SignedManifest, request: Request) -> None:
+    if CLASSIFICATIONS.index(request.classification) > CLASSIFICATIONS.index(manifest.max_classification):
+        raise Refused(
+            "decision.classification",
+            "the run's data is classified higher than the plugin may touch",
+            found=request.classification,
+            expected=f"{manifest.max_classification} at most",
+        )
+    if request.hermetic and not manifest.hermetic_compatible:
+        raise Refused("decision.hermetic", "the run is hermetic and the plugin is not hermetic-compatible")

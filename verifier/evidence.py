@@ -1,0 +1,217 @@
+"""Evidence: the statements of an attestation set that count, and why the others do not.
+
+A bundle chooses nothing. Its hint selects among the principals that the policy names; a statement counts when its
+signature verifies and its signer may say such a thing of this plugin. What does not count is set aside with its
+reason, so that a refusal for something missing can say what was there instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from verifier.errors import FormatError, Refused
+from verifier.formats import dsse
+from verifier.formats.bundle import Bundle, parse_set
+from verifier.formats.policy import PluginRule, Policy, Principal
+from verifier.formats.statement import CERTIFICATION, MANIFEST, PROVENANCE, SBOM, Statement, parse_statement
+from verifier.formats.text import Digest, Name
+from verifier.keys import PublicKey
+
+Role = Literal["builder", "owner", "certifier"]
+
+ROLE_OF: Mapping[str, Role] = {
+    MANIFEST: "owner",
+    SBOM: "builder",
+    PROVENANCE: "builder",
+    CERTIFICATION: "certifier",
+}
+"""Who says what; a predicate type that is not listed here is ignored."""
+
+TITLES: Mapping[str, str] = {
+    MANIFEST: "plugin manifest",
+    SBOM: "SBOM",
+    PROVENANCE: "provenance",
+    CERTIFICATION: "certification",
+}
+
+
+@dataclass(frozen=True)
+class Attested:
+    """A statement that counts: its signer, and the sha256 of the payload by which others pin it."""
+
+    statement: Statement
+    signer: Name
+    payload_digest: Digest
+
+
+class SetAside(NamedTuple):
+    """A statement that does not count: its predicate type (empty when unverified), the code and the reason."""
+
+    predicate_type: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an attestation set amounts to under a policy, for one plugin."""
+
+    attested: Mapping[str, Attested]
+    set_aside: tuple[SetAside, ...]
+    ignored: tuple[str, ...] = field(default=())
+
+    def require(self, predicate_type: str) -> Attested:
+        """The statement of a type.
+
+        Raises:
+            Refused: the code of whatever was set aside in its place, else ``set.statement-missing`` or
+                ``certification.missing``.
+        """
+        found = self.attested.get(predicate_type)
+        if found is not None:
+            return found
+        title = TITLES[predicate_type]
+        for aside in sorted(self.set_aside, key=lambda entry: _ORDER.index(entry.code)):
+            if aside.predicate_type in (predicate_type, ""):
+                raise Refused(
+                    aside.code,
+                    f"no {title} that counts",
+                    found=aside.reason,
+                    expected=f"a {title} signed by a {ROLE_OF[predicate_type]} whom the policy names for this plugin",
+                )
+        code = "certification.missing" if predicate_type == CERTIFICATION else "set.statement-missing"
+        present = ", ".join(sorted(TITLES[kind] for kind in self.attested)) or "none that counts"
+        raise Refused(code, f"the attestation set has no {title}", found=present, expected=f"a {title}")
+
+
+_ORDER = (
+    "signature.key-revoked",
+    "signature.key-retired",
+    "signature.wrong-signer",
+    "signature.unknown-signer",
+)
+
+
+def verified_payload(bundle: Bundle, key: PublicKey) -> bytes:
+    """The payload of a bundle, once its signature by ``key`` has been verified.
+
+    Raises:
+        Refused: ``signature.payload-type`` or ``signature.invalid``.
+    """
+    envelope = bundle.envelope
+    if envelope.payload_type != dsse.IN_TOTO:
+        raise Refused(
+            "signature.payload-type",
+            "an envelope does not hold an in-toto statement",
+            found=ascii(envelope.payload_type[:80]),
+            expected=dsse.IN_TOTO,
+        )
+    key.verify(envelope.signatures[0].sig, envelope.signed_bytes)
+    return envelope.unverified_payload
+
+
+def payload_digest(payload: bytes) -> Digest:
+    """How one statement pins another: the sha256 of its payload."""
+    return Digest(f"sha256:{hashlib.sha256(payload).hexdigest()}")
+
+
+def parse_attestations(data: bytes | None) -> tuple[Bundle, ...]:
+    """Step 3: the set is there, and every line is well-formed.
+
+    Raises:
+        Refused: ``set.missing``; FormatError with any ``format.*`` or ``set.count`` code.
+    """
+    if data is None:
+        raise Refused(
+            "set.missing",
+            "the plugin is unsigned: no attestation set lies beside the wheel",
+            expected="<wheel file name>.attestations.jsonl",
+        )
+    return parse_set(data)
+
+
+class KeyRing:
+    """The keys of a policy's principals, read once, found by the hint that bundles carry.
+
+    Raises:
+        Refused: ``trust.policy`` or ``usage.key`` for a key that is not what the policy says.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        keys = {
+            name: PublicKey.from_policy(policy.keys[principal.key])
+            for name, principal in policy.principals.items()
+            if principal.key is not None
+        }
+        self._by_hint = {key.hint: (name, key) for name, key in keys.items()}
+
+    def find(self, hint: str) -> tuple[Name, PublicKey] | None:
+        """The principal and key that a hint selects, if the policy names one."""
+        return self._by_hint.get(hint)
+
+
+def weigh(bundles: tuple[Bundle, ...], ring: KeyRing, rule: PluginRule, artifact: Digest) -> Evidence:
+    """Step 4: verify every signature by a known key, and keep the statements that count for this plugin.
+
+    Args:
+        bundles: the parsed set.
+        ring: the keys of the verified policy.
+        rule: the policy's entry for the plugin.
+        artifact: the wheel's digest; a retired key still counts for the artifacts it is listed with.
+
+    Raises:
+        Refused: ``signature.invalid``, ``signature.payload-type``, ``set.duplicate``; any ``format.*`` or
+            ``subject.*`` code of a statement that counts.
+    """
+    attested: dict[str, Attested] = {}
+    aside: list[SetAside] = []
+    ignored: list[str] = []
+    for bundle in bundles:
+        known = ring.find(bundle.hint)
+        if known is None:
+            aside.append(SetAside("", "signature.unknown-signer", f"a statement by the key {bundle.hint!a}"))
+            continue
+        candidate = _open(bundle, *known)
+        kind = candidate.statement.predicate_type
+        if kind not in ROLE_OF:
+            ignored.append(kind)
+        elif reason := _why_not(candidate, ring.policy.principals[candidate.signer], rule, artifact):
+            aside.append(reason)
+        elif kind in attested:
+            raise FormatError("set.duplicate", f"the set has two statements of one kind: {TITLES[kind]}")
+        else:
+            attested[kind] = candidate
+    return Evidence(attested, tuple(aside), tuple(ignored))
+
+
+def _open(bundle: Bundle, name: Name, key: PublicKey) -> Attested:
+    try:
+        payload = verified_payload(bundle, key)
+    except Refused as error:
+        if error.code != "signature.invalid":
+            raise
+        raise Refused(
+            "signature.invalid",
+            "a statement's signature does not verify",
+            found=f"a statement that claims the key of {name!r}",
+            expected="bytes exactly as they were signed",
+        ) from error
+    return Attested(parse_statement(payload), name, payload_digest(payload))
+
+
+def _why_not(candidate: Attested, principal: Principal, rule: PluginRule, artifact: Digest) -> SetAside | None:
+    kind = candidate.statement.predicate_type
+    title = f"a {TITLES[kind]} by {candidate.signer!r}"
+    role = ROLE_OF[kind]
+    allowed = {"builder": rule.builders, "owner": rule.owners, "certifier": rule.certifiers}[role]
+    if candidate.signer not in allowed:
+        return SetAside(kind, "signature.wrong-signer", f"{title}, who is no {role} of this plugin")
+    if principal.status == "revoked":
+        return SetAside(kind, "signature.key-revoked", f"{title}, whose key is revoked")
+    if principal.status == "retired" and artifact not in principal.accepted:
+        return SetAside(kind, "signature.key-retired", f"{title}, whose key is retired and not accepted for this wheel")
+    return None

@@ -1,0 +1,254 @@
+"""The single checks of verification, steps 2 to 8: each looks at values that a signature covers, and raises.
+
+:mod:`verifier.verify` says in which order they run; :mod:`verifier.authority` has the steps after.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+
+from verifier.errors import Refused
+from verifier.evidence import TITLES, Attested, Evidence
+from verifier.formats.manifest import FILE_NAME, RequirementText, SignedManifest, parse_manifest
+from verifier.formats.policy import PluginRule, Policy, TierRule
+from verifier.formats.sbom import Component, parse_sbom
+from verifier.formats.text import Digest, Name, PluginId
+from verifier.revocations import RevocationList
+from verifier.wheel import Snapshot
+
+Provided = Callable[[str], str | None]
+"""The version of a distribution that the host's environment provides, by its normalised name, or None."""
+
+
+def check_not_listed(revocations: RevocationList, artifact: Digest) -> None:
+    """Step 2: the artifact is not revoked.
+
+    Raises:
+        Refused: ``revoked.artifact``.
+    """
+    if revocations.lists(artifact):
+        raise Refused(
+            "revoked.artifact",
+            "this plugin is revoked",
+            found=f"{artifact} on the list of epoch {revocations.head.epoch}, seq {revocations.head.seq}",
+            expected="an artifact that is not on the list",
+        )
+
+
+def check_dependencies_not_listed(revocations: RevocationList, manifest: SignedManifest) -> None:
+    """Step 2 for locked dependencies, which only the signed manifest names.
+
+    Raises:
+        Refused: ``revoked.dependency``.
+    """
+    for dependency in manifest.dependencies:
+        if revocations.lists(dependency.sha256):
+            raise Refused(
+                "revoked.dependency",
+                "a dependency of this plugin is revoked",
+                found=f"{dependency.name} {dependency.version}, {dependency.sha256}",
+            )
+
+
+def rule_of(policy: Policy, file_name: str) -> PluginRule:
+    """Step 4: what the policy says of the plugin that a wheel's file name claims to be.
+
+    Raises:
+        Refused: ``wheel.metadata`` for a malformed file name, ``decision.unknown-plugin``.
+    """
+    try:
+        plugin_id = PluginId.of(parse_wheel_filename(file_name)[0])
+    except (InvalidWheelFilename, ValueError) as error:
+        raise Refused("wheel.metadata", "not a wheel's file name", found=repr(file_name[:200])) from error
+    rule = policy.plugins.get(plugin_id)
+    if rule is None:
+        raise Refused(
+            "decision.unknown-plugin",
+            f"the policy does not know the plugin {plugin_id!r}",
+            expected="an entry under 'plugins' that names its builders, owners and certifiers",
+        )
+    return rule
+
+
+def check_subjects(evidence: Evidence, artifact: Digest) -> None:
+    """Step 5: every statement that counts is about this artifact.
+
+    Raises:
+        Refused: ``subject.digest``.
+    """
+    for kind, attested in evidence.attested.items():
+        if attested.statement.sha256 != artifact.hex:
+            raise Refused(
+                "subject.digest",
+                f"the {TITLES[kind]} is about another artifact",
+                found=f"{attested.statement.subject_name!a}, sha256:{attested.statement.sha256}",
+                expected=artifact,
+            )
+
+
+def check_manifest(manifest: SignedManifest, signer: Name, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
+    """Step 7: the manifest is of this wheel, by the owner it names, in force, for this host's API.
+
+    Raises:
+        Refused: a ``manifest.*`` code or ``subject.digest``.
+    """
+    expected_id = PluginId.of(snapshot.name)
+    for code, what, found, expected in (
+        ("subject.digest", "the manifest pins another wheel", manifest.artifact_digest, snapshot.digest),
+        ("manifest.plugin-id", "the plugin id does not belong to this wheel", manifest.plugin_id, expected_id),
+        ("manifest.version", "manifest and wheel state different versions", manifest.version, snapshot.version),
+        ("manifest.record", "the manifest pins another RECORD", manifest.record_digest, snapshot.record_digest),
+        ("manifest.owner", "the manifest names another owner than its signer", manifest.owner, signer),
+    ):
+        if found != expected:
+            raise Refused(code, what, found=repr(str(found)), expected=repr(str(expected)))
+    if manifest.expires_at is not None and now >= manifest.expires_at.instant:
+        raise Refused("manifest.expired", "the manifest has expired", found=f"expired at {manifest.expires_at}")
+    if not manifest.api_version.admits(policy.host_api):
+        raise Refused(
+            "manifest.api-version",
+            "the plugin does not support this host's API version",
+            found=f"host API {policy.host_api}",
+            expected=str(manifest.api_version),
+        )
+
+
+def check_embedded(manifest: SignedManifest, snapshot: Snapshot) -> None:
+    """Step 7: a manifest inside the wheel says what the signed one says.
+
+    Raises:
+        Refused: ``manifest.embedded-count``, ``manifest.embedded``; FormatError for a malformed one.
+    """
+    found = _embedded_paths(snapshot)
+    if len(found) > 1:
+        raise Refused("manifest.embedded-count", "the wheel embeds several manifests", found=", ".join(found))
+    if found:
+        embedded = parse_manifest(snapshot.files[found[0]], what=f"embedded manifest {found[0]}")
+        declared = manifest.declared
+        if embedded != declared:
+            differing = [
+                field for field in declared.__struct_fields__ if getattr(embedded, field) != getattr(declared, field)
+            ]
+            raise Refused(
+                "manifest.embedded",
+                "the embedded manifest differs from the signed one",
+                found=f"different: {', '.join(differing)}",
+                expected="the same declaration in both",
+            )
+
+
+def check_embedded_where_demanded(tier: TierRule, snapshot: Snapshot) -> None:
+    """Step 12: the wheel embeds its manifest, where the tier demands it; :func:`check_embedded` compared the two.
+
+    Raises:
+        Refused: ``manifest.embedded``.
+    """
+    if "embedded-manifest" in tier.require and not _embedded_paths(snapshot):
+        raise Refused("manifest.embedded", "the tier demands an embedded manifest", found="none", expected=FILE_NAME)
+
+
+def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot) -> int:
+    """Step 8: the SBOM is the pinned one, describes this wheel, and its components are allowed; their number.
+
+    Raises:
+        Refused: a ``sbom.*`` code.
+    """
+    digest = f"sha256:{hashlib.sha256(attested.statement.predicate).hexdigest()}"
+    if digest != manifest.sbom_digest:
+        raise Refused(
+            "sbom.digest", "the SBOM is not the one that the manifest pins", found=digest, expected=manifest.sbom_digest
+        )
+    sbom = parse_sbom(attested.statement.predicate)
+    if sbom.wheel != snapshot.digest or canonicalize_name(sbom.name) != snapshot.name:
+        raise Refused(
+            "sbom.subject",
+            "the SBOM describes another component",
+            found=f"{sbom.name!a}, {sbom.wheel}",
+            expected=f"{snapshot.name!r}, {snapshot.digest}",
+        )
+    allowed = (*manifest.sdk_allowlist, *manifest.host_provided)
+    for component in sbom.components:
+        if not any(_admits(requirement, component) for requirement in allowed):
+            raise Refused(
+                "sbom.not-allowed",
+                "a component is not on the plugin's sdk_allowlist",
+                found=f"{component.name!a} {component.version!a}",
+                expected=", ".join(allowed) or "no component at all",
+            )
+    return len(sbom.components)
+
+
+def check_dependencies(manifest: SignedManifest, snapshot: Snapshot, provided: Provided | None) -> None:
+    """Step 8: what the wheel requires is declared, and the host has what it is to provide.
+
+    Args:
+        manifest: the signed manifest.
+        snapshot: the wheel.
+        provided: looks up the host's distributions; None where there is no host (at admission).
+
+    Raises:
+        Refused: ``dependency.undeclared``, ``dependency.locked``, ``dependency.missing``.
+    """
+    host = {canonicalize_name(requirement.parsed.name): requirement for requirement in manifest.host_provided}
+    locked = {dependency.name for dependency in manifest.dependencies}
+    for name in required_names(snapshot):
+        if name not in host and name not in locked:
+            raise Refused(
+                "dependency.undeclared",
+                "the wheel requires what its manifest does not declare",
+                found=name,
+                expected="every requirement under host_provided, or locked under dependencies",
+            )
+    if locked:
+        raise Refused(
+            "dependency.locked",
+            "the plugin brings locked dependencies, which this release cannot serve",
+            found=", ".join(sorted(locked)),
+            expected="dependencies that the host provides (host_provided)",
+        )
+    for name, requirement in host.items():
+        version = provided(name) if provided is not None else None
+        if provided is not None and (version is None or not _satisfies(requirement, version)):
+            raise Refused(
+                "dependency.missing",
+                "the host does not provide what the plugin needs",
+                found=f"{name} {version}" if version else f"no {name}",
+                expected=requirement,
+            )
+
+
+def required_names(snapshot: Snapshot) -> tuple[str, ...]:
+    """The normalised names that the wheel requires here, extras left out.
+
+    Raises:
+        Refused: ``wheel.metadata`` for a malformed requirement.
+    """
+    names = []
+    for text in snapshot.metadata.requires_dist:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement as error:
+            raise Refused("wheel.metadata", "METADATA holds a malformed requirement", found=repr(text[:200])) from error
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            names.append(canonicalize_name(requirement.name))
+    return tuple(dict.fromkeys(names))
+
+
+def _embedded_paths(snapshot: Snapshot) -> list[str]:
+    return sorted(path for path in snapshot.files if path.rpartition("/")[2] == FILE_NAME)
+
+
+def _admits(requirement: RequirementText, component: Component) -> bool:
+    parsed = requirement.parsed
+    if canonicalize_name(parsed.name) != canonicalize_name(component.name):
+        return False
+    return not component.version or parsed.specifier.contains(component.version, prereleases=True)
+
+
+def _satisfies(requirement: RequirementText, version: str) -> bool:
+    return requirement.parsed.specifier.contains(version, prereleases=True)

@@ -1,0 +1,327 @@
+"""Verification: from a wheel's bytes and what lies beside it to a :class:`VerifiedPlugin`, or a refusal.
+
+The steps are those of ``docs/spec/verification.md``; each raises with a code of its own:
+
+ (0) trust: the right deployment, at or above the floor, in force; the clock is not behind
+ (1) reading: the wheel under its size cap, and its sha256
+ (2) revocation list: fresh enough, and neither the artifact nor a dependency is on it
+ (3) attestation set: there, and strictly parsed
+ (4) signatures: by principals whom the policy names for that role and plugin
+ (5) subject: exactly this wheel
+ (6) wheel: a strict archive whose RECORD, METADATA and file name agree
+ (7) manifest: the embedded one equals the signed one; id, version, owner, expiry, API version
+ (8) SBOM and dependencies
+ (9) provenance and disjoint roles
+(10) certification
+(11) standing revocation rules
+(12) decision: :mod:`verifier.decide`
+
+Nothing here reads a file, a clock or the network. Whoever ignores the result has no plugin: there is no boolean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from time import perf_counter
+from typing import Literal, NamedTuple
+
+from verifier import decide
+from verifier.authority import check_certification, check_provenance, check_roles, check_rules, tier_of
+from verifier.errors import LoadlockError, Refused
+from verifier.evidence import ROLE_OF, TITLES, Evidence, KeyRing, parse_attestations, weigh
+from verifier.formats.enrolment import Floor
+from verifier.formats.manifest import SignedManifest, parse_signed_manifest
+from verifier.formats.policy import PluginRule, TierName
+from verifier.formats.statement import MANIFEST, SBOM
+from verifier.formats.text import Digest, Name, PluginId, Time, Version
+from verifier.judgements import (
+    check_dependencies,
+    check_dependencies_not_listed,
+    check_embedded,
+    check_embedded_where_demanded,
+    check_manifest,
+    check_not_listed,
+    check_sbom,
+    check_subjects,
+    rule_of,
+)
+from verifier.revocations import RevocationList
+from verifier.trust import Trust
+from verifier.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far a machine's clock may lie behind the last signed time before nothing is judged any more."""
+
+STEPS = (
+    "trust", "reading", "revocation list", "attestation set", "signatures", "subject", "wheel", "manifest",
+    "SBOM and dependencies", "provenance", "certification", "standing rules", "decision",
+)  # fmt: skip
+
+
+class Outcome(NamedTuple):
+    """How one step ended: its number, title, ``passed`` or ``refused``, what was found, and its milliseconds."""
+
+    step: int
+    title: str
+    outcome: Literal["passed", "refused"]
+    detail: str
+    ms: float
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every plugin of a host is judged against.
+
+    Attributes:
+        deployment: the deployment that the host is enrolled in.
+        floor: the lowest trust and list versions that it accepts.
+        trust: verified trust.
+        revocations: the revocation list in force.
+        time_floor: the latest signed moment this host has seen.
+        ring: the policy's keys; made from ``trust``.
+    """
+
+    deployment: Name
+    floor: Floor
+    trust: Trust
+    revocations: RevocationList
+    time_floor: Time
+    ring: KeyRing = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ring", KeyRing(self.trust.policy))
+
+    def fix_time(self, wall: datetime) -> datetime:
+        """The moment at which all is judged: the later of the clock and the last signed time.
+
+        Raises:
+            Refused: ``clock.behind`` when the clock is more than five minutes behind.
+        """
+        signed = max(self.time_floor, self.revocations.head.issued).instant
+        if wall < signed - CLOCK_TOLERANCE:
+            raise Refused(
+                "clock.behind", "this machine's clock is behind a moment that was already signed",
+                found=f"{wall:%Y-%m-%dT%H:%M:%SZ}", expected=f"{signed:%Y-%m-%dT%H:%M:%SZ} or later",
+            )  # fmt: skip
+        return max(wall, signed)
+
+
+@dataclass(frozen=True)
+class VerifiedPlugin:
+    """A plugin that may be loaded, and the facts on which that rests. Made by :func:`verify` alone.
+
+    Attributes:
+        plugin_id: the plugin's id.
+        version: its version.
+        artifact_digest: the wheel's digest.
+        tier: the tier it is allowed at.
+        snapshot: the wheel's files, as they were verified.
+        manifest: the signed manifest.
+        signers: role to principal.
+        statements: predicate type to the sha256 of the payload that counted.
+        list_seq: the revocation list's sequence number: not revoked as of this.
+        list_epoch: the list's epoch.
+        list_age: how long before ``verified_at`` the list was issued.
+        policy_version: the policy's version.
+        verified_at: the moment that was judged at.
+        warnings: sentences for an operator.
+    """
+
+    plugin_id: PluginId
+    version: Version
+    artifact_digest: Digest
+    tier: TierName
+    snapshot: Snapshot = field(repr=False)
+    manifest: SignedManifest = field(repr=False)
+    signers: dict[str, Name]
+    statements: dict[str, Digest]
+    list_seq: int
+    list_epoch: int
+    list_age: timedelta
+    policy_version: int
+    verified_at: datetime
+    warnings: tuple[str, ...] = ()
+
+
+class Steps:
+    """Runs the numbered steps: times each, names it to an observer, and makes every failure a refusal of that step."""
+
+    def __init__(self, observe: Callable[[Outcome], None] | None = None) -> None:
+        self._observe = observe
+        self.detail = ""
+
+    @contextmanager
+    def __call__(self, number: int) -> Iterator[None]:
+        """Run one step; ``detail`` may be set inside."""
+        self.detail, started = "", perf_counter()
+        try:
+            yield
+        except LoadlockError as error:
+            error.step = number
+            self._tell(number, "refused", f"[{error.code}] {error.what}", started)
+            raise
+        except Exception as error:
+            # The one boundary: whatever nobody foresaw is a refusal too, and says of which kind it was.
+            refusal = Refused(
+                "internal.unexpected", f"step {number} ({STEPS[number]}) met an error nobody foresaw",
+                found=f"{type(error).__name__}: {str(error)[:200]!a}",
+            )  # fmt: skip
+            refusal.step = number
+            self._tell(number, "refused", f"[{refusal.code}] {refusal.found}", started)
+            raise refusal from error
+        self._tell(number, "passed", self.detail, started)
+
+    def _tell(self, number: int, outcome: Literal["passed", "refused"], detail: str, started: float) -> None:
+        if self._observe is not None:
+            self._observe(Outcome(number, STEPS[number], outcome, detail, (perf_counter() - started) * 1000))
+
+
+def verify(
+    wheel: bytes,
+    file_name: str,
+    attestations: bytes | None,
+    ground: Ground,
+    wall: datetime,
+    request: decide.Request = decide.ANY,
+    observe: Callable[[Outcome], None] | None = None,
+) -> VerifiedPlugin:
+    """Verify a plugin.
+
+    Args:
+        wheel: the wheel, read once.
+        file_name: its file name.
+        attestations: the attestation set beside it, or None when there is none.
+        ground: trust, revocation list and floor of this host.
+        wall: the clock's time (aware, UTC), read once by the caller.
+        request: what the host wants to do with the plugin.
+        observe: is told the outcome of each step.
+
+    Raises:
+        Refused: with the code and the step of the first check that said no.
+    """
+    steps = Steps(observe)
+    now = _stand(steps, ground, wall)
+    artifact = _read(steps, ground, wheel)
+    rule, evidence = _gather(steps, ground, file_name, attestations, artifact)
+    snapshot, manifest = _compare(steps, ground, wheel, file_name, evidence, request, now)
+    tier = _authorise(steps, ground, manifest, evidence, rule, now)
+    with steps(11):
+        check_rules(ground.revocations.rules)
+    with steps(12):
+        check_embedded_where_demanded(ground.trust.policy.tiers[tier], snapshot)
+        decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
+        age = ground.revocations.freshness(now, ground.trust.policy.tiers[tier].grace.span)
+        steps.detail = f"allowed at tier {tier}"
+    return VerifiedPlugin(
+        plugin_id=manifest.plugin_id,
+        version=manifest.version,
+        artifact_digest=artifact,
+        tier=tier,
+        snapshot=snapshot,
+        manifest=manifest,
+        signers={ROLE_OF[kind]: found.signer for kind, found in evidence.attested.items()},
+        statements={kind: found.payload_digest for kind, found in evidence.attested.items()},
+        list_seq=ground.revocations.head.seq,
+        list_epoch=ground.revocations.head.epoch,
+        list_age=age.age,
+        policy_version=ground.trust.policy.version,
+        verified_at=now,
+        warnings=decide.warnings(manifest, evidence, ground.trust.policy, age, now),
+    )
+
+
+def _stand(steps: Steps, ground: Ground, wall: datetime) -> datetime:
+    """Step 0: on which ground, and at which moment, all is judged."""
+    with steps(0):
+        now = ground.fix_time(wall)
+        ground.trust.check(ground.deployment, ground.floor, now)
+        policy = ground.trust.policy
+        steps.detail = f"policy {policy.version} of {policy.deployment!r}, valid until {policy.valid_until}"
+    with steps(2):
+        longest = max(tier.grace.span for tier in policy.tiers.values())
+        ground.revocations.freshness(now, longest)
+    return now
+
+
+def _read(steps: Steps, ground: Ground, wheel: bytes) -> Digest:
+    """Steps 1 and 2: which artifact this is, and that it is not revoked."""
+    with steps(1):
+        if len(wheel) > DEFAULT_LIMITS.archive:
+            raise Refused(
+                "wheel.too-large",
+                "the wheel exceeds the size cap",
+                found=f"{len(wheel)} bytes",
+                expected=f"at most {DEFAULT_LIMITS.archive} bytes",
+            )
+        digest = Digest(f"sha256:{hashlib.sha256(wheel).hexdigest()}")
+        steps.detail = f"{len(wheel)} bytes, {digest}"
+    with steps(2):
+        check_not_listed(ground.revocations, digest)
+        head = ground.revocations.head
+        steps.detail = f"not listed as of seq {head.seq}, issued {head.issued}"
+    return digest
+
+
+def _gather(
+    steps: Steps, ground: Ground, file_name: str, attestations: bytes | None, artifact: Digest
+) -> tuple[PluginRule, Evidence]:
+    """Steps 3 to 5: which statements count, and that they are about this artifact."""
+    with steps(3):
+        bundles = parse_attestations(attestations)
+        steps.detail = f"{len(bundles)} statements"
+    with steps(4):
+        rule = rule_of(ground.trust.policy, file_name)
+        evidence = weigh(bundles, ground.ring, rule, artifact)
+        evidence.require(MANIFEST)
+        steps.detail = ", ".join(f"{TITLES[kind]} by {found.signer}" for kind, found in evidence.attested.items())
+    with steps(5):
+        check_subjects(evidence, artifact)
+        steps.detail = "all statements are about this wheel"
+    return rule, evidence
+
+
+def _compare(
+    steps: Steps,
+    ground: Ground,
+    wheel: bytes,
+    file_name: str,
+    evidence: Evidence,
+    request: decide.Request,
+    now: datetime,
+) -> tuple[Snapshot, SignedManifest]:
+    """Steps 6 to 8: that wheel, manifest, SBOM and dependencies say the same."""
+    with steps(6):
+        snapshot = read_wheel(wheel, file_name)
+        steps.detail = f"{len(snapshot.files)} files, RECORD complete"
+    with steps(7):
+        signed = evidence.require(MANIFEST)
+        manifest = parse_signed_manifest(signed.statement.predicate)
+        check_manifest(manifest, signed.signer, snapshot, ground.trust.policy, now)
+        check_embedded(manifest, snapshot)
+        steps.detail = f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}"
+    with steps(8):
+        components = check_sbom(manifest, evidence.require(SBOM), snapshot)
+        check_dependencies(manifest, snapshot, request.provided)
+        check_dependencies_not_listed(ground.revocations, manifest)
+        steps.detail = f"SBOM pinned, {components} components"
+    return snapshot, manifest
+
+
+def _authorise(
+    steps: Steps, ground: Ground, manifest: SignedManifest, evidence: Evidence, rule: PluginRule, now: datetime
+) -> TierName:
+    """Steps 9 and 10: who built it from what, and who vouches for it at which tier."""
+    policy = ground.trust.policy
+    with steps(9):
+        tier = tier_of(evidence, policy)
+        check_provenance(manifest, evidence, rule, policy.tiers[tier])
+        check_roles(evidence, policy.tiers[tier])
+        steps.detail = f"built by {manifest.built_by}"
+    with steps(10):
+        check_certification(evidence, policy, tier, now)
+        steps.detail = f"tier {tier}"
+    return tier

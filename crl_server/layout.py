@@ -1,0 +1,141 @@
+"""Where things lie in an operator's deployment directory, and the small record that describes it.
+
+deployment.json       which deployment this is
+policy.toml           the policy as people write it
+offline/              keys that leave this machine (0700): root-1, root-2, targets, checkpoint-1, checkpoint-2
+online/               keys that stay (0700): timestamp, head
+principals/           demo profile only: builder, owner, certifier
+server/               loadlock.sqlite, and the lock of the one process that publishes
+public/               the static tree: trust/, lists/, sets/, enrolment.json
+
+Everything under ``public`` may be served by any web server, or copied to one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from crl_server.rules import HEAD_LIFE
+from verifier.errors import UsageError
+from verifier.files import read_capped
+from verifier.formats.policy import Profile
+from verifier.formats.strict_json import Document, dumps, parse
+from verifier.formats.text import Duration, Hex, Name, Time
+
+MAX_RECORD = 64 * 1024
+"""Size cap of ``deployment.json`` in bytes."""
+DEFAULT_LIFE = Duration(f"PT{int(HEAD_LIFE.total_seconds()) // 3600}H")
+
+OFFLINE_KEYS = ("root-1", "root-2", "targets", "checkpoint-1", "checkpoint-2")
+ONLINE_KEYS = ("timestamp", "head")
+PRINCIPALS = ("builder", "owner", "certifier")
+
+
+class Deployment(Document, frozen=True, kw_only=True):
+    """``deployment.json``: the deployment's id and profile, its server's address, and how long a head is valid."""
+
+    v: Literal[1]
+    deployment: Name
+    profile: Profile
+    server: Annotated[str, Meta(max_length=500)]
+    created: Time
+    head_life: Duration = DEFAULT_LIFE
+
+    @property
+    def life(self) -> timedelta:
+        """How long a head is valid."""
+        return self.head_life.span
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one deployment directory."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        """``deployment.json``."""
+        return self.root / "deployment.json"
+
+    @property
+    def policy(self) -> Path:
+        """The policy as people write it."""
+        return self.root / "policy.toml"
+
+    @property
+    def offline(self) -> Path:
+        """The directory of offline keys."""
+        return self.root / "offline"
+
+    @property
+    def online(self) -> Path:
+        """The directory of online keys."""
+        return self.root / "online"
+
+    @property
+    def principals(self) -> Path:
+        """The demo profile's signers."""
+        return self.root / "principals"
+
+    @property
+    def database(self) -> Path:
+        """The embedded database."""
+        return self.root / "server" / "loadlock.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        """The lock file of the one process that publishes."""
+        return self.root / "server" / "publish.lock"
+
+    @property
+    def public(self) -> Path:
+        """The static tree."""
+        return self.root / "public"
+
+    @property
+    def trust(self) -> Path:
+        """The TUF repository."""
+        return self.public / "trust"
+
+    @property
+    def head(self) -> Path:
+        """The signed head."""
+        return self.public / "lists" / "head.json"
+
+    @property
+    def enrolment(self) -> Path:
+        """The enrolment bundle."""
+        return self.public / "enrolment.json"
+
+    def list_file(self, kind: str, sha256: Hex) -> Path:
+        """A content-addressed file of the list; ``kind`` is ``segments``, ``bases`` or ``rules``."""
+        return self.public / "lists" / kind / sha256
+
+    def set_file(self, sha256: str) -> Path:
+        """The attestation set of the wheel with that digest."""
+        return self.public / "sets" / f"{Hex(sha256)}.jsonl"
+
+    def deployment(self) -> Deployment:
+        """Read ``deployment.json``.
+
+        Raises:
+            UsageError: ``usage.deployment`` when this is no operator's deployment directory.
+            FormatError: it is malformed.
+        """
+        if not self.record.is_file():
+            raise UsageError(
+                "usage.deployment", "this is not the directory of a deployment's operator", found=str(self.root)
+            )
+        data = read_capped(self.record, MAX_RECORD, "deployment record")
+        return parse(data, Deployment, limit=MAX_RECORD, what="deployment.json")
+
+
+def dump_deployment(deployment: Deployment) -> bytes:
+    """Write ``deployment.json``."""
+    return dumps(deployment) + b"\n"

@@ -9,9 +9,10 @@
 .DELETE_ON_ERROR:
 .PHONY: demo test lint lock setup clean
 
-# The first interpreter that is new enough; PYTHON=... overrides.
+# The first interpreter that is new enough and can make environments; PYTHON=... overrides.
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14; do \
-	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; \
+	done)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,7 +33,7 @@ setup: $(STAMP)
 
 # Everything is installed by hash, the build backend too, so that the editable install fetches nothing.
 $(STAMP): $(LOCK) pyproject.toml
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; pass PYTHON=/path/to/python" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with venv and pip found; pass PYTHON=PROGRAM" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

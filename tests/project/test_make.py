@@ -63,7 +63,7 @@ def test_a_change_installs_again(checkout: Path, name: str) -> None:
 def test_without_a_python_that_is_new_enough_one_line_says_so(checkout: Path) -> None:
     done = subprocess.run(["make", "setup", "PYTHON="], cwd=checkout, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "no Python 3.11 or newer found" in done.stderr
+    assert "no Python 3.11 or newer with venv and pip found" in done.stderr
 
 
 def system_packages(folder: Path, *programs: str, ci: bool) -> subprocess.CompletedProcess[str]:

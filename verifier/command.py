@@ -40,7 +40,8 @@ class StandardOutput:
     def say(self, text: str = "") -> None:
         """Print a line for a person; silent with ``--json``."""
         if not self.json:
-            print(text, flush=True)
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
 
     def result(self, value: dict[str, Any]) -> None:
         """Print the command's one JSON object; silent without ``--json``."""
@@ -83,4 +84,6 @@ def find_deployment(given: str | None) -> Path:
     for parent in (here, *here.parents):
         if (parent / DIRECTORY_NAME).is_dir():
             return parent / DIRECTORY_NAME
-    raise UsageError("usage.deployment", "no deployment found", expected=f"{DIRECTORY_NAME}/ here or in a parent folder")
+    raise UsageError(
+        "usage.deployment", "no deployment found", expected=f"{DIRECTORY_NAME}/ here or in a parent folder"
+    )

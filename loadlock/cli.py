@@ -1,0 +1,166 @@
+"""The root of the command line: finds the command, runs it, and turns every error into words and an exit status.
+
+Exit status: 0 done or verified; 1 refused; 2 wrong usage or configuration; 3 something needed could not be reached;
+4 the plugin itself failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import NoReturn
+
+from verifier.command import ENVIRONMENT, Command, Output, StandardOutput
+from verifier.errors import LoadlockError, UsageError
+
+GROUP = "loadlock.commands"
+PACKAGES = {
+    "verifier": "For hosts",
+    "attestor": "For a plugin's owner and its certifier",
+    "crl_server": "For the operator and security staff",
+    "loadlock": "To look at",
+}
+"""The packages that contribute commands, in the order of the table of contents; a host needs only the first."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors like all others, so that ``--json`` covers them too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError("usage.arguments", message, todo=f"See '{self.prog} --help'.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments after the program's name; those of the process when None.
+
+    Returns:
+        The exit status.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    output = StandardOutput(as_json="--json" in arguments)
+    debug = "--debug" in arguments
+    try:
+        _run(arguments, output)
+    except LoadlockError as error:
+        _report(error, output, debug=debug)
+        return error.exit_status
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the output went away; the interpreter must not complain of it at its end
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        unexpected = LoadlockError(
+            "internal.unexpected",
+            "something unexpected happened, and nothing was allowed",
+            found=f"{type(error).__name__}: {error}",
+            todo="Run the command again with --debug and report what it prints.",
+        )
+        _report(unexpected, output, debug=debug)
+        return unexpected.exit_status
+    return 0
+
+
+def _run(arguments: list[str], output: Output) -> None:
+    words = [word for word in arguments if not word.startswith("-")]
+    leading, command = _leading_options(arguments), None
+    if "--version" in leading:
+        output.say(f"loadlock {version('loadlock')}")
+        output.result({"version": version("loadlock")})
+        return
+    command = _find(arguments[len(leading) :])
+    if command is None:
+        if words and "--help" not in leading and "-h" not in leading:
+            raise UsageError("usage.arguments", f"no such command: {words[0]!a}", todo="See 'loadlock --help'.")
+        output.say(_contents())
+        return
+    rest = arguments[len(leading) + len(command.name.split()) :]
+    args = _parser_of(command).parse_args([*leading, *rest])
+    command.run(args, output)
+
+
+def _leading_options(arguments: list[str]) -> list[str]:
+    """The options before the command; ``--deployment`` takes the word after it along."""
+    taken: list[str] = []
+    for word in arguments:
+        if not word.startswith("-") and taken[-1:] != ["--deployment"]:
+            break
+        taken.append(word)
+    return taken
+
+
+def _parser_of(command: Command) -> argparse.ArgumentParser:
+    parser = _Parser(prog=f"loadlock {command.name}", description=command.help, allow_abbrev=False)
+    parser.add_argument(
+        "--deployment", metavar="DIR", help=f"the deployment's directory (else ${ENVIRONMENT}, else .loadlock/)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of sentences")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    command.configure(parser)
+    return parser
+
+
+def _find(arguments: list[str]) -> Command | None:
+    """The command that the first one or two words name; packages are imported one by one until it is found."""
+    for _, commands in _packages():
+        for length in (2, 1):
+            name = " ".join(arguments[:length])
+            for command in commands:
+                if command.name == name:
+                    return command
+    return None
+
+
+def _packages() -> Iterator[tuple[str, tuple[Command, ...]]]:
+    contributed = {entry.name: entry for entry in entry_points(group=GROUP)}
+    for package in PACKAGES:
+        if package in contributed:
+            yield package, _commands(contributed[package])
+
+
+def _commands(entry: EntryPoint) -> tuple[Command, ...]:
+    try:
+        commands: tuple[Command, ...] = entry.load()
+    except ImportError as error:
+        # An optional part is not installed: its commands do not exist here, and the others do.
+        if error.name and error.name.partition(".")[0] in PACKAGES:
+            raise
+        return ()
+    return commands
+
+
+def _contents() -> str:
+    lines = [
+        "usage: loadlock COMMAND [options]",
+        "",
+        "Attest plugins, revoke them from one place, load only what checks out.",
+    ]
+    for package, commands in _packages():
+        lines += ["", f"{PACKAGES[package]}:"]
+        lines += [f"  {command.name:<20}{command.help}" for command in commands]
+    lines += [
+        "",
+        "Every command has --help, --json, --debug and --deployment DIR.",
+        (__doc__ or "").partition("\n\n")[2].strip(),
+    ]
+    return "\n".join(lines)
+
+
+def _report(error: LoadlockError, output: Output, *, debug: bool) -> None:
+    if debug:
+        traceback.print_exception(error)
+    if output.json:
+        sys.stdout.write(json.dumps({"ok": False, "error": error.document()}, ensure_ascii=False) + "\n")
+    else:
+        sys.stderr.write(f"{error}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

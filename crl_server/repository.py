@@ -1,0 +1,259 @@
+"""The TUF repository on disk: who signs which role, how long it lasts, and the order in which it is written.
+
+    metadata/<n>.root.json          root-1 and root-2, offline            365 days
+    metadata/<n>.targets.json       targets, offline                      as long as the policy, at most 30 days
+    metadata/<n>.checkpoints.json   checkpoint-1 and -2, offline          365 days
+    metadata/<n>.snapshot.json      timestamp, online                     7 days
+    metadata/timestamp.json         timestamp, online                     1 day
+    targets/<sha256>.policy.json, targets/checkpoints/<sha256>.checkpoint.json
+
+Files are written from the leaves up: targets, their role, snapshot, timestamp. Only the last rename makes a change
+visible, so a crash leaves a repository that verifies. Layout and names are those that ``tuf.ngclient`` asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Key,
+    Metadata,
+    MetaFile,
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+
+from crl_server.rules import half_spent
+from crl_server.signing import SigningKey
+from verifier.errors import LoadlockError, Refused
+from verifier.files import read_capped, write_atomic
+from verifier.trust import Trust, verify_trust
+
+SignedT = TypeVar("SignedT", Root, Targets, Snapshot, Timestamp)
+
+POLICY = "policy.json"
+CHECKPOINT = "checkpoints/checkpoint.json"
+
+ROOT_LIFE = timedelta(days=365)
+TARGETS_LIFE = timedelta(days=30)
+CHECKPOINTS_LIFE = timedelta(days=365)
+SNAPSHOT_LIFE = timedelta(days=7)
+TIMESTAMP_LIFE = timedelta(days=1)
+THRESHOLD = 2
+"""How many offline keys sign a root, and a checkpoint."""
+MAX_FILE = 16 * 1024 * 1024
+"""Size cap of any file of the repository in bytes."""
+
+
+class OfflineKeys(NamedTuple):
+    """The keys that a new repository is signed with and that are then taken away."""
+
+    roots: tuple[SigningKey, SigningKey]
+    targets: SigningKey
+    checkpoints: tuple[SigningKey, SigningKey]
+
+
+class Repository:
+    """One deployment's TUF repository.
+
+    Args:
+        directory: ``public/trust`` of the deployment.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def create(
+        self, keys: OfflineKeys, online: SigningKey, policy: bytes, checkpoint: bytes, until: datetime, now: datetime
+    ) -> None:
+        """Write the first version of every role.
+
+        Args:
+            keys: the offline keys.
+            online: signs snapshot and timestamp.
+            policy: the bytes of ``policy.json``.
+            checkpoint: the bytes of ``checkpoints/checkpoint.json``.
+            until: the end of the policy, and so of its role.
+            now: the moment (aware, UTC).
+
+        Raises:
+            Unreachable: ``io.failed``.
+        """
+        self._write("root", _first_root(keys, online, now), keys.roots, versioned=True)
+        checkpoints = Targets(expires=_cut(now + CHECKPOINTS_LIFE))
+        self._target(checkpoints, CHECKPOINT, checkpoint)
+        self._write("checkpoints", checkpoints, keys.checkpoints, versioned=True)
+        targets = Targets(expires=_until(until, now), delegations=_delegations(keys.checkpoints))
+        self._target(targets, POLICY, policy)
+        self._write("targets", targets, (keys.targets,), versioned=True)
+        self._announce(0, 0, {"targets": 1, "checkpoints": 1}, online, now)
+
+    def publish_policy(
+        self, policy: bytes, key: SigningKey, online: SigningKey, until: datetime, now: datetime
+    ) -> None:
+        """Sign a new policy and announce it.
+
+        Args:
+            policy: the bytes of ``policy.json``.
+            key: the offline targets key.
+            online: signs snapshot and timestamp.
+            until: the end of the policy.
+            now: the moment (aware, UTC).
+
+        Raises:
+            Refused: ``trust.*`` when what is there does not verify; ``usage.key`` when ``key`` is another one.
+            Unreachable: ``io.failed``.
+        """
+        trust = self.trust()
+        targets: Targets = self._read(f"{trust.targets_version}.targets.json", Targets)
+        root: Root = self._read(f"{trust.root_version}.root.json", Root)
+        if key.tuf.public_key.keyid not in root.roles["targets"].keyids:
+            raise Refused("usage.key", "this is not the key that signs the policy", found=key.public.id)
+        targets.version += 1
+        targets.expires = _until(until, now)
+        self._target(targets, POLICY, policy)
+        self._write("targets", targets, (key,), versioned=True)
+        versions = {"targets": targets.version, "checkpoints": trust.checkpoints_version}
+        self._announce(trust.roles["snapshot"].version, trust.roles["timestamp"].version, versions, online, now)
+
+    def renew(self, online: SigningKey, now: datetime) -> bool:
+        """Sign snapshot and timestamp again where less than half of their time is left; tells whether it did.
+
+        Raises:
+            Refused: ``trust.*`` when what is there does not verify.
+            Unreachable: ``io.failed``.
+        """
+        roles = self.trust().roles
+        snapshot, timestamp = roles["snapshot"], roles["timestamp"]
+        if half_spent(snapshot.expires - SNAPSHOT_LIFE, snapshot.expires, now):
+            versions = {name: roles[name].version for name in ("targets", "checkpoints")}
+            self._announce(snapshot.version, timestamp.version, versions, online, now)
+            return True
+        if half_spent(timestamp.expires - TIMESTAMP_LIFE, timestamp.expires, now):
+            self._stamp(snapshot.version, timestamp.version, online, now)
+            return True
+        return False
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def trust(self) -> Trust:
+        """What the repository says, verified from its first root by the rules that hosts follow.
+
+        Raises:
+            Refused: ``trust.*`` when a file is missing, damaged or does not verify.
+        """
+        try:
+            roots, metadata, files = self._stored()
+        except LoadlockError as error:
+            raise Refused("trust.metadata", "the trust repository cannot be read", found=error.what) from error
+        except (RepositoryError, KeyError, ValueError, TypeError) as error:
+            raise Refused("trust.metadata", "the trust repository is damaged", found=str(error)[:200]) from error
+        return verify_trust(roots[0], metadata, files)
+
+    def root(self, version: int) -> bytes:
+        """The bytes of one root.
+
+        Raises:
+            UsageError: ``io.failed``.
+        """
+        return self._bytes(f"metadata/{version}.root.json")
+
+    def _stored(self) -> tuple[Sequence[bytes], Mapping[str, bytes], Mapping[str, bytes]]:
+        roots = [self.root(1)]
+        while (self.directory / f"metadata/{len(roots) + 1}.root.json").is_file():
+            roots.append(self.root(len(roots) + 1))
+        metadata = {f"{version}.root.json": data for version, data in enumerate(roots[1:], 2)}
+        metadata["timestamp.json"] = self._bytes("metadata/timestamp.json")
+        # Names are taken from files that nothing has vouched for yet; verification then judges all of them together.
+        snapshot = self._read("timestamp.json", Timestamp).snapshot_meta.version
+        metadata["snapshot.json"] = self._bytes(f"metadata/{snapshot}.snapshot.json")
+        versions = self._read(f"{snapshot}.snapshot.json", Snapshot).meta
+        files = {}
+        for role, path in (("targets", POLICY), ("checkpoints", CHECKPOINT)):
+            name = f"{versions[f'{role}.json'].version}.{role}.json"
+            metadata[f"{role}.json"] = self._bytes(f"metadata/{name}")
+            hashes = self._read(name, Targets).targets[path].hashes
+            files[path] = self._bytes(_target_name(path, hashes["sha256"]))
+        return roots, metadata, files
+
+    def _read(self, name: str, kind: type[SignedT]) -> SignedT:
+        metadata: Metadata[SignedT] = Metadata.from_bytes(self._bytes(f"metadata/{name}"))
+        if not isinstance(metadata.signed, kind):
+            raise TypeError(f"{name} is metadata of another kind")
+        return metadata.signed
+
+    def _bytes(self, name: str) -> bytes:
+        return read_capped(self.directory / name, MAX_FILE, "trust file")
+
+    # -- one file at a time --------------------------------------------------------------------------------------------
+
+    def _announce(
+        self, snapshot: int, timestamp: int, versions: Mapping[str, int], online: SigningKey, now: datetime
+    ) -> None:
+        """Write the snapshot after ``snapshot`` and the timestamp after ``timestamp``."""
+        meta = {
+            f"{role}.json": MetaFile.from_data(version, self._bytes(f"metadata/{version}.{role}.json"), ["sha256"])
+            for role, version in versions.items()
+        }
+        signed = Snapshot(version=snapshot + 1, expires=_cut(now + SNAPSHOT_LIFE), meta=meta)
+        self._write("snapshot", signed, (online,), versioned=True)
+        self._stamp(snapshot + 1, timestamp, online, now)
+
+    def _stamp(self, snapshot: int, timestamp: int, online: SigningKey, now: datetime) -> None:
+        """Write the timestamp after ``timestamp``, over the snapshot of that version."""
+        meta = MetaFile.from_data(snapshot, self._bytes(f"metadata/{snapshot}.snapshot.json"), ["sha256"])
+        signed = Timestamp(version=timestamp + 1, expires=_cut(now + TIMESTAMP_LIFE), snapshot_meta=meta)
+        self._write("timestamp", signed, (online,), versioned=False)
+
+    def _target(self, role: Targets, path: str, data: bytes) -> None:
+        listed = TargetFile.from_data(path, data, ["sha256"])
+        role.targets[path] = listed
+        write_atomic(self.directory / _target_name(path, listed.hashes["sha256"]), data)
+
+    def _write(self, role: str, signed: SignedT, keys: Sequence[SigningKey], *, versioned: bool) -> None:
+        metadata: Metadata[SignedT] = Metadata(signed)
+        for key in keys:
+            metadata.sign(key.tuf, append=True)
+        prefix = f"{signed.version}." if versioned else ""
+        write_atomic(self.directory / "metadata" / f"{prefix}{role}.json", metadata.to_bytes())
+
+
+def _first_root(keys: OfflineKeys, online: SigningKey, now: datetime) -> Root:
+    root = Root(expires=_cut(now + ROOT_LIFE), consistent_snapshot=True)
+    for key in keys.roots:
+        root.add_key(key.tuf.public_key, "root")
+    root.roles["root"].threshold = THRESHOLD
+    root.add_key(keys.targets.tuf.public_key, "targets")
+    for role in ("snapshot", "timestamp"):
+        root.add_key(online.tuf.public_key, role)
+    return root
+
+
+def _delegations(keys: Sequence[SigningKey]) -> Delegations:
+    public: dict[str, Key] = {key.tuf.public_key.keyid: key.tuf.public_key for key in keys}
+    role = DelegatedRole("checkpoints", list(public), THRESHOLD, terminating=True, paths=["checkpoints/*"])
+    return Delegations(public, {"checkpoints": role})
+
+
+def _target_name(path: str, sha256: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    return f"targets/{folder}{slash}{sha256}.{name}"
+
+
+def _until(until: datetime, now: datetime) -> datetime:
+    return _cut(min(until, now + TARGETS_LIFE))
+
+
+def _cut(moment: datetime) -> datetime:
+    return moment.replace(microsecond=0)

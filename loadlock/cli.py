@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = StandardOutput(as_json="--json" in arguments)
     debug = "--debug" in arguments
     try:
-        _run(arguments, output)
+        return _run(arguments, output)
     except LoadlockError as error:
         _report(error, output, debug=debug)
         return error.exit_status
@@ -65,25 +65,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         _report(unexpected, output, debug=debug)
         return unexpected.exit_status
-    return 0
 
 
-def _run(arguments: list[str], output: Output) -> None:
+def _run(arguments: list[str], output: Output) -> int:
     words = [word for word in arguments if not word.startswith("-")]
     leading, command = _leading_options(arguments), None
     if "--version" in leading:
         output.say(f"loadlock {version('loadlock')}")
         output.result({"version": version("loadlock")})
-        return
+        return 0
     command = _find(arguments[len(leading) :])
     if command is None:
         if words and "--help" not in leading and "-h" not in leading:
             raise UsageError("usage.arguments", f"no such command: {words[0]!a}", todo="See 'loadlock --help'.")
         output.say(_contents())
-        return
+        return 0
     rest = arguments[len(leading) + len(command.name.split()) :]
     args = _parser_of(command).parse_args([*leading, *rest])
-    command.run(args, output)
+    return command.run(args, output) or 0
 
 
 def _leading_options(arguments: list[str]) -> list[str]:

@@ -59,13 +59,14 @@ class Command:
         name: one or two words, such as ``verify`` or ``host enroll``.
         help: one line for the table of contents.
         configure: declares the command's own arguments.
-        run: does the work; raises :class:`verifier.errors.LoadlockError` for anything but success.
+        run: does the work; raises :class:`verifier.errors.LoadlockError` for anything but success, or returns the exit
+            status when it has already said what went wrong.
     """
 
     name: str
     help: str
     configure: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace, Output], None]
+    run: Callable[[argparse.Namespace, Output], int | None]
 
 
 def find_deployment(given: str | None) -> Path:

@@ -51,10 +51,31 @@ def check(
     Raises:
         Refused: a ``decision.*`` code.
     """
-    _check_lists(manifest, artifact, rule, policy)
+    check_lists(manifest, artifact, rule, policy)
     _check_tier(manifest, tier, policy.tiers[tier], request)
     _check_covenant(manifest, rule, policy.tiers[tier])
     _check_request(manifest, request)
+
+
+def check_lists(manifest: SignedManifest, artifact: Digest, rule: PluginRule, policy: Policy) -> None:
+    """The policy's deny and allow lists, and its lowest version; running plugins are held against them again.
+
+    Raises:
+        Refused: ``decision.denied`` or ``decision.min-version``.
+    """
+    if manifest.plugin_id in policy.denied_plugins:
+        raise Refused("decision.denied", f"the policy denies the plugin {manifest.plugin_id!r}")
+    if artifact in policy.denied_artifacts:
+        raise Refused("decision.denied", "the policy denies this artifact", found=artifact)
+    if rule.artifacts is not None and artifact not in rule.artifacts:
+        raise Refused("decision.denied", "the artifact is not on the plugin's allow-list", found=artifact)
+    if rule.min_version is not None and manifest.version.order < rule.min_version.order:
+        raise Refused(
+            "decision.min-version",
+            "the release is older than the policy allows",
+            found=manifest.version,
+            expected=f"{rule.min_version} or newer",
+        )
 
 
 def warnings(
@@ -74,22 +95,6 @@ def warnings(
         if moment is not None and moment.instant - now < EARLY:
             found.append(f"{what} expires at {moment}")
     return tuple(found)
-
-
-def _check_lists(manifest: SignedManifest, artifact: Digest, rule: PluginRule, policy: Policy) -> None:
-    if manifest.plugin_id in policy.denied_plugins:
-        raise Refused("decision.denied", f"the policy denies the plugin {manifest.plugin_id!r}")
-    if artifact in policy.denied_artifacts:
-        raise Refused("decision.denied", "the policy denies this artifact", found=artifact)
-    if rule.artifacts is not None and artifact not in rule.artifacts:
-        raise Refused("decision.denied", "the artifact is not on the plugin's allow-list", found=artifact)
-    if rule.min_version is not None and manifest.version.order < rule.min_version.order:
-        raise Refused(
-            "decision.min-version",
-            "the release is older than the policy allows",
-            found=manifest.version,
-            expected=f"{rule.min_version} or newer",
-        )
 
 
 def _check_tier(manifest: SignedManifest, tier: TierName, rule: TierRule, request: Request) -> None:

@@ -179,7 +179,7 @@ def weigh(bundles: tuple[Bundle, ...], ring: KeyRing, rule: PluginRule, artifact
         kind = candidate.statement.predicate_type
         if kind not in ROLE_OF:
             ignored.append(kind)
-        elif reason := _why_not(candidate, ring.policy.principals[candidate.signer], rule, artifact):
+        elif reason := why_not(kind, candidate.signer, ring.policy.principals[candidate.signer], rule, artifact):
             aside.append(reason)
         elif kind in attested:
             raise FormatError("set.duplicate", f"the set has two statements of one kind: {TITLES[kind]}")
@@ -203,12 +203,12 @@ def _open(bundle: Bundle, name: Name, key: PublicKey) -> Attested:
     return Attested(parse_statement(payload), name, payload_digest(payload))
 
 
-def _why_not(candidate: Attested, principal: Principal, rule: PluginRule, artifact: Digest) -> SetAside | None:
-    kind = candidate.statement.predicate_type
-    title = f"a {TITLES[kind]} by {candidate.signer!r}"
+def why_not(kind: str, signer: Name, principal: Principal, rule: PluginRule, artifact: Digest) -> SetAside | None:
+    """Why a statement of ``kind`` by ``signer`` does not count for the plugin of ``rule``; None when it counts."""
+    title = f"a {TITLES[kind]} by {signer!r}"
     role = ROLE_OF[kind]
     allowed = {"builder": rule.builders, "owner": rule.owners, "certifier": rule.certifiers}[role]
-    if candidate.signer not in allowed:
+    if signer not in allowed:
         return SetAside(kind, "signature.wrong-signer", f"{title}, who is no {role} of this plugin")
     if principal.status == "revoked":
         return SetAside(kind, "signature.key-revoked", f"{title}, whose key is revoked")

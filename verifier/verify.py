@@ -32,7 +32,7 @@ from typing import Literal, NamedTuple
 from verifier import decide
 from verifier.authority import check_certification, check_provenance, check_roles, check_rules, tier_of
 from verifier.errors import LoadlockError, Refused
-from verifier.evidence import ROLE_OF, TITLES, Evidence, KeyRing, parse_attestations, weigh
+from verifier.evidence import TITLES, Evidence, KeyRing, parse_attestations, weigh
 from verifier.formats.enrolment import Floor
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
 from verifier.formats.policy import PluginRule, TierName
@@ -121,7 +121,7 @@ class VerifiedPlugin:
         tier: the tier it is allowed at.
         snapshot: the wheel's files, as they were verified.
         manifest: the signed manifest.
-        signers: role to principal.
+        signers: predicate type to the principal whose statement counted.
         statements: predicate type to the sha256 of the payload that counted.
         list_seq: the revocation list's sequence number: not revoked as of this.
         list_epoch: the list's epoch.
@@ -223,7 +223,7 @@ def verify(
         tier=tier,
         snapshot=snapshot,
         manifest=manifest,
-        signers={ROLE_OF[kind]: found.signer for kind, found in evidence.attested.items()},
+        signers={kind: found.signer for kind, found in evidence.attested.items()},
         statements={kind: found.payload_digest for kind, found in evidence.attested.items()},
         list_seq=ground.revocations.head.seq,
         list_epoch=ground.revocations.head.epoch,

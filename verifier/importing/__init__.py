@@ -1,0 +1,21 @@
+"""Verified import: modules, package data and metadata, served from snapshots held in memory.
+
+``register(snapshot)`` makes the top-level names of a snapshot importable, from its bytes alone. For those names nothing
+else is asked: a submodule that the wheel does not hold does not exist. Each module has one owner, known by
+:func:`owner_of` from the globals of any frame.
+
+    modules.py        what the files of a snapshot are to the import system
+    loader.py         compiles and runs one module
+    resources.py      package data (importlib.resources)
+    metadata.py       the distribution (importlib.metadata)
+    owners.py         which plugin's globals these are
+    finder.py         the meta path finder over all registered snapshots
+    registration.py   what a host calls
+"""
+
+from __future__ import annotations
+
+from verifier.importing.owners import Owner, owner_of
+from verifier.importing.registration import Registration, register
+
+__all__ = ["Owner", "Registration", "owner_of", "register"]

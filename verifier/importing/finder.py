@@ -1,0 +1,143 @@
+"""The meta path finder over all registered portions, and what ``pkgutil`` needs to list their modules.
+
+The portions are kept in tuples that are replaced, never changed: looking up needs no lock.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
+from importlib.metadata import Distribution, DistributionFinder
+from types import ModuleType
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from verifier.importing.loader import NamespaceLoader, Portion, SourceLoader
+from verifier.importing.metadata import MemoryDistribution
+
+
+class Finder(DistributionFinder):
+    """Finds the modules of registered portions, and for their top-level names is the only one asked."""
+
+    def __init__(self) -> None:
+        self.portions: tuple[Portion, ...] = ()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The spec of a module of a portion; None for a top-level name that no portion owns.
+
+        Raises:
+            ModuleNotFoundError: the top-level name is owned, and the wheel does not hold the module. Returning None
+                would let the next finder serve something that nobody attested.
+        """
+        owners = self.owners(fullname.partition(".")[0])
+        if not owners:
+            return None
+        for portion in owners:
+            if fullname in portion.modules.sources:
+                return _source_spec(portion, fullname)
+        sharing = tuple(portion for portion in owners if fullname in portion.modules.namespaces)
+        if sharing:
+            spec = ModuleSpec(fullname, NamespaceLoader(sharing), is_package=True)
+            spec.submodule_search_locations = [portion.modules.search_path(fullname) for portion in sharing]
+            return spec
+        wheels = ", ".join(portion.modules.snapshot.file_name for portion in owners)
+        raise ModuleNotFoundError(
+            f"No module named {fullname!r} in the verified wheel {wheels}; no other place is searched for it",
+            name=fullname,
+        )
+
+    def find_distributions(self, context: DistributionFinder.Context | None = None) -> Iterator[Distribution]:
+        """The distribution of that name.
+
+        Only a search by name finds it. A listing of all distributions does not: through it a host would discover
+        entry points that the wheel states by itself, where it is to resolve only those of the signed manifest.
+        """
+        if context is None or context.name is None or context.path is not sys.path:
+            return
+        wanted = canonicalize_name(context.name)
+        for portion in self.portions:
+            if portion.modules.snapshot.name == wanted:
+                yield MemoryDistribution(portion.tree, portion.modules.snapshot.dist_info)
+
+    def owners(self, top_level: str) -> tuple[Portion, ...]:
+        """The portions that own a top-level name: none, one, or several that share it as a namespace."""
+        return tuple(portion for portion in self.portions if top_level in portion.modules.top_levels)
+
+    def add(self, portion: Portion) -> None:
+        """Serve a portion from now on; namespaces that are already imported learn of it."""
+        self.portions = (*self.portions, portion)
+        for namespace, entry in _search_paths(portion):
+            namespace.__path__.append(entry)
+
+    def remove(self, portion: Portion) -> None:
+        """Serve a portion no longer."""
+        self.portions = tuple(other for other in self.portions if other is not portion)
+        for namespace, entry in _search_paths(portion):
+            if entry in namespace.__path__:
+                namespace.__path__.remove(entry)
+
+    def install(self) -> None:
+        """Be the first finder that is asked, also when another one has since put itself before."""
+        if not sys.meta_path or sys.meta_path[0] is not self:
+            sys.meta_path[:] = [self, *(finder for finder in sys.meta_path if finder is not self)]
+        if self.path_hook not in sys.path_hooks:
+            sys.path_hooks.insert(0, self.path_hook)
+
+    def uninstall(self) -> None:
+        """Take no more part in imports."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        if self.path_hook in sys.path_hooks:
+            sys.path_hooks.remove(self.path_hook)
+
+    def path_hook(self, entry: str) -> Lister:
+        """What lists the modules of one ``__path__`` entry of a portion.
+
+        Raises:
+            ImportError: the entry is none of ours.
+        """
+        for portion in self.portions:
+            root = f"{portion.modules.root}/"
+            if entry.startswith(root):
+                return Lister(portion, entry.removeprefix(root).replace("/", "."))
+        raise ImportError(f"{entry!r} lies in no verified wheel")
+
+
+class Lister(importlib.abc.PathEntryFinder):
+    """Lists the modules of a package for ``pkgutil``. It finds nothing: finding is for the meta path finder alone."""
+
+    def __init__(self, portion: Portion, package: str) -> None:
+        self._portion = portion
+        self._package = package
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Nothing."""
+        return None
+
+    def iter_modules(self, prefix: str = "") -> Iterator[tuple[str, bool]]:
+        """The modules directly below the package, as ``pkgutil.iter_modules`` gives them."""
+        for name, is_package in self._portion.modules.children(self._package):
+            yield prefix + name, is_package
+
+
+def _source_spec(portion: Portion, name: str) -> ModuleSpec:
+    source = portion.modules.sources[name]
+    origin = portion.modules.file_name(source.path)
+    spec = ModuleSpec(name, SourceLoader(portion, name), origin=origin, is_package=source.is_package)
+    spec.has_location = True
+    if source.is_package:
+        spec.submodule_search_locations = [portion.modules.search_path(name)]
+    return spec
+
+
+def _search_paths(portion: Portion) -> Iterable[tuple[Any, str]]:
+    """Imported namespaces that a portion has a directory in, each with the ``__path__`` entry of that directory."""
+    for name in portion.modules.namespaces:
+        module = sys.modules.get(name)
+        if isinstance(getattr(module, "__path__", None), list):
+            yield module, portion.modules.search_path(name)

@@ -1,0 +1,131 @@
+"""Loaders: one compiles and runs a module from the snapshot's bytes, one makes a namespace.
+
+Bytecode is neither read nor written. Each module's dictionary is claimed for its owner before its first line runs.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import linecache
+import os
+import threading
+from types import CodeType, ModuleType
+
+from verifier.importing.modules import Modules
+from verifier.importing.owners import Owner, claim
+from verifier.importing.resources import MemoryReader, MemoryTree
+
+
+class Portion:
+    """One registered snapshot, as finder and loaders see it.
+
+    Attributes:
+        modules: its importable view.
+        owner: whom its modules are claimed for.
+        tree: its files.
+        lock: held while one of its modules is imported for the host.
+        executed: names of modules that a loader of ours began to run.
+        ready: modules that were imported for the host, as they were then.
+    """
+
+    def __init__(self, modules: Modules, owner: Owner) -> None:
+        self.modules = modules
+        self.owner = owner
+        self.tree = MemoryTree(modules.root, modules.snapshot.files)
+        self.lock = threading.RLock()
+        self.executed: set[str] = set()
+        self.ready: dict[str, ModuleType] = {}
+
+
+class SourceLoader(importlib.abc.ExecutionLoader):
+    """Runs one module of a portion."""
+
+    def __init__(self, portion: Portion, name: str) -> None:
+        self._portion = portion
+        self._name = name
+        self._source = portion.modules.sources[name]
+
+    def create_module(self, spec: object) -> ModuleType | None:
+        """An ordinary module will do."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Compile the module, claim its dictionary, and run it."""
+        code = self.get_code(self._name)
+        claim(module.__dict__, self._portion.owner)
+        self._portion.executed.add(self._name)
+        linecache.lazycache(self.get_filename(self._name), module.__dict__)
+        try:
+            exec(code, module.__dict__)  # noqa: S102 - running what was verified is what this loader is for
+        except BaseException:
+            self._portion.executed.discard(self._name)
+            raise
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The module compiled, from the snapshot's bytes."""
+        content = self._content(fullname)
+        return compile(content, self.get_filename(fullname), "exec", dont_inherit=True)
+
+    def get_source(self, fullname: str) -> str:
+        """The module's source, for tracebacks, ``inspect`` and ``linecache``."""
+        return importlib.util.decode_source(self._content(fullname))
+
+    def get_filename(self, fullname: str) -> str:
+        """What stands for the module's file."""
+        self._content(fullname)
+        return self._portion.modules.file_name(self._source.path)
+
+    def is_package(self, fullname: str) -> bool:
+        """Whether the module is a package."""
+        self._content(fullname)
+        return self._source.is_package
+
+    def get_data(self, path: str) -> bytes:
+        """A file of the wheel, named as ``__file__`` names files; ``pkgutil.get_data`` asks for this.
+
+        Raises:
+            OSError: no file of the wheel.
+        """
+        root, plain = f"{self._portion.modules.root}/", path.replace(os.sep, "/")
+        content = self._portion.tree.files.get(plain.removeprefix(root)) if plain.startswith(root) else None
+        if content is None:
+            raise FileNotFoundError(f"{path!r} is no file of the verified wheel")
+        return content
+
+    def get_resource_reader(self, fullname: str) -> MemoryReader:
+        """The files beside the module."""
+        self._content(fullname)
+        return MemoryReader(self._portion.tree, self._source.path.rpartition("/")[0])
+
+    def _content(self, fullname: str) -> bytes:
+        if fullname != self._name:
+            raise ImportError(f"the loader of {self._name} cannot load {fullname}", name=fullname)
+        return self._portion.tree.files[self._source.path]
+
+
+class NamespaceLoader(importlib.abc.Loader):
+    """Makes a namespace from the portions that hold a directory of its name."""
+
+    def __init__(self, portions: tuple[Portion, ...]) -> None:
+        self._portions = portions
+
+    def create_module(self, spec: object) -> ModuleType | None:
+        """An ordinary module will do."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing runs: a namespace has no code."""
+
+    def get_resource_reader(self, fullname: str) -> MemoryReader:
+        """The files of all portions below the namespace; registering made sure that no two are of one name."""
+        directory = fullname.replace(".", "/")
+        if len(self._portions) == 1:
+            return MemoryReader(self._portions[0].tree, directory)
+        files = {
+            path: content
+            for portion in self._portions
+            for path, content in portion.tree.files.items()
+            if path.startswith(f"{directory}/")
+        }
+        return MemoryReader(MemoryTree("<loadlock>", files), directory)

@@ -1,0 +1,156 @@
+"""What the service asks of its database, in one transaction: the audit log, the list, idempotency keys, settings.
+
+The registry's and the tokens' questions are asked in :mod:`crl_server.registry` and :mod:`crl_server.tokens`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from sqlmodel import Session, col, delete, func, select
+
+from crl_server import audit
+from crl_server.audit import Act
+from crl_server.tables import AuditLine, Event, IdempotencyKey, ListEntry, ListSegment, Revocation, Setting
+from verifier.errors import Refused
+from verifier.formats.revocations import AuditHead, SegmentRef
+from verifier.formats.text import Digest, Hex, Time
+
+MAX_PAGE = 1000
+"""How many rows a page may have."""
+
+
+class Ledger:
+    """One open transaction.
+
+    Attributes:
+        session: SQLModel's session, for the modules that ask other questions.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    # -- audit log -----------------------------------------------------------------------------------------------------
+
+    def audit_state(self) -> AuditHead:
+        """The audit log's length and last hash."""
+        last = self.session.exec(select(AuditLine).order_by(col(AuditLine.index).desc()).limit(1)).first()
+        return audit.EMPTY if last is None else AuditHead(count=last.index + 1, sha256=Hex(last.sha256))
+
+    def record(self, act: Act, now: datetime) -> None:
+        """Append an entry to the audit log.
+
+        Raises:
+            FormatError: ``format.too-large`` or ``format.schema``.
+        """
+        state = self.audit_state()
+        line, following = audit.append(state, act, now)
+        self.session.add(AuditLine(index=state.count, line=line, sha256=following.sha256))
+        self.session.flush()
+
+    def audit_lines(self, after: int = -1, limit: int | None = None) -> Iterator[bytes]:
+        """Entries past index ``after``, in order, at most ``limit`` of them."""
+        query = select(AuditLine.line).where(col(AuditLine.index) > after).order_by(col(AuditLine.index))
+        yield from self.session.exec(query if limit is None else query.limit(limit))
+
+    # -- the list ------------------------------------------------------------------------------------------------------
+
+    def last_seq(self) -> int:
+        """The number of the last event, 0 before the first."""
+        return self.session.exec(select(func.max(Event.seq))).one() or 0
+
+    def add_event(self, digests: Iterable[Digest], now: datetime) -> int:
+        """Put digests on the list that are not on it yet; returns the new event's number."""
+        seq = self.last_seq() + 1
+        self.session.add(Event(seq=seq, at=Time.of(now)))
+        self.session.flush()
+        self.session.add_all(ListEntry(digest=digest, seq=seq) for digest in digests)
+        self.session.flush()
+        return seq
+
+    def listed(self, digest: Digest) -> int | None:
+        """The number of the event that put a digest on the list, or None."""
+        return self.session.exec(select(ListEntry.seq).where(ListEntry.digest == digest)).first()
+
+    def entries(self, first: int, last: int) -> Iterator[Digest]:
+        """The digests that the events ``first`` to ``last`` put on the list."""
+        query = select(ListEntry.digest).where(col(ListEntry.seq).between(first, last))
+        yield from (Digest(digest) for digest in self.session.exec(query))
+
+    def entry_count(self, first: int, last: int) -> int:
+        """How many digests the events ``first`` to ``last`` put on the list."""
+        query = select(func.count()).select_from(ListEntry).where(col(ListEntry.seq).between(first, last))
+        return self.session.exec(query).one()
+
+    def segments(self) -> tuple[SegmentRef, ...]:
+        """The segments of the last publication."""
+        rows = self.session.exec(select(ListSegment).order_by(col(ListSegment.first)))
+        return tuple(
+            SegmentRef(first=row.first, last=row.last, count=row.entries, sha256=Hex(row.sha256)) for row in rows
+        )
+
+    def replace_segments(self, segments: Sequence[SegmentRef]) -> None:
+        """Remember the segments of a publication."""
+        self.session.exec(delete(ListSegment))
+        self.session.add_all(
+            ListSegment(first=ref.first, last=ref.last, entries=ref.count, sha256=ref.sha256) for ref in segments
+        )
+        self.session.flush()
+
+    # -- reasons -------------------------------------------------------------------------------------------------------
+
+    def add_reason(self, revocation: Revocation) -> None:
+        """Remember why a digest is on the list."""
+        self.session.add(revocation)
+
+    def reasons(self, digest: Digest) -> Sequence[Revocation]:
+        """Every reason for which a digest is on the list."""
+        return self.session.exec(
+            select(Revocation).where(Revocation.digest == digest).order_by(col(Revocation.id))
+        ).all()
+
+    def revocations(self, after: int, limit: int) -> Sequence[tuple[Revocation, int]]:
+        """Revocations past the id ``after`` with the number of the event that listed their digest."""
+        query = (
+            select(Revocation, ListEntry.seq)
+            .where(Revocation.digest == ListEntry.digest)
+            .where(col(Revocation.id) > after)
+            .order_by(col(Revocation.id))
+            .limit(limit)
+        )
+        return self.session.exec(query).all()
+
+    # -- idempotency ---------------------------------------------------------------------------------------------------
+
+    def answered(self, actor: str, key: str, request: Hex) -> str | None:
+        """What was answered to this request under this key, or None when it is new.
+
+        Raises:
+            Refused: ``request.idempotency`` when the key was used for another request.
+        """
+        known = self.session.get(IdempotencyKey, (actor, key))
+        if known is None:
+            return None
+        if known.request != request:
+            raise Refused("request.idempotency", "this idempotency key was used before for another request")
+        return known.answer
+
+    def remember(self, actor: str, key: str, request: Hex, answer: str, now: datetime) -> None:
+        """Keep what was answered under a key."""
+        self.session.add(IdempotencyKey(actor=actor, key=key, request=request, answer=answer, at=Time.of(now)))
+
+    def forget(self, before: datetime) -> None:
+        """Drop idempotency keys that are older than ``before``."""
+        self.session.exec(delete(IdempotencyKey).where(col(IdempotencyKey.at) < Time.of(before)))
+
+    # -- settings ------------------------------------------------------------------------------------------------------
+
+    def setting(self, name: str) -> str | None:
+        """A fact about the deployment, or None."""
+        found = self.session.get(Setting, name)
+        return None if found is None else found.value
+
+    def set(self, name: str, value: str) -> None:
+        """Remember a fact about the deployment."""
+        self.session.merge(Setting(name=name, value=value))

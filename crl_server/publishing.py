@@ -1,0 +1,233 @@
+"""Publishing the list: from committed events to a signed head on disk, in an order that a crash cannot spoil.
+
+1. under the lock, read trust, the head on disk, and the events that the database has committed
+2. write the files of new and merged segments
+3. in one transaction: sign a head over them, judge it as a client would, record it in the audit log
+4. write the head
+
+A crash before 4 leaves the old list, complete; the next publication covers what was committed meanwhile. Who revokes
+commits an event first and then calls :meth:`Publisher.publish`; it may find that another has published it already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from crl_server import rules
+from crl_server.audit import Act
+from crl_server.layout import Layout
+from crl_server.ledger import Ledger
+from crl_server.locking import exclusive
+from crl_server.repository import Repository
+from crl_server.rules import Span
+from crl_server.signing import SigningKey, envelope
+from crl_server.store import Store
+from verifier.errors import LoadlockError, Refused
+from verifier.files import read_capped, write_atomic
+from verifier.formats import dsse
+from verifier.formats.revocations import (
+    EMPTY_RULES,
+    EMPTY_SET,
+    MAX_BASE,
+    MAX_HEAD,
+    Checkpoint,
+    Head,
+    SegmentRef,
+    TrustMinimum,
+    dump,
+    dump_set_file,
+    prefix_of,
+    sha256_hex,
+)
+from verifier.formats.text import Digest, Hex, Time
+from verifier.revocations import FileKind, RevocationList, apply_head, open_list
+from verifier.trust import Trust
+
+CONTENT_MODE = 0o444
+"""Content-addressed files are never written again."""
+MAX_ENVELOPE = 2 * MAX_HEAD
+"""Size cap of a head's envelope in bytes."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the last publication stood, as the database remembers it."""
+
+    epoch: int
+    seq: int
+    issued: Time | None
+
+    @classmethod
+    def read(cls, ledger: Ledger) -> Position:
+        """The last publication; zeros before the first."""
+        epoch, seq, issued = (ledger.setting(f"published.{name}") for name in ("epoch", "seq", "issued"))
+        return cls(int(epoch or 0), int(seq or 0), Time(issued) if issued else None)
+
+    def write(self, ledger: Ledger) -> None:
+        """Remember this publication."""
+        for name, value in (("epoch", self.epoch), ("seq", self.seq), ("issued", self.issued)):
+            ledger.set(f"published.{name}", str(value))
+
+
+class Publisher:
+    """Publishes one deployment's list.
+
+    Args:
+        layout: its directory.
+        store: its database.
+        life: how long a head is valid.
+    """
+
+    def __init__(self, layout: Layout, store: Store, life: timedelta) -> None:
+        self._layout = layout
+        self._store = store
+        self._life = life
+        self._repository = Repository(layout.trust)
+        self._last: tuple[Trust, RevocationList] | None = None
+
+    def publish(self, now: datetime, seq: int = 0) -> RevocationList:
+        """Publish what is committed, unless the head on disk is current and covers event ``seq``.
+
+        Args:
+            now: the moment (aware, UTC).
+            seq: the event that has to be covered.
+
+        Returns:
+            The list as it stands on disk now.
+
+        Raises:
+            Refused: ``server.lint``, ``server.behind``, ``clock.behind``, ``trust.*``; nothing was published.
+            Unreachable: ``io.failed``; the old list is still there.
+        """
+        with exclusive(self._layout.lock):
+            trust = self._repository.trust()
+            old = self.current(trust, now)
+            with self._store.read() as ledger:
+                committed = max(ledger.last_seq(), trust.checkpoint.through)
+            if old is not None:
+                _check_not_behind(old.head, trust.checkpoint, committed)
+                if max(seq, committed) <= old.head.seq and not _due(old.head, trust, now):
+                    return old
+            return self._publish(old, trust, now)
+
+    def current(self, trust: Trust, now: datetime) -> RevocationList | None:
+        """The list on disk, or None when there is none that verifies under ``trust``."""
+        try:
+            data = read_capped(self._layout.head, MAX_ENVELOPE, "revocation head")
+            if self._last and (self._last[0].roles, self._last[1].envelope) == (trust.roles, data):
+                return self._last[1]
+            found = open_list(data, self._file, trust, now)
+        except LoadlockError:
+            # Damaged, or signed by a key that the policy no longer names: no client accepts it, a new one is due.
+            return None
+        self._last = trust, found
+        return found
+
+    def prepare(self) -> None:
+        """Write the files that every list builds on: the empty base and the empty rules."""
+        for kind, data in (("bases", EMPTY_SET), ("rules", EMPTY_RULES)):
+            write_atomic(self._layout.list_file(kind, sha256_hex(data)), data, mode=CONTENT_MODE)
+
+    # -- one publication -----------------------------------------------------------------------------------------------
+
+    def _publish(self, old: RevocationList | None, trust: Trust, now: datetime) -> RevocationList:
+        with self._store.read() as ledger:
+            segments = self._segments(ledger, trust.checkpoint)
+        key = SigningKey.read(self._layout.online / "head.pem")
+        with self._store.write() as ledger:
+            before = Position.read(ledger)
+            head = rules.make_head(
+                trust.checkpoint,
+                issued=rules.issue_time(now, before.issued),
+                life=self._life,
+                trust=TrustMinimum(root=trust.root_version, targets=trust.targets_version),
+                segments=segments,
+                log=ledger.audit_state(),
+            )
+            payload = dump(head)
+            data = dsse.dump_envelope(envelope(dsse.HEAD, payload, (key.public.id, key)))
+            new = self._lint(old, data, trust, before, now)
+            detail = {"epoch": head.epoch, "seq": head.seq, "payload": sha256_hex(payload)}
+            ledger.record(Act("server", "list.publish", f"seq {head.seq}", detail), now)
+            ledger.replace_segments(segments)
+            Position(head.epoch, head.seq, head.issued).write(ledger)
+        write_atomic(self._layout.head, data)
+        self._last = trust, new
+        return new
+
+    def _segments(self, ledger: Ledger, checkpoint: Checkpoint) -> tuple[SegmentRef, ...]:
+        """The segments over all committed events, each with its file on disk."""
+        known = {(ref.first, ref.last): ref for ref in ledger.segments() if ref.first > checkpoint.through}
+        spans = [Span(ref.first, ref.last, ref.count) for ref in known.values()]
+        done = spans[-1].last if spans else checkpoint.through
+        seq = max(ledger.last_seq(), checkpoint.through)
+        planned = rules.grow(spans, checkpoint.through, seq, ledger.entry_count(done + 1, seq))
+        return tuple(self._segment(ledger, span, known.get((span.first, span.last))) for span in planned)
+
+    def _segment(self, ledger: Ledger, span: Span, known: SegmentRef | None) -> SegmentRef:
+        if known is not None and self._layout.list_file("segments", known.sha256).is_file():
+            return known
+        data = dump_set_file(prefix_of(digest) for digest in ledger.entries(span.first, span.last))
+        name = sha256_hex(data)
+        write_atomic(self._layout.list_file("segments", name), data, mode=CONTENT_MODE)
+        return SegmentRef(first=span.first, last=span.last, count=len(data) // len(prefix_of(name)), sha256=name)
+
+    def _lint(
+        self, old: RevocationList | None, data: bytes, trust: Trust, before: Position, now: datetime
+    ) -> RevocationList:
+        """Judge a head as a client would that knows the one before, reading back what was written."""
+        with _linting():
+            new = apply_head(old, data, self._file, trust, now)
+            head = new.head
+            if (head.epoch, head.seq) < (before.epoch, before.seq):
+                raise _flaw(f"seq {head.seq}", f"seq {before.seq} or later")
+            if head.expires.instant - head.issued.instant > self._life:
+                raise _flaw(f"expires at {head.expires}", f"at most {self._life} after {head.issued}")
+            if old is not None and head.audit.count < old.head.audit.count:
+                raise _flaw(f"{head.audit.count} audit entries", f"at least {old.head.audit.count}")
+        return new
+
+    def _file(self, kind: FileKind, name: Hex) -> bytes:
+        return read_capped(self._layout.list_file(kind, name), MAX_BASE, f"list file ({kind})")
+
+
+def revoked(current: RevocationList | None, ledger: Ledger, digest: Digest) -> bool:
+    """Whether a digest is revoked, published or only committed."""
+    return ledger.listed(digest) is not None or (current is not None and current.lists(digest))
+
+
+def _due(head: Head, trust: Trust, now: datetime) -> bool:
+    named = TrustMinimum(root=trust.root_version, targets=trust.targets_version)
+    return head.trust != named or rules.half_spent(head.issued.instant, head.expires.instant, now)
+
+
+def _check_not_behind(head: Head, checkpoint: Checkpoint, committed: int) -> None:
+    if (head.epoch, head.seq) > (checkpoint.epoch, committed):
+        raise Refused(
+            "server.behind",
+            "the list on disk is ahead of the database",
+            found=f"the database ends at epoch {checkpoint.epoch}, seq {committed}",
+            expected=f"epoch {head.epoch}, seq {head.seq} or later",
+        )
+
+
+@contextmanager
+def _linting() -> Iterator[None]:
+    try:
+        yield
+    except LoadlockError as error:
+        if error.code == "server.lint":
+            raise
+        raise Refused(
+            "server.lint",
+            "the list about to be published would not be accepted",
+            found=f"[{error.code}] {error.what}: {error.found}",
+            expected=error.expected,
+        ) from error
+
+
+def _flaw(found: str, expected: str) -> Refused:
+    return Refused("server.lint", "the list about to be published is wrong", found=found, expected=expected)

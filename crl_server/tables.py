@@ -1,0 +1,116 @@
+"""The database's tables. Times are text as :class:`verifier.formats.text.Time` writes it, digests are ``sha256:…``.
+
+The schema itself is made by the migrations; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from sqlmodel import Column, Field, LargeBinary, SQLModel
+
+DIGEST = 71
+"""Characters of ``sha256:`` and 64 digits."""
+
+
+class Artifact(SQLModel, table=True):
+    """A wheel that was admitted, with the attestation set it was last admitted on."""
+
+    digest: str = Field(primary_key=True, max_length=DIGEST)
+    file_name: str = Field(max_length=255)
+    plugin_id: str = Field(index=True, max_length=64)
+    version: str = Field(max_length=64)
+    tier: str = Field(max_length=16)
+    manifest_digest: str = Field(max_length=DIGEST)
+    manifest: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    attestations: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    signers: str = Field(max_length=1000)
+    policy_version: int
+    admitted_at: str = Field(max_length=20)
+    admitted_by: str = Field(max_length=200)
+
+
+class Component(SQLModel, table=True):
+    """A library that an admitted artifact's SBOM lists; standing rules will be resolved against these."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    artifact: str = Field(foreign_key="artifact.digest", index=True, max_length=DIGEST)
+    purl: str = Field(index=True, max_length=1000)
+    name: str = Field(max_length=500)
+    version: str = Field(max_length=200)
+
+
+class Event(SQLModel, table=True):
+    """One step of the list: its number is unique, and committed before anything is signed."""
+
+    seq: int = Field(primary_key=True)
+    at: str = Field(max_length=20)
+
+
+class ListEntry(SQLModel, table=True):
+    """A digest on the list, and the event that put it there."""
+
+    __tablename__ = "list_entry"
+
+    digest: str = Field(primary_key=True, max_length=DIGEST)
+    seq: int = Field(foreign_key="event.seq", index=True)
+
+
+class Revocation(SQLModel, table=True):
+    """A reason for which a digest is on the list; it may have several."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str = Field(foreign_key="list_entry.digest", index=True, max_length=DIGEST)
+    reason: str = Field(max_length=50)
+    note: str = Field(max_length=2000)
+    at: str = Field(max_length=20)
+    by: str = Field(max_length=200)
+
+
+class ListSegment(SQLModel, table=True):
+    """A segment as it was last published."""
+
+    __tablename__ = "list_segment"
+
+    first: int = Field(primary_key=True)
+    last: int
+    entries: int
+    sha256: str = Field(max_length=64)
+
+
+class AuditLine(SQLModel, table=True):
+    """One entry of the audit log: its exact bytes and their hash."""
+
+    __tablename__ = "audit_line"
+
+    index: int = Field(primary_key=True)
+    line: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    sha256: str = Field(max_length=64)
+
+
+class Token(SQLModel, table=True):
+    """An API token: never itself, only the sha256 of it."""
+
+    name: str = Field(primary_key=True, max_length=64)
+    sha256: str = Field(unique=True, max_length=64)
+    roles: str = Field(max_length=200)
+    created: str = Field(max_length=20)
+    expires: str = Field(max_length=20)
+    revoked: str | None = Field(default=None, max_length=20)
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """A write that was done under a key: what was asked, and what was answered."""
+
+    __tablename__ = "idempotency_key"
+
+    actor: str = Field(primary_key=True, max_length=200)
+    key: str = Field(primary_key=True, max_length=200)
+    request: str = Field(max_length=64)
+    answer: str
+    at: str = Field(index=True, max_length=20)
+
+
+class Setting(SQLModel, table=True):
+    """A fact about the deployment itself: its id, and what was last published."""
+
+    name: str = Field(primary_key=True, max_length=50)
+    value: str = Field(max_length=200)

@@ -12,7 +12,7 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from verifier.errors import Refused
@@ -21,10 +21,13 @@ from verifier.errors import Refused
 MIN_NAME_LENGTH = 4
 _COMMON_NAMES = frozenset(
     {"root", "user", "build", "builder", "runner", "admin", "python", "debian", "ubuntu", "localhost", "jenkins",
-     "gitlab", "github", "docker", "nobody", "worker", "main", "test", "demo"}
+     "gitlab", "github", "docker", "nobody", "worker", "main", "test", "demo", "linux"}
 )  # fmt: skip
 
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s/@\"'<>]+)@")
+
+
+_PATH = "a path of the machine that built"
 
 
 class _Pattern(NamedTuple):
@@ -45,10 +48,10 @@ _PATTERNS = (
     _Pattern("a credential in a query", re.compile(r"[?&](?:token|access_token|sig|signature|password|key)=", re.I)),
     _Pattern("a file address", re.compile(r"\bfile:/", re.I)),
     _Pattern(
-        "a path of the machine that built",
+        _PATH,
         re.compile(r"(?<![\w./-])/(?:home|root|Users|tmp|var/tmp|var/folders|private/var|run/user)/"),
     ),
-    _Pattern("a path of the machine that built", re.compile(r"\b[A-Za-z]:\\\\?(?:Users|Temp|Windows)\b")),
+    _Pattern(_PATH, re.compile(r"\b[A-Za-z]:\\\\?(?:Users|Temp|Windows)\b")),
     _Pattern(
         "an address to download from",
         re.compile(r"\bhttps?://[^\s\"']+\.(?:whl|tar\.gz|zip)\b|\bhttps?://[^\s\"']+/simple/|[?&]download_url=", re.I),
@@ -65,27 +68,35 @@ class LeakGate:
     """Knows what must not be told about this machine.
 
     Args:
+        public: what the owner publishes on purpose (the manifest, the repository's address): a name of this user or
+            machine that also stands there gives nothing away.
         names: names that must not appear; by default those of this user and this machine.
         paths: directories that must not appear; by default the home and temporary directories.
     """
 
-    def __init__(self, names: tuple[str, ...] | None = None, paths: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, public: str = "", names: tuple[str, ...] | None = None, paths: tuple[str, ...] | None = None
+    ) -> None:
         told = own_names() if names is None else names
-        telling = sorted({name for name in told if len(name) >= MIN_NAME_LENGTH and name.lower() not in _COMMON_NAMES})
-        self._names = re.compile(
-            r"(?<![A-Za-z0-9])(?:" + "|".join(map(re.escape, telling)) + r")(?![A-Za-z0-9])" if telling else r"(?!)",
-            re.IGNORECASE,
-        )
+        telling = sorted(name for name in set(told) if _tells(name) and not _word(name).search(public))
+        self._names = [_word(name) for name in telling]
         self._paths = tuple(path for path in (_own_paths() if paths is None else paths) if len(path) > 1)
 
-    def check(self, document: Any, *, what: str) -> None:
+    def check(self, document: Any, *, what: str, declared: Collection[str] = ()) -> None:
         """Refuse a document (plain JSON values) that gives something away.
+
+        Args:
+            document: the values.
+            what: what they are, for the error's reader.
+            declared: places (such as ``$.predicate.allowed_paths``) below which paths are the owner's declaration.
 
         Raises:
             Refused: ``leak.found``, naming the place and the kind of find, never the find itself.
         """
         for place, text in _strings(document, "$"):
             kind = self._find(text)
+            if kind == _PATH and place.startswith(tuple(declared)):
+                continue
             if kind is not None:
                 raise Refused("leak.found", f"{what} would give something away at {place}", found=kind)
 
@@ -94,8 +105,8 @@ class LeakGate:
             if pattern.expression.search(text):
                 return pattern.what
         if any(path in text for path in self._paths):
-            return "a path of the machine that built"
-        if self._names.search(text):
+            return _PATH
+        if any(name.search(text) for name in self._names):
             return "the name of the user or of the machine"
         return None
 
@@ -109,6 +120,15 @@ def own_names() -> tuple[str, ...]:
         names.discard("")  # a user without a name: there is nothing to give away
     host = socket.gethostname()
     return tuple(names | {host, host.partition(".")[0]})
+
+
+def _tells(name: str) -> bool:
+    """Whether a name tells anything about anybody."""
+    return len(name) >= MIN_NAME_LENGTH and name.lower() not in _COMMON_NAMES
+
+
+def _word(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", re.IGNORECASE)
 
 
 def _own_paths() -> tuple[str, ...]:

@@ -82,12 +82,15 @@ class Wheelhouse:
     folder: Path | None = None
     cache: Path = field(default_factory=default_cache)
 
-    def resolve(self, requirements: Iterable[str], *, pinned: Sequence[LockedWheel] = ()) -> tuple[LockedWheel, ...]:
+    def resolve(
+        self, requirements: Iterable[str], *, pinned: Sequence[LockedWheel] = (), limits: Sequence[str] = ()
+    ) -> tuple[LockedWheel, ...]:
         """The exact wheels that satisfy ``requirements`` and everything these require, sorted.
 
         Args:
             requirements: PEP 508 requirements; markers are evaluated for this interpreter.
             pinned: versions that an earlier resolution chose and that must stay.
+            limits: requirements that hold for what they name, without asking for it.
 
         Raises:
             Refused: ``build.unlocked``: a requirement names an address, or cannot be satisfied with wheels.
@@ -96,10 +99,11 @@ class Wheelhouse:
         wanted = sorted({str(_plain(text)) for text in requirements})
         if not wanted:
             return ()
+        constraints = [f"{wheel.name}=={wheel.version}" for wheel in pinned] + [str(_plain(text)) for text in limits]
         with TemporaryDirectory(prefix="loadlock-lock-") as name:
             scratch = Path(name)
             (scratch / "requirements.in").write_text("".join(f"{line}\n" for line in wanted))
-            (scratch / "constraints.in").write_text("".join(f"{wheel.name}=={wheel.version}\n" for wheel in pinned))
+            (scratch / "constraints.in").write_text("".join(f"{line}\n" for line in constraints))
             argv = [
                 uv_program(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--only-binary", ":all:",
                 "--generate-hashes", "--format", "pylock.toml", "--python", sys.executable,

@@ -1,0 +1,135 @@
+"""The certifier's verdict on exactly what a set holds: a SLSA verification summary with tier and expiry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from attestor.leaks import LeakGate
+from attestor.review import Keys, Review, review, without_certification
+from attestor.signers import KeySigner
+from attestor.statements import draft
+from verifier.errors import UsageError
+from verifier.formats.bundle import dump_set
+from verifier.formats.manifest import SignedManifest, dump_manifest, parse_signed_manifest
+from verifier.formats.policy import TierName
+from verifier.formats.statement import (
+    CERTIFICATION,
+    MANIFEST,
+    Certification,
+    Conditions,
+    InputAttestation,
+    PolicyReference,
+    VerifierIdentity,
+)
+from verifier.formats.strict_json import dumps
+from verifier.formats.text import Hex, Time
+from verifier.wheel import Snapshot
+
+#: Who certifies, when nothing else is said; the signature's key decides who it is.
+CERTIFIER = "https://loadlock.dev/certifiers/key"
+#: The policy that is named when its digest is not known.
+NO_POLICY = "https://loadlock.dev/policies/unstated"
+SLSA_VERSION = "1.1"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a certification grants.
+
+    Args:
+        tier: the tier it is for.
+        expires: until when; a later load is refused.
+        conditions: under which conditions, in words.
+        certifier_id: the certifier's URI.
+        policy: the policy that was certified under.
+    """
+
+    tier: TierName
+    expires: datetime
+    conditions: Sequence[str] = ()
+    certifier_id: str = CERTIFIER
+    policy: PolicyReference = field(default_factory=lambda: PolicyReference(uri=NO_POLICY))
+
+
+@dataclass(frozen=True)
+class Certified:
+    """The set with the certification, and the manifest that was certified."""
+
+    attestations: bytes
+    manifest: SignedManifest
+
+
+def certify(
+    wheel: bytes,
+    file_name: str,
+    attestations: bytes | None,
+    certifier: KeySigner,
+    keys: Keys,
+    terms: Terms,
+    *,
+    now: datetime,
+) -> Certified:
+    """Certify everything that a set says of a wheel; an earlier certification by the same key is replaced.
+
+    Args:
+        wheel: the wheel's bytes.
+        file_name: its file name.
+        attestations: the set, endorsed by its owner.
+        certifier: the certifier's key.
+        keys: the builders' and the owner's keys, as the certifier knows them.
+        terms: what is granted.
+        now: the moment, aware, UTC.
+
+    Raises:
+        UsageError: ``usage.arguments``: the expiry has passed.
+        Refused: whatever :func:`attestor.review.review` refuses; ``set.statement-missing`` without an owner's
+            statement; ``leak.found``.
+    """
+    found = review_for_certification(wheel, file_name, attestations, certifier, keys)
+    manifest = manifest_of(found)
+    if terms.expires <= now:
+        raise UsageError("usage.arguments", "the certification would have expired already", found=f"{terms.expires}")
+    summary = _summary(found, terms, now)
+    gate = LeakGate(f"{dump_manifest(manifest.declared).decode()} {manifest.source.repository}")
+    statement = draft(found.snapshot, CERTIFICATION, dumps(summary), gate)
+    return Certified(dump_set((*without_certification(found), statement.sign(certifier))), manifest)
+
+
+def review_for_certification(
+    wheel: bytes, file_name: str, attestations: bytes | None, certifier: KeySigner, keys: Keys
+) -> Review:
+    """What the certifier gets to see before signing; raises as :func:`attestor.review.review`."""
+    return review(wheel, file_name, attestations, {**keys, "certifier": [certifier.public_key]})
+
+
+def manifest_of(found: Review) -> SignedManifest:
+    """The owner's signed manifest of a reviewed set.
+
+    Raises:
+        Refused: ``set.statement-missing``.
+    """
+    return parse_signed_manifest(found.require(MANIFEST).statement.predicate)
+
+
+def _summary(found: Review, terms: Terms, now: datetime) -> Certification:
+    return Certification(
+        verifier=VerifierIdentity(id=terms.certifier_id),
+        timeVerified=Time.of(now),
+        resourceUri=_purl(found.snapshot),
+        policy=terms.policy,
+        inputAttestations=tuple(
+            InputAttestation(uri=kind, digest={"sha256": Hex(statement.payload_digest.hex)})
+            for kind, statement in found.statements.items()
+            if kind != CERTIFICATION
+        ),
+        verificationResult="PASSED",
+        verifiedLevels=(f"LOADLOCK_TIER_{terms.tier.upper()}",),
+        slsaVersion=SLSA_VERSION,
+        terms=Conditions(tier=terms.tier, expires=Time.of(terms.expires), conditions=tuple(terms.conditions)),
+    )
+
+
+def _purl(wheel: Snapshot) -> str:
+    return f"pkg:pypi/{wheel.name}@{wheel.version}"

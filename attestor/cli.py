@@ -1,0 +1,292 @@
+"""The commands of a plugin's owner and its certifier: attest, endorse, certify, publish, key new."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from verifier.command import Command, Output
+from verifier.errors import UsageError
+
+if TYPE_CHECKING:
+    from attestor.certify import Terms
+    from attestor.pipeline import Attestation, Options
+    from attestor.review import Keys
+
+#: How long a certification lasts that ``attest --all-roles`` makes.
+DEMO_CERTIFICATION = timedelta(days=90)
+
+
+# -- attest ------------------------------------------------------------------------------------------------------------
+
+
+def _configure_attest(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "source", nargs="?", metavar="SOURCE", help="a directory in a clean git repository, or an sdist"
+    )
+    source.add_argument("--wheel", metavar="FILE", help="a wheel that was built elsewhere; no provenance is claimed")
+    parser.add_argument("-o", "--output", metavar="DIST", required=True, help="where wheel and attestation set go")
+    parser.add_argument("--manifest", metavar="FILE", help="the plugin manifest (default: the source's own)")
+    parser.add_argument("--key", metavar="FILE", help="the builder's private key (else $LOADLOCK_KEY)")
+    parser.add_argument("--build-wheelhouse", metavar="DIR", help="take wheels from here alone and connect to nothing")
+    parser.add_argument("--builder-id", metavar="URI", help="who builds (default: a builder on somebody's own machine)")
+    parser.add_argument("--invocation-id", metavar="URI", default="", help="which run of CI this is")
+    parser.add_argument(
+        "--config-setting", metavar="NAME=VALUE", action="append", default=[], help="for the build backend"
+    )
+    parser.add_argument("--all-roles", action="store_true", help="sign as owner and certifier too (demo profile only)")
+
+
+def _attest(args: argparse.Namespace, output: Output) -> None:
+    from attestor import pipeline
+    from attestor.places import WheelFiles, deployment_if_any, signer_for
+    from verifier.files import write_atomic
+
+    now = datetime.now(UTC)
+    deployment = deployment_if_any(args.deployment)
+    builder = signer_for("builder", args.key, deployment)
+    started = pipeline.attest_wheel if args.wheel else pipeline.attest_source
+    made = started(
+        Path(args.wheel or args.source), _options(args), builder, now=now,
+        report=lambda step, outcome: output.say(f"{step:<18}{outcome}"),
+    )  # fmt: skip
+    attestations = _all_roles(made, args, deployment, now) if args.all_roles else made.attestations
+    files = WheelFiles(Path(args.output) / made.file_name)
+    write_atomic(files.wheel, made.wheel)
+    if made.log:
+        write_atomic(files.log, made.log)
+    if args.all_roles:
+        files.unsigned.unlink(missing_ok=True)
+    else:
+        write_atomic(files.unsigned, made.unsigned)
+    write_atomic(files.attestations, attestations)
+    awaiting = [] if args.all_roles else ["owner", "certifier"]
+    output.say(f"{'written':<18}{files.wheel}")
+    output.say(f"awaiting {', '.join(awaiting)}" if awaiting else "signed by builder, owner and certifier")
+    output.result(
+        {
+            "ok": True,
+            "wheel": str(files.wheel),
+            "attestations": str(files.attestations),
+            "unsigned": None if args.all_roles else str(files.unsigned),
+            "digest": made.manifest.artifact_digest,
+            "plugin_id": made.manifest.plugin_id,
+            "version": made.manifest.version,
+            "awaiting": awaiting,
+        }
+    )
+
+
+def _options(args: argparse.Namespace) -> Options:
+    from attestor.pipeline import Options
+    from attestor.provenance import LOCAL_BUILDER
+    from attestor.wheelhouse import Wheelhouse
+
+    folder = Path(args.build_wheelhouse) if args.build_wheelhouse else None
+    if folder is not None and not folder.is_dir():
+        raise UsageError("usage.arguments", "the wheelhouse is not a directory", found=repr(args.build_wheelhouse))
+    return Options(
+        manifest=Path(args.manifest) if args.manifest else None,
+        house=Wheelhouse(folder),
+        builder_id=args.builder_id or LOCAL_BUILDER,
+        invocation_id=args.invocation_id,
+        config_settings=_settings(args.config_setting),
+    )
+
+
+def _settings(given: list[str]) -> Mapping[str, str]:
+    settings: dict[str, str] = {}
+    for setting in given:
+        name, equals, value = setting.partition("=")
+        if not name or not equals or name in settings:
+            raise UsageError("usage.arguments", "a config setting is malformed or given twice", found=repr(setting))
+        settings[name] = value
+    return settings
+
+
+def _all_roles(made: Attestation, args: argparse.Namespace, deployment: Path | None, now: datetime) -> bytes:
+    """The set with all three signatures: only a demo deployment has all three keys in one place."""
+    from attestor.certify import Terms, certify
+    from attestor.endorse import endorse
+    from attestor.places import signer_for
+    from attestor.signers import load_signer
+
+    if deployment is None or not (deployment / "principals").is_dir():
+        raise UsageError(
+            "usage.deployment", "only a demo deployment holds the keys of all roles", todo="Leave --all-roles out."
+        )
+    builder = signer_for("builder", args.key, deployment)
+    owner, certifier = (load_signer(deployment / "principals" / f"{role}.pem") for role in ("owner", "certifier"))
+    endorsed = endorse(
+        made.wheel, made.file_name, made.attestations, made.unsigned, owner, [builder.public_key], now=now
+    )
+    keys: Keys = {"builder": [builder.public_key], "owner": [owner.public_key]}
+    terms = Terms("core", now + DEMO_CERTIFICATION)
+    return certify(made.wheel, made.file_name, endorsed.attestations, certifier, keys, terms, now=now).attestations
+
+
+# -- endorse -----------------------------------------------------------------------------------------------------------
+
+
+def _configure_endorse(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("wheel", metavar="WHEEL", help="the wheel; its set and unsigned manifest lie beside it")
+    parser.add_argument("--key", metavar="FILE", help="the owner's private key (else $LOADLOCK_KEY)")
+    parser.add_argument("--builder-key", metavar="FILE", action="append", help="the public key of an accepted builder")
+
+
+def _endorse(args: argparse.Namespace, output: Output) -> None:
+    from attestor.covenant import readable
+    from attestor.endorse import endorse
+    from attestor.places import WheelFiles, deployment_if_any, public_keys, signer_for
+    from verifier.files import write_atomic
+
+    deployment = deployment_if_any(args.deployment)
+    files = WheelFiles(Path(args.wheel))
+    owner = signer_for("owner", args.key, deployment)
+    builders = public_keys("builder", args.builder_key, deployment)
+    done = endorse(
+        files.read_wheel(), files.wheel.name, files.read_attestations(), files.read_unsigned(), owner, builders,
+        now=datetime.now(UTC),
+    )  # fmt: skip
+    write_atomic(files.attestations, done.attestations)
+    files.unsigned.unlink(missing_ok=True)
+    for line in readable(done.manifest):
+        output.say(line)
+    output.say(f"endorsed by {owner.public_key.id}")
+    output.result(
+        _summary(files.attestations, done.manifest.artifact_digest, owner.public_key.id, awaiting=["certifier"])
+    )
+
+
+# -- certify -----------------------------------------------------------------------------------------------------------
+
+
+def _configure_certify(parser: argparse.ArgumentParser) -> None:
+    from verifier.formats.policy import TIERS
+
+    parser.add_argument("wheel", metavar="WHEEL", help="the wheel; its endorsed set lies beside it")
+    parser.add_argument("--tier", choices=TIERS, required=True, help="the tier it is certified for")
+    parser.add_argument("--expires", metavar="DATE", required=True, help="YYYY-MM-DD, or a moment in UTC")
+    parser.add_argument("--condition", metavar="TEXT", action="append", default=[], help="under which condition")
+    parser.add_argument("--key", metavar="FILE", help="the certifier's private key (else $LOADLOCK_KEY)")
+    parser.add_argument("--builder-key", metavar="FILE", action="append", help="the public key of an accepted builder")
+    parser.add_argument("--owner-key", metavar="FILE", action="append", help="the public key of the owner")
+    parser.add_argument("--certifier-id", metavar="URI", help="who certifies")
+    parser.add_argument("--policy", metavar="FILE", help="the signed policy's JSON, to be named by digest")
+
+
+def _certify(args: argparse.Namespace, output: Output) -> None:
+    from attestor.certify import certify, manifest_of, review_for_certification
+    from attestor.covenant import readable
+    from attestor.places import WheelFiles, deployment_if_any, public_keys, signer_for
+    from verifier.files import write_atomic
+
+    deployment = deployment_if_any(args.deployment)
+    files = WheelFiles(Path(args.wheel))
+    certifier = signer_for("certifier", args.key, deployment)
+    keys: Keys = {
+        "builder": public_keys("builder", args.builder_key, deployment),
+        "owner": public_keys("owner", args.owner_key, deployment),
+    }
+    wheel, attestations = files.read_wheel(), files.read_attestations()
+    found = review_for_certification(wheel, files.wheel.name, attestations, certifier, keys)
+    for line in readable(manifest_of(found)):
+        output.say(line)
+    terms = _terms(args)
+    done = certify(wheel, files.wheel.name, attestations, certifier, keys, terms, now=datetime.now(UTC))
+    write_atomic(files.attestations, done.attestations)
+    output.say(f"certified for tier {terms.tier} until {terms.expires:%Y-%m-%d %H:%M:%SZ} by {certifier.public_key.id}")
+    output.result(_summary(files.attestations, done.manifest.artifact_digest, certifier.public_key.id, awaiting=[]))
+
+
+def _terms(args: argparse.Namespace) -> Terms:
+    import hashlib
+
+    from attestor.certify import CERTIFIER, NO_POLICY, Terms
+    from verifier.files import read_capped
+    from verifier.formats.policy import MAX_POLICY
+    from verifier.formats.statement import PolicyReference
+    from verifier.formats.text import Hex
+
+    policy = PolicyReference(uri=NO_POLICY)
+    if args.policy:
+        digest = hashlib.sha256(read_capped(Path(args.policy), MAX_POLICY, "the policy")).hexdigest()
+        policy = PolicyReference(uri="policy.json", digest={"sha256": Hex(digest)})
+    return Terms(args.tier, _moment(args.expires), args.condition, args.certifier_id or CERTIFIER, policy)
+
+
+def _moment(text: str) -> datetime:
+    """A date (its first moment in UTC) or a moment.
+
+    Raises:
+        UsageError: ``usage.arguments``.
+    """
+    from verifier.formats.text import Time
+
+    try:
+        return Time(text if "T" in text else f"{text}T00:00:00Z").instant
+    except ValueError as error:
+        raise UsageError(
+            "usage.arguments", "not a date", found=repr(text), expected="2026-12-31 or 2026-12-31T12:00:00Z"
+        ) from error
+
+
+# -- publish -----------------------------------------------------------------------------------------------------------
+
+
+def _configure_publish(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("wheel", metavar="WHEEL", help="the wheel; its set lies beside it")
+    parser.add_argument("--server", metavar="URL", help="the server (else $LOADLOCK_SERVER, else the deployment's)")
+    parser.add_argument("--token-file", metavar="FILE", help="a file with the API token (else $LOADLOCK_TOKEN)")
+
+
+def _publish(args: argparse.Namespace, output: Output) -> None:
+    from attestor.places import WheelFiles, api_token, deployment_if_any, server_address
+    from attestor.publish import publish
+    from verifier.errors import Refused
+
+    deployment = deployment_if_any(args.deployment)
+    files = WheelFiles(Path(args.wheel))
+    attestations = files.read_attestations()
+    if attestations is None:
+        raise Refused("set.missing", "there is nothing to publish with the wheel", expected=files.attestations.name)
+    server = server_address(args.server, deployment)
+    answer = publish(server, api_token(args.token_file), files.read_wheel(), files.wheel.name, attestations)
+    output.say(f"published {files.wheel.name}")
+    output.result({"ok": True, "server": server, "answer": answer})
+
+
+# -- key new -----------------------------------------------------------------------------------------------------------
+
+
+def _configure_key_new(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the private key; the public one goes beside it as FILE.pub")
+    parser.add_argument("--alg", choices=("ecdsa-p256", "ed25519"), default="ecdsa-p256", help="the algorithm")
+
+
+def _key_new(args: argparse.Namespace, output: Output) -> None:
+    import os
+
+    from attestor.signers import PASSPHRASE, new_key
+
+    made = new_key(Path(args.file), args.alg, os.environ.get(PASSPHRASE))
+    output.say(f"private key {args.file}, public key {args.file}.pub")
+    output.say(f"key id {made.public_key.id}")
+    output.result({"ok": True, "private": args.file, "public": f"{args.file}.pub", "id": made.public_key.id})
+
+
+def _summary(attestations: Path, digest: str, signer: str, *, awaiting: list[str]) -> dict[str, Any]:
+    return {"ok": True, "attestations": str(attestations), "digest": digest, "signer": signer, "awaiting": awaiting}
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("attest", "build a plugin, describe it, sign as its builder", _configure_attest, _attest),
+    Command("endorse", "sign the plugin manifest as the owner", _configure_endorse, _endorse),
+    Command("certify", "sign a tier and an expiry as the certifier", _configure_certify, _certify),
+    Command("publish", "hand wheel and attestation set to the server", _configure_publish, _publish),
+    Command("key new", "make a signing key", _configure_key_new, _key_new),
+)

@@ -1,0 +1,57 @@
+"""A manifest in plain words, for whoever is about to put a name to it."""
+
+from __future__ import annotations
+
+from verifier.formats.manifest import SignedManifest
+
+
+def readable(manifest: SignedManifest) -> list[str]:
+    """What the manifest declares, line by line; what it does not declare is said too, since that is not allowed."""
+    lines = [
+        f"{manifest.plugin_id} {manifest.version} ({manifest.kind}, {manifest.maturity}): {manifest.description}",
+        f"  owner          {manifest.owner}",
+        f"  wheel          {manifest.artifact_digest}",
+        f"  source         {_source(manifest)}",
+        f"  built by       {manifest.built_by}",
+        f"  host API       {manifest.api_version}",
+    ]
+    lines += _listed(
+        "entry points", [f"{g}:{n} = {o}" for g, names in manifest.entry_points.items() for n, o in names.items()]
+    )
+    lines += _listed("may use", [f"{c.name}: {c.rationale}" for c in manifest.capabilities])
+    lines += _listed(
+        "may talk to",
+        [f"{e.host} ({', '.join(e.schemes)}; {', '.join(map(str, e.ports))})" for e in manifest.allowed_egress],
+    )
+    lines += _listed("may touch", list(manifest.allowed_paths))
+    lines += _listed("secrets", list(manifest.secrets))
+    lines += _listed(
+        "data", [f"{', '.join(manifest.data_classes) or 'no class named'}, up to {manifest.max_classification}"]
+    )
+    lines += _listed("SDKs", list(manifest.sdk_allowlist))
+    lines += _listed("from the host", list(manifest.host_provided))
+    lines += _listed("brings along", [f"{d.name} {d.version} {d.sha256}" for d in manifest.dependencies])
+    lines += _listed(
+        "isolation",
+        [f"{manifest.isolation} or stronger; {'hermetic' if manifest.hermetic_compatible else 'not hermetic'}"],
+    )
+    if manifest.expires_at is not None:
+        lines += _listed("expires", [manifest.expires_at])
+    # The owner's text reaches a terminal: nothing in it may steer that.
+    return [_printable(line) for line in lines]
+
+
+def _listed(title: str, items: list[str]) -> list[str]:
+    first, *rest = items or ["nothing"]
+    return [f"  {title:<15}{first}", *(f"  {'':<15}{item}" for item in rest)]
+
+
+def _source(manifest: SignedManifest) -> str:
+    source = manifest.source
+    if source.commit:
+        return f"{source.repository or 'a repository without an address'} at {source.commit}"
+    return f"sdist {source.sdist}" if source.sdist else "unknown: it was built elsewhere"
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)

@@ -1,0 +1,97 @@
+"""What a wheel needs at run time: locked by hash, or provided by the host because the manifest says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from attestor.wheelhouse import LockedWheel, Wheelhouse
+from verifier.wheel import Snapshot, read_wheel
+
+
+@dataclass(frozen=True)
+class LockedDependency:
+    """A dependency that is locked: its wheel, its licence expression (may be empty), and whom it requires by name."""
+
+    wheel: LockedWheel
+    license_expression: str
+    requires: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HostDependency:
+    """A dependency that the host's environment supplies: its normalised name, and which versions will do."""
+
+    name: str
+    specifier: str
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """Everything a wheel needs at run time.
+
+    Args:
+        direct: normalised names of what the wheel itself requires, sorted.
+        locked: the exact wheels, sorted by name, those that they require included.
+        host: what the host provides, sorted by name.
+    """
+
+    direct: tuple[str, ...]
+    locked: tuple[LockedDependency, ...]
+    host: tuple[HostDependency, ...]
+
+
+def find_dependencies(wheel: Snapshot, host_provided: Sequence[str], house: Wheelhouse) -> Dependencies:
+    """Lock what ``wheel`` requires, except for what the host provides.
+
+    Args:
+        wheel: the wheel; its ``Requires-Dist`` are read for this interpreter, its extras are left alone.
+        host_provided: the manifest's requirements of the host's environment.
+        house: where wheels come from.
+
+    Raises:
+        Refused: ``build.unlocked``; ``wheel.*`` when a dependency's wheel is not one that a host would read.
+        Unreachable: ``unreachable.index``.
+    """
+    host = {canonicalize_name(wanted.name): wanted for wanted in map(Requirement, host_provided)}
+    needed = applicable(wheel.metadata.requires_dist)
+    to_lock = [wanted for wanted in needed if canonicalize_name(wanted.name) not in host]
+    chosen = house.resolve([_unconditional(wanted) for wanted in to_lock], limits=list(host_provided))
+    return Dependencies(
+        direct=tuple(sorted({canonicalize_name(wanted.name) for wanted in needed})),
+        locked=_read([found for found in chosen if found.name not in host], house),
+        host=tuple(HostDependency(name, str(wanted.specifier)) for name, wanted in sorted(host.items())),
+    )
+
+
+def applicable(requires_dist: Iterable[str]) -> list[Requirement]:
+    """The requirements that hold for this interpreter without any extra."""
+    environment = {**default_environment(), "extra": ""}
+    wanted = map(Requirement, requires_dist)
+    return [found for found in wanted if found.marker is None or found.marker.evaluate(environment)]  # type: ignore[arg-type]
+
+
+def _unconditional(wanted: Requirement) -> str:
+    """The requirement without its marker, which has been evaluated."""
+    plain = Requirement(str(wanted))
+    plain.marker = None
+    return str(plain)
+
+
+def _read(wheels: Sequence[LockedWheel], house: Wheelhouse) -> tuple[LockedDependency, ...]:
+    """Fetch the wheels, read each as a host would, and note what they require."""
+    with TemporaryDirectory(prefix="loadlock-dependencies-") as name:
+        folder = Path(name)
+        house.fetch(wheels, folder)
+        found = []
+        for wheel in wheels:
+            metadata = read_wheel((folder / wheel.file_name).read_bytes(), wheel.file_name).metadata
+            requires = {str(canonicalize_name(wanted.name)) for wanted in applicable(metadata.requires_dist)}
+            found.append(LockedDependency(wheel, metadata.license_expression, tuple(sorted(requires))))
+    return tuple(found)

@@ -1,0 +1,83 @@
+"""The owner's signature under the plugin manifest, made elsewhere than in the build job.
+
+The owner signs the statement that the build left unsigned, byte for byte, after everything that it pins was compared
+with the wheel and with what the builder verifiably said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from attestor.leaks import LeakGate
+from attestor.review import check_manifest, review
+from attestor.signers import KeySigner
+from attestor.statements import draft
+from verifier.errors import Refused, UsageError
+from verifier.formats.bundle import dump_set
+from verifier.formats.manifest import SignedManifest, dump_manifest, parse_signed_manifest
+from verifier.formats.statement import MANIFEST, parse_statement
+from verifier.keys import PublicKey
+
+
+@dataclass(frozen=True)
+class Endorsed:
+    """The set with the owner's statement, and what the owner said."""
+
+    attestations: bytes
+    manifest: SignedManifest
+
+
+def endorse(
+    wheel: bytes,
+    file_name: str,
+    attestations: bytes | None,
+    unsigned: bytes,
+    owner: KeySigner,
+    builders: Sequence[PublicKey],
+    *,
+    now: datetime,
+) -> Endorsed:
+    """Sign the manifest statement of a wheel as its owner.
+
+    Args:
+        wheel: the wheel's bytes.
+        file_name: its file name.
+        attestations: the set with the builder's statements.
+        unsigned: the manifest's statement, as the build left it.
+        owner: the owner's key.
+        builders: the keys of the builders whose statements the owner accepts.
+        now: the moment, aware.
+
+    Raises:
+        UsageError: ``usage.exists``: an owner has signed already.
+        Refused: whatever :func:`attestor.review.review` refuses; ``manifest.*``; ``leak.found``.
+        FormatError: any ``format.*`` code.
+    """
+    found = review(wheel, file_name, attestations, {"builder": builders, "owner": [owner.public_key]})
+    if MANIFEST in found.statements:
+        raise UsageError("usage.exists", "this set has been endorsed already", todo="Publish it, or attest again.")
+    statement = parse_statement(unsigned, what="the unsigned manifest statement")
+    if statement.predicate_type != MANIFEST:
+        raise Refused(
+            "format.unsupported",
+            "this is not a manifest statement",
+            found=ascii(statement.predicate_type[:100]),
+            expected=MANIFEST,
+        )
+    manifest = parse_signed_manifest(statement.predicate)
+    check_manifest(manifest, found)
+    if manifest.expires_at is not None and manifest.expires_at.instant <= now:
+        raise Refused("manifest.expired", "the manifest has expired", found=manifest.expires_at)
+    gate = LeakGate(f"{dump_manifest(manifest.declared).decode()} {manifest.source.repository}")
+    checked = draft(found.snapshot, MANIFEST, statement.predicate, gate)
+    if checked.payload != unsigned:
+        raise Refused(
+            "subject.digest",
+            "the unsigned statement is not the one that the build left beside this wheel",
+            found=ascii(statement.subject_name[:200]),
+            expected=f"a statement about {file_name}, exactly as it was written",
+            todo="Attest the plugin again.",
+        )
+    return Endorsed(dump_set((*found.bundles.values(), checked.sign(owner))), manifest)

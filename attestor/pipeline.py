@@ -1,0 +1,202 @@
+"""The order of the steps from a source to a described, signed and verified wheel. Nothing is written here.
+
+    describe the source → read its manifest → build → read the wheel → lock dependencies → SBOM → provenance →
+    complete the manifest → leak gate → sign as the builder → verify own output
+
+A wheel that was built elsewhere enters at "read the wheel" and gets no provenance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from attestor.build import BuildResult, build
+from attestor.dependencies import Dependencies, find_dependencies
+from attestor.leaks import LeakGate
+from attestor.manifest import complete, manifest_in, read_manifest
+from attestor.provenance import LOCAL_BUILDER, make_provenance
+from attestor.review import check_manifest, review
+from attestor.sbom import make_sbom
+from attestor.signers import KeySigner
+from attestor.source import Source, describe
+from attestor.statements import Draft, draft
+from attestor.wheelhouse import Wheelhouse
+from verifier.errors import UsageError
+from verifier.files import read_capped
+from verifier.formats.bundle import dump_set
+from verifier.formats.manifest import Manifest, SignedManifest, dump_manifest
+from verifier.formats.statement import MANIFEST, PROVENANCE, SBOM
+from verifier.formats.strict_json import dumps
+from verifier.formats.text import Digest
+from verifier.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
+
+#: What ``built_by`` says of a wheel that was not built by us.
+ELSEWHERE = "https://loadlock.dev/builders/elsewhere"
+
+Report = Callable[[str, str], None]
+
+
+def silent(step: str, outcome: str) -> None:
+    """The report of whoever wants none."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an attestation may be told beside its source.
+
+    Args:
+        manifest: a manifest file; None: the source's own.
+        house: where build requirements and dependencies come from.
+        builder_id: the URI of this builder.
+        invocation_id: the URI of the CI run; empty when there is none.
+        config_settings: options for the build backend.
+    """
+
+    manifest: Path | None = None
+    house: Wheelhouse = field(default_factory=Wheelhouse)
+    builder_id: str = LOCAL_BUILDER
+    invocation_id: str = ""
+    config_settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """The outcome: everything that is handed over.
+
+    Args:
+        file_name: the wheel's file name.
+        wheel: its bytes.
+        attestations: the attestation set with the builder's statements.
+        manifest: the completed manifest.
+        unsigned: the manifest's statement, which awaits its owner.
+        log: what the build printed; empty for a wheel built elsewhere.
+    """
+
+    file_name: str
+    wheel: bytes
+    attestations: bytes
+    manifest: SignedManifest
+    unsigned: bytes
+    log: bytes = b""
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a wheel came from: the build, or nothing that is known."""
+
+    build: BuildResult | None
+    built_by: str
+    at: datetime
+    timestamp: datetime
+
+    @property
+    def source(self) -> Source | None:
+        return self.build.source if self.build else None
+
+
+def attest_source(
+    path: Path, options: Options, builder: KeySigner, *, now: datetime, report: Report = silent
+) -> Attestation:
+    """Build the source at ``path`` and attest the wheel as the builder.
+
+    Args:
+        path: a directory inside a git repository, or an sdist file.
+        options: see there.
+        builder: the builder's key.
+        now: the moment, aware, UTC.
+        report: is told each step's name and outcome once it is done.
+
+    Raises:
+        Refused: ``source.*``, ``build.*``, ``wheel.*``, ``manifest.*``, ``sbom.*``, ``leak.found``.
+        FormatError: a manifest is malformed.
+        Unreachable: ``unreachable.index``.
+    """
+    source = describe(path)
+    report("source", f"commit {source.commit[:12]}" if source.kind == "git" else f"sdist sha256:{source.sha256[:12]}…")
+    manifest = read_manifest(options.manifest) if options.manifest else manifest_in(source)
+    report("manifest", f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}")
+    made = build(source, options.house, now=now, config_settings=options.config_settings)
+    network = "no network" if made.fixed.network == "none" else "network could not be cut"
+    report("build", f"{made.file_name}, {len(made.inputs)} locked build wheels, {network}")
+    origin = _Origin(made, options.builder_id, made.finished, datetime.fromtimestamp(source.epoch, UTC))
+    return _describe(made.wheel, made.file_name, manifest, origin, options, builder, report)
+
+
+def attest_wheel(
+    path: Path, options: Options, builder: KeySigner, *, now: datetime, report: Report = silent
+) -> Attestation:
+    """Attest a wheel that was built elsewhere: no provenance is claimed for it.
+
+    Args and raises: as :func:`attest_source`, with ``path`` the wheel. ``options.manifest`` has to be given.
+    """
+    if options.manifest is None:
+        raise UsageError("manifest.missing", "a wheel needs its manifest named", expected="--manifest FILE")
+    manifest = read_manifest(options.manifest)
+    report("manifest", f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}")
+    wheel = read_capped(path, DEFAULT_LIMITS.archive, "the wheel")
+    origin = _Origin(None, ELSEWHERE, now, now)
+    return _describe(wheel, path.name, manifest, origin, options, builder, report)
+
+
+def _describe(
+    wheel: bytes,
+    file_name: str,
+    manifest: Manifest,
+    origin: _Origin,
+    options: Options,
+    builder: KeySigner,
+    report: Report,
+) -> Attestation:
+    """What both ways share, from the wheel's bytes on."""
+    snapshot = read_wheel(wheel, file_name)
+    report("wheel", f"{len(snapshot.files)} files, RECORD complete, {snapshot.digest}")
+    dependencies = find_dependencies(snapshot, manifest.host_provided, options.house)
+    report("dependencies", f"{len(dependencies.locked)} locked, {len(dependencies.host)} provided by the host")
+    sbom = make_sbom(snapshot, dependencies, timestamp=origin.timestamp)
+    report("SBOM", f"CycloneDX 1.6, {len(sbom)} bytes")
+    completed = _complete(manifest, snapshot, sbom, origin, dependencies)
+    drafts = _drafts(snapshot, sbom, completed, origin, options)
+    report("leak gate", f"{len(drafts)} statements give nothing away")
+    *described, covenant = drafts
+    attestations = dump_set(tuple(entry.sign(builder) for entry in described))
+    report("sign", f"{len(described)} statements as the builder, {builder.public_key.id}")
+    reviewed = review(wheel, file_name, attestations, {"builder": [builder.public_key]})
+    check_manifest(completed, reviewed)
+    report("verify own output", "the set reads back, and everything agrees")
+    log = origin.build.log if origin.build else b""
+    return Attestation(file_name, wheel, attestations, completed, covenant.payload, log)
+
+
+def _complete(
+    manifest: Manifest, snapshot: Snapshot, sbom: bytes, origin: _Origin, dependencies: Dependencies
+) -> SignedManifest:
+    return complete(
+        manifest,
+        snapshot,
+        sbom_digest=Digest(f"sha256:{hashlib.sha256(sbom).hexdigest()}"),
+        built_by=origin.built_by,
+        built_at=origin.at,
+        source=origin.source,
+        dependencies=dependencies,
+    )
+
+
+def _drafts(
+    snapshot: Snapshot, sbom: bytes, manifest: SignedManifest, origin: _Origin, options: Options
+) -> list[Draft]:
+    """All statements, the owner's last; every one has passed the gate."""
+    public = " ".join([dump_manifest(manifest.declared).decode(), origin.source.repository if origin.source else ""])
+    gate = LeakGate(public)
+    drafts = []
+    if origin.build is not None:
+        provenance = make_provenance(
+            origin.build, builder_id=options.builder_id, sbom=sbom, invocation_id=options.invocation_id
+        )
+        drafts.append(draft(snapshot, PROVENANCE, dumps(provenance), gate))
+    drafts.append(draft(snapshot, SBOM, sbom, gate))
+    drafts.append(draft(snapshot, MANIFEST, dump_manifest(manifest), gate))
+    return drafts

@@ -1,0 +1,145 @@
+"""Where the commands find keys, servers and the files beside a wheel."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from attestor.signers import KeySigner, load_signer
+from verifier.command import find_deployment
+from verifier.errors import UsageError
+from verifier.evidence import Role
+from verifier.files import read_capped
+from verifier.formats.bundle import MAX_SET
+from verifier.formats.statement import MAX_STATEMENT
+from verifier.formats.strict_json import loads
+from verifier.keys import PublicKey
+from verifier.wheel import DEFAULT_LIMITS
+
+KEY = "LOADLOCK_KEY"
+SERVER = "LOADLOCK_SERVER"
+TOKEN = "LOADLOCK_TOKEN"
+MAX_PUBLIC_KEY = 16_384
+MAX_TOKEN = 4_096
+MAX_RECORD = 64 * 1024
+
+
+@dataclass(frozen=True)
+class WheelFiles:
+    """A wheel and the names of what lies beside it."""
+
+    wheel: Path
+
+    @property
+    def attestations(self) -> Path:
+        """The attestation set."""
+        return self.wheel.with_name(f"{self.wheel.name}.attestations.jsonl")
+
+    @property
+    def unsigned(self) -> Path:
+        """The manifest's statement that awaits its owner."""
+        return self.wheel.with_name(f"{self.wheel.name}.manifest.unsigned.json")
+
+    @property
+    def log(self) -> Path:
+        """What the build printed."""
+        return self.wheel.with_name(f"{self.wheel.name}.build.log")
+
+    def read_wheel(self) -> bytes:
+        """The wheel's bytes; raises UsageError."""
+        return read_capped(self.wheel, DEFAULT_LIMITS.archive, "the wheel")
+
+    def read_attestations(self) -> bytes | None:
+        """The set's bytes, None when there is none; raises UsageError."""
+        if not self.attestations.exists():
+            return None
+        return read_capped(self.attestations, MAX_SET, "the attestation set")
+
+    def read_unsigned(self) -> bytes:
+        """The unsigned statement's bytes; raises UsageError."""
+        return read_capped(self.unsigned, MAX_STATEMENT, "the unsigned manifest statement")
+
+
+def deployment_if_any(given: str | None) -> Path | None:
+    """The deployment's directory, when one was named or can be found."""
+    try:
+        return find_deployment(given)
+    except UsageError:
+        if given is not None:
+            raise
+        return None
+
+
+def signer_for(role: Role, given: str | None, deployment: Path | None) -> KeySigner:
+    """The key to sign with: the file given, else ``$LOADLOCK_KEY``, else the demo deployment's for that role.
+
+    Raises:
+        UsageError: ``usage.key``.
+    """
+    named = given or os.environ.get(KEY)
+    path = Path(named) if named else _principal(role, deployment)
+    if path is None:
+        raise UsageError(
+            "usage.key", f"no key to sign with as the {role}", expected=f"--key FILE or ${KEY}",
+            todo="Make one with 'loadlock key new FILE'.",
+        )  # fmt: skip
+    return load_signer(path)
+
+
+def public_keys(role: Role, given: list[str] | None, deployment: Path | None) -> list[PublicKey]:
+    """The keys whose signatures in a role are expected: the PEM files given, else the demo deployment's.
+
+    Raises:
+        UsageError: ``usage.key``: none is known; what nobody vouches for is not signed under.
+    """
+    if given:
+        return [PublicKey.from_pem(read_capped(Path(name), MAX_PUBLIC_KEY, "the public key")) for name in given]
+    path = _principal(role, deployment)
+    if path is None:
+        raise UsageError(
+            "usage.key", f"the {role}'s public key is not known", expected=f"--{role}-key FILE",
+            todo=f"Ask the {role} for it on a way that you trust.",
+        )  # fmt: skip
+    return [load_signer(path).public_key]
+
+
+def server_address(given: str | None, deployment: Path | None) -> str:
+    """The server: the address given, else ``$LOADLOCK_SERVER``, else what the deployment's record says.
+
+    Raises:
+        UsageError: ``usage.configuration``.
+    """
+    named = given or os.environ.get(SERVER)
+    if named:
+        return named
+    for record in (deployment / name for name in ("deployment.json", "host.json")) if deployment else ():
+        if record.is_file():
+            value = loads(read_capped(record, MAX_RECORD, record.name), limit=MAX_RECORD, what=record.name)
+            if isinstance(value, dict) and isinstance(value.get("server"), str):
+                return str(value["server"])
+    raise UsageError("usage.configuration", "no server is known", expected=f"--server URL or ${SERVER}")
+
+
+def api_token(given: str | None) -> str:
+    """The API token: in the file given, else in ``$LOADLOCK_TOKEN``.
+
+    Raises:
+        UsageError: ``usage.configuration``.
+    """
+    if given:
+        token = read_capped(Path(given), MAX_TOKEN, "the token").decode("utf-8", "replace").strip()
+    else:
+        token = os.environ.get(TOKEN, "")
+    if not token or not token.isascii() or not token.isprintable():
+        raise UsageError(
+            "usage.configuration", "no usable API token", expected=f"--token-file FILE or ${TOKEN}",
+            todo="Have one made with 'loadlock token create'.",
+        )  # fmt: skip
+    return token
+
+
+def _principal(role: Role, deployment: Path | None) -> Path | None:
+    """A demo deployment keeps its signers' keys itself; no other one has them."""
+    path = deployment / "principals" / f"{role}.pem" if deployment else None
+    return path if path is not None and path.is_file() else None

@@ -1,0 +1,159 @@
+"""Reads a wheel and its attestation set the way a host would, with the signers' keys given by hand.
+
+Used on one's own output before it is handed over, and by owner and certifier before they put their name to it. A host
+does more: which principal may say what is its policy's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from verifier.errors import Refused
+from verifier.evidence import ROLE_OF, TITLES, Attested, Role, parse_attestations, payload_digest, verified_payload
+from verifier.formats.bundle import Bundle
+from verifier.formats.manifest import SignedManifest, parse_signed_manifest
+from verifier.formats.statement import (
+    CERTIFICATION,
+    MANIFEST,
+    PROVENANCE,
+    SBOM,
+    Statement,
+    parse_provenance,
+    parse_statement,
+)
+from verifier.formats.text import Name
+from verifier.judgements import check_embedded, check_sbom
+from verifier.keys import PublicKey
+from verifier.wheel import Snapshot, read_wheel
+
+Keys = Mapping[Role, Sequence[PublicKey]]
+
+
+@dataclass(frozen=True)
+class Review:
+    """A wheel and what verifiably is said of it.
+
+    Args:
+        snapshot: the wheel, strictly read.
+        statements: predicate type to statement, each signed by a key of its role and about this wheel.
+        bundles: the set's bundles by predicate type, in the set's order.
+    """
+
+    snapshot: Snapshot
+    statements: Mapping[str, Attested]
+    bundles: Mapping[str, Bundle]
+
+    def require(self, kind: str) -> Attested:
+        """The statement of a type.
+
+        Raises:
+            Refused: ``set.statement-missing``.
+        """
+        if kind not in self.statements:
+            raise Refused("set.statement-missing", f"the attestation set has no {TITLES[kind]}")
+        return self.statements[kind]
+
+
+def review(wheel: bytes, file_name: str, attestations: bytes | None, keys: Keys) -> Review:
+    """Verify every statement of a set, and that those that are there agree.
+
+    Args:
+        wheel: the wheel's bytes.
+        file_name: its file name.
+        attestations: the set's bytes; None when there is none.
+        keys: role to the keys that may sign in it. A statement by any other key is refused.
+
+    Raises:
+        Refused: ``wheel.*``, ``set.*``, ``signature.*``, ``subject.digest``, ``manifest.*``, ``sbom.*``.
+        FormatError: any ``format.*`` code.
+    """
+    snapshot = read_wheel(wheel, file_name)
+    statements: dict[str, Attested] = {}
+    bundles: dict[str, Bundle] = {}
+    for bundle in parse_attestations(attestations):
+        statement = _open(bundle, keys, snapshot)
+        kind = statement.statement.predicate_type
+        if kind in statements:
+            raise Refused("set.duplicate", f"the set has two statements of one kind: {TITLES[kind]}")
+        statements[kind], bundles[kind] = statement, bundle
+    found = Review(snapshot, statements, bundles)
+    if MANIFEST in statements:
+        check_manifest(parse_signed_manifest(statements[MANIFEST].statement.predicate), found)
+    return found
+
+
+def check_manifest(manifest: SignedManifest, found: Review) -> None:
+    """That a manifest, signed or about to be, pins exactly this wheel, RECORD, SBOM and builder.
+
+    Raises:
+        Refused: ``subject.digest``, ``manifest.record``, ``manifest.embedded``, ``sbom.*``, ``provenance.builder``.
+    """
+    for code, what, stated, expected in (
+        ("subject.digest", "the manifest pins another wheel", manifest.artifact_digest, found.snapshot.digest),
+        ("manifest.record", "the manifest pins another RECORD", manifest.record_digest, found.snapshot.record_digest),
+    ):
+        if stated != expected:
+            raise Refused(code, what, found=str(stated), expected=str(expected))
+    check_embedded(manifest, found.snapshot)
+    check_sbom(manifest, found.require(SBOM), found.snapshot)
+    if PROVENANCE in found.statements:
+        built_by = parse_provenance(found.statements[PROVENANCE].statement.predicate).runDetails.builder.id
+        if built_by != manifest.built_by:
+            raise Refused(
+                "provenance.builder",
+                "built by another builder than the manifest says",
+                found=built_by,
+                expected=manifest.built_by,
+            )
+
+
+def _open(bundle: Bundle, keys: Keys, snapshot: Snapshot) -> Attested:
+    role, key = _signer(bundle.hint, keys)
+    payload = verified_payload(bundle, key)
+    statement = parse_statement(payload)
+    _check_role(statement, role)
+    if f"sha256:{statement.sha256}" != snapshot.digest:
+        raise Refused(
+            "subject.digest",
+            f"the {TITLES[statement.predicate_type]} is about another artifact",
+            found=f"sha256:{statement.sha256}",
+            expected=snapshot.digest,
+        )
+    return Attested(statement, Name(role), payload_digest(payload))
+
+
+def _signer(hint: str, keys: Keys) -> tuple[Role, PublicKey]:
+    for role, candidates in keys.items():
+        for key in candidates:
+            if key.hint == hint:
+                return role, key
+    raise Refused(
+        "signature.unknown-signer",
+        "the set holds a statement by a key that was not named",
+        found=ascii(hint[:80]),
+        expected=", ".join(f"{role}: {key.id}" for role, several in keys.items() for key in several),
+        todo="Name the keys of the builder and the owner that you expect.",
+    )
+
+
+def _check_role(statement: Statement, role: Role) -> None:
+    expected = ROLE_OF.get(statement.predicate_type)
+    if expected is None:
+        raise Refused(
+            "format.unsupported",
+            "the set holds a statement of an unknown type",
+            found=ascii(statement.predicate_type[:100]),
+            expected=", ".join(TITLES.values()),
+        )
+    if expected != role:
+        raise Refused(
+            "signature.wrong-signer",
+            f"the {TITLES[statement.predicate_type]} is signed by the {role}",
+            expected=f"a signature by the {expected}",
+        )
+
+
+def without_certification(found: Review) -> tuple[Bundle, ...]:
+    """The set's bundles less a certification: what a new one is added to."""
+    return tuple(bundle for kind, bundle in found.bundles.items() if kind != CERTIFICATION)

@@ -1,0 +1,15 @@
+"""Plugins while they run: who is running, under which run, and whether it still may.
+
+switch.py        refuses every further call once a plugin is revoked
+runs.py          one run: its id, and the context that its work carries along
+attribution.py   whose work this is, by the frames of the stack, then by the run
+stamps.py        stamps log records with it
+"""
+
+from __future__ import annotations
+
+from verifier.runtime.attribution import Attribution, attribute
+from verifier.runtime.runs import Run, current
+from verifier.runtime.switch import Switch
+
+__all__ = ["Attribution", "Run", "Switch", "attribute", "current"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -120,10 +120,10 @@ class Documents:
     def sign(self, payload: bytes, payload_type: str = dsse.HEAD) -> bytes:
         """The payload in an envelope signed with the head key."""
         signature = self.head_key.sign(dsse.pae(payload_type, payload))
-        return envelope(payload_type, payload, [signature])
+        return envelope(payload_type, payload, {PublicKey(self.head_key.public_key()).id: signature})
 
 
-def envelope(payload_type: str, payload: bytes, signatures: Sequence[bytes]) -> bytes:
-    """An envelope with these signatures, whatever they are worth."""
-    signed = tuple(dsse.Signature(keyid="", sig=signature) for signature in signatures)
+def envelope(payload_type: str, payload: bytes, signatures: Mapping[str, bytes]) -> bytes:
+    """An envelope with these signatures by key id, whatever they are worth."""
+    signed = tuple(dsse.Signature(keyid=keyid, sig=signature) for keyid, signature in signatures.items())
     return dsse.dump_envelope(dsse.Envelope(payload_type=payload_type, unverified_payload=payload, signatures=signed))

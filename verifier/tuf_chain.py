@@ -94,8 +94,9 @@ class Chain(NamedTuple):
 
 
 class RootKeys(NamedTuple):
-    """Who may sign for the root role, and how many of them have to."""
+    """A root's version, who may sign for it, and how many of them have to."""
 
+    version: int
     keys: tuple[PublicKey, ...]
     threshold: int
 
@@ -111,14 +112,15 @@ def root_version(name: str) -> int | None:
 
 
 def root_keys(root: bytes) -> RootKeys:
-    """The root role's keys and threshold, from a root that is signed by them.
+    """Version, keys and threshold of the root role, from a root that is signed by them.
 
     Raises:
         Refused: ``trust.root``.
     """
     verified = _pinned(root)
     role = verified.roles[Root.type]
-    return RootKeys(tuple(_public_key(verified.get_key(keyid)) for keyid in role.keyids), role.threshold)
+    keys = tuple(_public_key(verified.get_key(keyid)) for keyid in role.keyids)
+    return RootKeys(verified.version, keys, role.threshold)
 
 
 def verify_chain(pinned_root: bytes, metadata: Mapping[str, bytes], files: Mapping[str, bytes]) -> Chain:

@@ -42,14 +42,14 @@ class _Stamping:
                     original(logger, record)
 
                 self._replacement = call_handlers
-                logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign]
+                logging.Logger.callHandlers = call_handlers  # type: ignore[assignment, method-assign]
 
     def uninstall(self) -> None:
         with self._lock:
             self._active = False
             # Where somebody else has since wrapped it, ours stays below theirs and only hands on.
             if self._original is not None and logging.Logger.callHandlers is self._replacement:
-                logging.Logger.callHandlers = self._original  # type: ignore[method-assign]
+                logging.Logger.callHandlers = self._original  # type: ignore[assignment, method-assign]
                 self._original = None
 
 

@@ -1,4 +1,4 @@
-"""A whole deployment on the loopback interface, as far as a host sees it: trust, lists, enrolment, and its own clock."""
+"""A deployment on the loopback interface, as far as a host sees it: trust, lists, enrolment, and a clock of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from securesystemslib.signer import CryptoSigner
 
@@ -60,9 +61,9 @@ class LiveDeployment:
         self.server.files.update({f"lists/{kind}/{name}": data for (kind, name), data in self.documents.files.items()})
         self.server.files["lists/head.json"] = self.head
 
-    def publish_head(self, **fields: object) -> None:
+    def publish_head(self, **fields: Any) -> None:
         """Sign the head again, over all that is revoked; ``fields`` are those of :meth:`Documents.head`."""
-        self.head = self.documents.head(self.now, revoked=self.revoked, **fields)  # type: ignore[arg-type]
+        self.head = self.documents.head(self.now, revoked=self.revoked, **fields)
         self.publish()
 
     def revoke(self, *digests: str) -> None:
@@ -75,7 +76,7 @@ class LiveDeployment:
         self.repository.publish_policy(self.now, self.documents.policy(self.now, version=version, life=life))
         self.publish()
 
-    def publish_epoch(self, epoch: int, through: int, base: Sequence[str], **fields: object) -> None:
+    def publish_epoch(self, epoch: int, through: int, base: Sequence[str], **fields: Any) -> None:
         """Sign a checkpoint and a head of a new epoch; the tail begins after ``through``."""
         checkpoint = self.documents.checkpoint(epoch=epoch, through=through, revoked=base, **fields)
         self.repository.publish_checkpoint(self.now, checkpoint)

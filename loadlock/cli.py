@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = StandardOutput(as_json="--json" in arguments)
     debug = "--debug" in arguments
     try:
-        return _run(arguments, output)
+        return invoke(arguments, output)
     except LoadlockError as error:
         _report(error, output, debug=debug)
         return error.exit_status
@@ -67,7 +67,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return unexpected.exit_status
 
 
-def _run(arguments: list[str], output: Output) -> int:
+def invoke(arguments: list[str], output: Output) -> int:
+    """Run one command, and let its errors through.
+
+    Args:
+        arguments: as on the command line, after the program's name.
+        output: where results go.
+
+    Returns:
+        The exit status of a command that has already said what went wrong, else 0.
+
+    Raises:
+        LoadlockError: what the command raised.
+    """
     words = [word for word in arguments if not word.startswith("-")]
     leading, command = _leading_options(arguments), None
     if "--version" in leading:

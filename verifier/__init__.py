@@ -1,1 +1,66 @@
-"""The reader: what a host calls before it lets a plugin in."""
+"""The reader: what a host calls before it lets a plugin in.
+
+    from verifier import Gate, PluginRevoked, Refused
+
+    gate = Gate.open()
+    plugin = gate.load("csv_exporter-1.0.0-py3-none-any.whl")
+    print(plugin.entry_point("exporters", "csv")([["a", 1]]))
+
+These names are the public interface; they are imported when first used, so that ``import verifier`` costs almost
+nothing and loads no network code.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from verifier.errors import (
+    FormatError,
+    LoadlockError,
+    PluginFailed,
+    PluginRevoked,
+    Refused,
+    Unreachable,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from verifier.decide import Request
+    from verifier.gate import EntryPoint, Gate, Plugin
+    from verifier.verify import Outcome, VerifiedPlugin
+
+_LAZY = {
+    "EntryPoint": "verifier.gate",
+    "Gate": "verifier.gate",
+    "Outcome": "verifier.verify",
+    "Plugin": "verifier.gate",
+    "Request": "verifier.decide",
+    "VerifiedPlugin": "verifier.verify",
+}
+
+__all__ = [
+    "EntryPoint",
+    "FormatError",
+    "Gate",
+    "LoadlockError",
+    "Outcome",
+    "Plugin",
+    "PluginFailed",
+    "PluginRevoked",
+    "Refused",
+    "Request",
+    "Unreachable",
+    "UsageError",
+    "VerifiedPlugin",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'verifier' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -25,6 +25,9 @@ from verifier.formats.statement import (
 )
 from verifier.formats.text import Name
 
+SOURCE = "source"
+"""The name of the one input of a build that is its source; what else went in cannot stand for it."""
+
 
 def tier_of(evidence: Evidence, policy: Policy) -> TierName:
     """Step 9: the tier that is claimed: the certification's, or the lowest without one.
@@ -62,12 +65,12 @@ def check_provenance(manifest: SignedManifest, evidence: Evidence, rule: PluginR
     provenance = parse_provenance(evidence.require(PROVENANCE).statement.predicate)
     build = provenance.buildDefinition
     if build.buildType != BUILD_TYPE:
-        raise Refused("provenance.build-type", "unknown build type", found=build.buildType, expected=BUILD_TYPE)
+        raise Refused("provenance.build-type", "unknown build type", found=ascii(build.buildType), expected=BUILD_TYPE)
     builder = provenance.runDetails.builder.id
     if builder != manifest.built_by:
         raise Refused(
-            "provenance.builder", "built by another builder than the manifest says", found=builder,
-            expected=manifest.built_by,
+            "provenance.builder", "built by another builder than the manifest says", found=ascii(builder),
+            expected=ascii(manifest.built_by),
         )  # fmt: skip
     _check_source(provenance, manifest.source, rule)
 
@@ -106,7 +109,9 @@ def check_certification(evidence: Evidence, policy: Policy, tier: TierName, now:
     certification = _certification(evidence)
     if certification.verificationResult != "PASSED":
         raise Refused(
-            "certification.failed", "the certifier's verdict is not PASSED", found=certification.verificationResult
+            "certification.failed",
+            "the certifier's verdict is not PASSED",
+            found=ascii(certification.verificationResult),
         )
     allowed = policy.certifiers[attested.signer].max_tier
     if TIERS.index(tier) > TIERS.index(allowed):
@@ -140,33 +145,53 @@ def _certification(evidence: Evidence) -> Certification:
 
 
 def _check_covenant(certification: Certification, evidence: Evidence) -> None:
-    based_on = {entry.digest.get("sha256") for entry in certification.inputAttestations}
+    """What was certified is all that counts here, and all that was certified is here: neither more nor less."""
+    named = {entry.digest.get("sha256"): entry.uri for entry in certification.inputAttestations}
+    present = {attested.payload_digest.hex for attested in evidence.attested.values()}
     for kind, attested in evidence.attested.items():
-        if kind != CERTIFICATION and attested.payload_digest.hex not in based_on:
+        if kind != CERTIFICATION and attested.payload_digest.hex not in named:
             raise Refused(
                 "certification.covenant",
                 f"what was certified is not this {TITLES[kind]}",
                 found=attested.payload_digest,
                 expected="one of the statements that the certification names",
             )
+    for digest, kind in named.items():
+        if kind in TITLES and digest not in present:
+            raise Refused(
+                "certification.covenant",
+                f"the {TITLES[kind]} that was certified is not here, or does not count",
+                expected=f"the statement with the payload sha256:{digest}",
+            )
 
 
 def _check_source(provenance: Provenance, source: Source, rule: PluginRule) -> None:
     build = provenance.buildDefinition
-    commits = {found for entry in build.resolvedDependencies if (found := entry.digest.get("gitCommit"))}
-    archives = {f"sha256:{found}" for entry in build.resolvedDependencies if (found := entry.digest.get("sha256"))}
     if source.commit is None and source.sdist is None:
         raise Refused("provenance.source", "the manifest names neither a commit nor an sdist", expected="one of them")
-    for pinned, found, title in ((source.commit, commits, "commit"), (source.sdist, archives, "sdist")):
-        if pinned is not None and pinned not in found:
+    inputs = [entry for entry in build.resolvedDependencies if entry.name == SOURCE]
+    if len(inputs) != 1:
+        raise Refused(
+            "provenance.source", "the provenance must name one source", found=f"{len(inputs)} inputs named {SOURCE!r}"
+        )
+    sdist = None if source.sdist is None else source.sdist.hex
+    for pinned, algorithm in ((source.commit, "gitCommit"), (sdist, "sha256")):
+        found = inputs[0].digest.get(algorithm)
+        if pinned is not None and pinned != found:
             raise Refused(
-                "provenance.source", f"built from another {title} than the manifest says",
-                found=", ".join(sorted(found)[:5]) or f"no {title}", expected=pinned,
+                "provenance.source", "built from another source than the manifest says",
+                found=f"{algorithm} {found!a}", expected=f"{algorithm} {pinned}",
             )  # fmt: skip
-    if rule.source is not None and build.externalParameters.repository != rule.source.repository:
+    repository = build.externalParameters.repository
+    if repository != source.repository:
+        raise Refused(
+            "provenance.source", "built from another repository than the manifest says", found=ascii(repository),
+            expected=ascii(source.repository),
+        )  # fmt: skip
+    if rule.source is not None and repository != rule.source.repository:
         raise Refused(
             "provenance.source",
             "built from another repository than the policy says",
-            found=repr(build.externalParameters.repository),
-            expected=rule.source.repository,
+            found=ascii(repository),
+            expected=ascii(rule.source.repository),
         )

@@ -6,23 +6,59 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from verifier.errors import Refused
 from verifier.evidence import TITLES, Attested, Evidence
+from verifier.formats.enrolment import Floor
 from verifier.formats.manifest import FILE_NAME, RequirementText, SignedManifest, parse_manifest
 from verifier.formats.policy import PluginRule, Policy, TierRule
+from verifier.formats.revocations import Checkpoint
 from verifier.formats.sbom import Component, parse_sbom
+from verifier.formats.strict_json import plain
 from verifier.formats.text import Digest, Name, PluginId
 from verifier.revocations import RevocationList
 from verifier.wheel import Snapshot
 
 Provided = Callable[[str], str | None]
 """The version of a distribution that the host's environment provides, by its normalised name, or None."""
+
+
+def check_list(revocations: RevocationList, checkpoint: Checkpoint, deployment: Name, floor: Floor) -> None:
+    """Step 2: the list is of this deployment, belongs to the trust it is judged with, and is at or above the floor.
+
+    Raises:
+        Refused: ``list.deployment``, ``list.epoch``, ``list.rollback``.
+    """
+    head = revocations.head
+    if head.deployment != deployment:
+        raise Refused(
+            "list.deployment",
+            "the revocation list belongs to another deployment",
+            found=repr(str(head.deployment)),
+            expected=repr(str(deployment)),
+        )
+    if revocations.checkpoint != checkpoint:
+        raise Refused(
+            "list.epoch",
+            "the revocation list rests on another checkpoint than the trust in force",
+            found=f"epoch {revocations.checkpoint.epoch}",
+            expected=f"epoch {checkpoint.epoch}",
+        )
+    if (head.epoch, head.seq) < (floor.epoch, floor.seq):
+        raise Refused(
+            "list.rollback",
+            "the revocation list is older than this host accepts",
+            found=f"epoch {head.epoch}, seq {head.seq}",
+            expected=f"epoch {floor.epoch}, seq {floor.seq} or later",
+        )
 
 
 def check_not_listed(revocations: RevocationList, artifact: Digest) -> None:
@@ -130,10 +166,12 @@ def check_embedded(manifest: SignedManifest, snapshot: Snapshot) -> None:
     if found:
         embedded = parse_manifest(snapshot.files[found[0]], what=f"embedded manifest {found[0]}")
         declared = manifest.declared
-        if embedded != declared:
-            differing = [
-                field for field in declared.__struct_fields__ if getattr(embedded, field) != getattr(declared, field)
-            ]
+        differing = [
+            field
+            for field in declared.__struct_fields__
+            if _same_json(getattr(embedded, field)) != _same_json(getattr(declared, field))
+        ]
+        if differing:
             raise Refused(
                 "manifest.embedded",
                 "the embedded manifest differs from the signed one",
@@ -164,16 +202,19 @@ def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot)
             "sbom.digest", "the SBOM is not the one that the manifest pins", found=digest, expected=manifest.sbom_digest
         )
     sbom = parse_sbom(attested.statement.predicate)
-    if sbom.wheel != snapshot.digest or canonicalize_name(sbom.name) != snapshot.name:
+    described = (canonicalize_name(sbom.name), sbom.version, sbom.wheel)
+    if described != (snapshot.name, snapshot.version, snapshot.digest):
         raise Refused(
             "sbom.subject",
             "the SBOM describes another component",
-            found=f"{sbom.name!a}, {sbom.wheel}",
-            expected=f"{snapshot.name!r}, {snapshot.digest}",
+            found=f"{sbom.name!a} {sbom.version!a}, {sbom.wheel}",
+            expected=f"{snapshot.name!r} {snapshot.version!r}, {snapshot.digest}",
         )
     allowed = (*manifest.sdk_allowlist, *manifest.host_provided)
     for component in sbom.components:
-        if not any(_admits(requirement, component) for requirement in allowed):
+        # Which version of what the host provides runs is the host's business, and check_dependencies asks for it.
+        of_the_host = not component.version and any(_names(text, component) for text in manifest.host_provided)
+        if not of_the_host and not any(_admits(text, component) for text in allowed):
             raise Refused(
                 "sbom.not-allowed",
                 "a component is not on the plugin's sdk_allowlist",
@@ -194,10 +235,11 @@ def check_dependencies(manifest: SignedManifest, snapshot: Snapshot, provided: P
     Raises:
         Refused: ``dependency.undeclared``, ``dependency.locked``, ``dependency.missing``.
     """
-    host = {canonicalize_name(requirement.parsed.name): requirement for requirement in manifest.host_provided}
+    host = [(canonicalize_name(requirement.parsed.name), requirement) for requirement in manifest.host_provided]
+    declared = {name for name, _ in host}
     locked = {dependency.name for dependency in manifest.dependencies}
     for name in required_names(snapshot):
-        if name not in host and name not in locked:
+        if name not in declared and name not in locked:
             raise Refused(
                 "dependency.undeclared",
                 "the wheel requires what its manifest does not declare",
@@ -211,7 +253,7 @@ def check_dependencies(manifest: SignedManifest, snapshot: Snapshot, provided: P
             found=", ".join(sorted(locked)),
             expected="dependencies that the host provides (host_provided)",
         )
-    for name, requirement in host.items():
+    for name, requirement in host:
         version = provided(name) if provided is not None else None
         if provided is not None and (version is None or not _satisfies(requirement, version)):
             raise Refused(
@@ -232,9 +274,12 @@ def required_names(snapshot: Snapshot) -> tuple[str, ...]:
     for text in snapshot.metadata.requires_dist:
         try:
             requirement = Requirement(text)
-        except InvalidRequirement as error:
-            raise Refused("wheel.metadata", "METADATA holds a malformed requirement", found=repr(text[:200])) from error
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName) as error:
+            raise Refused(
+                "wheel.metadata", "METADATA holds a malformed requirement", found=ascii(text[:200])
+            ) from error
+        if applies:
             names.append(canonicalize_name(requirement.name))
     return tuple(dict.fromkeys(names))
 
@@ -243,11 +288,17 @@ def _embedded_paths(snapshot: Snapshot) -> list[str]:
     return sorted(path for path in snapshot.files if path.rpartition("/")[2] == FILE_NAME)
 
 
+def _same_json(value: Any) -> str:
+    """A value's one spelling: in Python ``True == 1 == 1.0``, and in a manifest these are three things."""
+    return json.dumps(plain(value), sort_keys=True)
+
+
+def _names(requirement: RequirementText, component: Component) -> bool:
+    return canonicalize_name(requirement.parsed.name) == canonicalize_name(component.name)
+
+
 def _admits(requirement: RequirementText, component: Component) -> bool:
-    parsed = requirement.parsed
-    if canonicalize_name(parsed.name) != canonicalize_name(component.name):
-        return False
-    return not component.version or parsed.specifier.contains(component.version, prereleases=True)
+    return _names(requirement, component) and _satisfies(requirement, component.version)
 
 
 def _satisfies(requirement: RequirementText, version: str) -> bool:

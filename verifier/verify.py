@@ -22,7 +22,7 @@ Nothing here reads a file, a clock or the network. Whoever ignores the result ha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -43,6 +43,7 @@ from verifier.judgements import (
     check_dependencies_not_listed,
     check_embedded,
     check_embedded_where_demanded,
+    check_list,
     check_manifest,
     check_not_listed,
     check_sbom,
@@ -137,8 +138,8 @@ class VerifiedPlugin:
     tier: TierName
     snapshot: Snapshot = field(repr=False)
     manifest: SignedManifest = field(repr=False)
-    signers: dict[str, Name]
-    statements: dict[str, Digest]
+    signers: Mapping[str, Name]
+    statements: Mapping[str, Digest]
     list_seq: int
     list_epoch: int
     list_age: timedelta
@@ -160,9 +161,9 @@ class Steps:
         self.detail, started = "", perf_counter()
         try:
             yield
+            self._tell(number, "passed", self.detail, started)
         except LoadlockError as error:
-            error.step = number
-            self._tell(number, "refused", f"[{error.code}] {error.what}", started)
+            self._refuse(number, error, started)
             raise
         except Exception as error:
             # The one boundary: whatever nobody foresaw is a refusal too, and says of which kind it was.
@@ -170,10 +171,16 @@ class Steps:
                 "internal.unexpected", f"step {number} ({STEPS[number]}) met an error nobody foresaw",
                 found=f"{type(error).__name__}: {str(error)[:200]!a}",
             )  # fmt: skip
-            refusal.step = number
-            self._tell(number, "refused", f"[{refusal.code}] {refusal.found}", started)
+            self._refuse(number, refusal, started)
             raise refusal from error
-        self._tell(number, "passed", self.detail, started)
+
+    def _refuse(self, number: int, refusal: LoadlockError, started: float) -> None:
+        refusal.step = number
+        try:
+            self._tell(number, "refused", f"[{refusal.code}] {refusal.what}", started)
+        except Exception as error:
+            # The refusal matters more than who listens: the listener's failure goes along with it.
+            refusal.add_note(f"the observer of the steps failed as well: {type(error).__name__}")
 
     def _tell(self, number: int, outcome: Literal["passed", "refused"], detail: str, started: float) -> None:
         if self._observe is not None:
@@ -205,7 +212,7 @@ def verify(
     """
     steps = Steps(observe)
     now = _stand(steps, ground, wall)
-    artifact = _read(steps, ground, wheel)
+    wheel, artifact = _read(steps, ground, wheel, now)
     rule, evidence = _gather(steps, ground, file_name, attestations, artifact)
     snapshot, manifest = _compare(steps, ground, wheel, file_name, evidence, request, now)
     tier = _authorise(steps, ground, manifest, evidence, rule, now)
@@ -215,6 +222,7 @@ def verify(
         check_embedded_where_demanded(ground.trust.policy.tiers[tier], snapshot)
         decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
         age = ground.revocations.freshness(now, ground.trust.policy.tiers[tier].grace.span)
+        warnings = decide.warnings(manifest, evidence, ground.trust.policy, age, now)
         steps.detail = f"allowed at tier {tier}"
     return VerifiedPlugin(
         plugin_id=manifest.plugin_id,
@@ -230,7 +238,7 @@ def verify(
         list_age=age.age,
         policy_version=ground.trust.policy.version,
         verified_at=now,
-        warnings=decide.warnings(manifest, evidence, ground.trust.policy, age, now),
+        warnings=warnings,
     )
 
 
@@ -241,14 +249,11 @@ def _stand(steps: Steps, ground: Ground, wall: datetime) -> datetime:
         ground.trust.check(ground.deployment, ground.floor, now)
         policy = ground.trust.policy
         steps.detail = f"policy {policy.version} of {policy.deployment!r}, valid until {policy.valid_until}"
-    with steps(2):
-        longest = max(tier.grace.span for tier in policy.tiers.values())
-        ground.revocations.freshness(now, longest)
     return now
 
 
-def _read(steps: Steps, ground: Ground, wheel: bytes) -> Digest:
-    """Steps 1 and 2: which artifact this is, and that it is not revoked."""
+def _read(steps: Steps, ground: Ground, wheel: bytes, now: datetime) -> tuple[bytes, Digest]:
+    """Steps 1 and 2: the bytes that all the rest is about, which artifact they are, and that it is not revoked."""
     with steps(1):
         if len(wheel) > DEFAULT_LIMITS.archive:
             raise Refused(
@@ -257,13 +262,22 @@ def _read(steps: Steps, ground: Ground, wheel: bytes) -> Digest:
                 found=f"{len(wheel)} bytes",
                 expected=f"at most {DEFAULT_LIMITS.archive} bytes",
             )
+        wheel = _frozen(wheel)
         digest = Digest(f"sha256:{hashlib.sha256(wheel).hexdigest()}")
         steps.detail = f"{len(wheel)} bytes, {digest}"
     with steps(2):
+        check_list(ground.revocations, ground.trust.checkpoint, ground.deployment, ground.floor)
+        longest = max(tier.grace.span for tier in ground.trust.policy.tiers.values())  # step 12 knows which tier's
+        ground.revocations.freshness(now, longest)
         check_not_listed(ground.revocations, digest)
         head = ground.revocations.head
         steps.detail = f"not listed as of seq {head.seq}, issued {head.issued}"
-    return digest
+    return wheel, digest
+
+
+def _frozen(data: bytes) -> bytes:
+    """The same bytes where nobody can change them: a caller's mutable buffer is copied, before it is first judged."""
+    return data if type(data) is bytes else bytes(memoryview(data))
 
 
 def _gather(
@@ -271,7 +285,7 @@ def _gather(
 ) -> tuple[PluginRule, Evidence]:
     """Steps 3 to 5: which statements count, and that they are about this artifact."""
     with steps(3):
-        bundles = parse_attestations(attestations)
+        bundles = parse_attestations(None if attestations is None else _frozen(attestations))
         steps.detail = f"{len(bundles)} statements"
     with steps(4):
         rule = rule_of(ground.trust.policy, file_name)
@@ -305,8 +319,8 @@ def _compare(
         steps.detail = f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}"
     with steps(8):
         components = check_sbom(manifest, evidence.require(SBOM), snapshot)
-        check_dependencies(manifest, snapshot, request.provided)
         check_dependencies_not_listed(ground.revocations, manifest)
+        check_dependencies(manifest, snapshot, request.provided)
         steps.detail = f"SBOM pinned, {components} components"
     return snapshot, manifest
 
@@ -320,7 +334,7 @@ def _authorise(
         tier = tier_of(evidence, policy)
         check_provenance(manifest, evidence, rule, policy.tiers[tier])
         check_roles(evidence, policy.tiers[tier])
-        steps.detail = f"built by {manifest.built_by}"
+        steps.detail = f"built by {manifest.built_by!a}"
     with steps(10):
         check_certification(evidence, policy, tier, now)
         steps.detail = f"tier {tier}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,13 +21,14 @@ class Loopback:
         files: what is served.
         lies: path to a function that answers instead.
         log: every request as (status, path), in order.
+        sockets: every connection that was opened.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.lies: dict[str, Answer] = {}
         self.log: list[tuple[int, str]] = []
-        self.connections = 0
+        self.sockets: list[socket.socket] = []
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
@@ -43,11 +46,14 @@ class Loopback:
         self.stop()
 
     def stop(self) -> None:
-        """Refuse connections from now on."""
+        """Refuse connections from now on, and cut those that are open."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
+        for connection in self.sockets:
+            with contextlib.suppress(OSError):  # the other side may have hung up
+                connection.shutdown(socket.SHUT_RDWR)
 
     def paths(self) -> list[str]:
         """The paths asked for since the last call."""
@@ -86,7 +92,7 @@ def _handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
 
         def setup(self) -> None:
             super().setup()
-            loopback.connections += 1
+            loopback.sockets.append(self.connection)
 
         def do_GET(self) -> None:
             path = self.path.removeprefix("/")

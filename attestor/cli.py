@@ -48,6 +48,8 @@ def _attest(args: argparse.Namespace, output: Output) -> None:
 
     now = datetime.now(UTC)
     deployment = deployment_if_any(args.deployment)
+    if args.all_roles:
+        _require_demo(deployment)
     builder = signer_for("builder", args.key, deployment)
     started = pipeline.attest_wheel if args.wheel else pipeline.attest_source
     made = started(
@@ -108,19 +110,25 @@ def _settings(given: list[str]) -> Mapping[str, str]:
     return settings
 
 
+def _require_demo(deployment: Path | None) -> Path:
+    """The demo deployment's directory: only there do the keys of all roles lie in one place."""
+    if deployment is None or not (deployment / "principals").is_dir():
+        raise UsageError(
+            "usage.deployment", "only a demo deployment holds the keys of all roles", todo="Leave --all-roles out."
+        )
+    return deployment
+
+
 def _all_roles(made: Attestation, args: argparse.Namespace, deployment: Path | None, now: datetime) -> bytes:
-    """The set with all three signatures: only a demo deployment has all three keys in one place."""
+    """The set with all three signatures."""
     from attestor.certify import Terms, certify
     from attestor.endorse import endorse
     from attestor.places import signer_for
     from attestor.signers import load_signer
 
-    if deployment is None or not (deployment / "principals").is_dir():
-        raise UsageError(
-            "usage.deployment", "only a demo deployment holds the keys of all roles", todo="Leave --all-roles out."
-        )
+    principals = _require_demo(deployment) / "principals"
     builder = signer_for("builder", args.key, deployment)
-    owner, certifier = (load_signer(deployment / "principals" / f"{role}.pem") for role in ("owner", "certifier"))
+    owner, certifier = (load_signer(principals / f"{role}.pem") for role in ("owner", "certifier"))
     endorsed = endorse(
         made.wheel, made.file_name, made.attestations, made.unsigned, owner, [builder.public_key], now=now
     )
@@ -185,6 +193,7 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
     from attestor.places import WheelFiles, deployment_if_any, public_keys, signer_for
     from verifier.files import write_atomic
 
+    terms = _terms(args)
     deployment = deployment_if_any(args.deployment)
     files = WheelFiles(Path(args.wheel))
     certifier = signer_for("certifier", args.key, deployment)
@@ -196,7 +205,6 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
     found = review_for_certification(wheel, files.wheel.name, attestations, certifier, keys)
     for line in readable(manifest_of(found)):
         output.say(line)
-    terms = _terms(args)
     done = certify(wheel, files.wheel.name, attestations, certifier, keys, terms, now=datetime.now(UTC))
     write_atomic(files.attestations, done.attestations)
     output.say(f"certified for tier {terms.tier} until {terms.expires:%Y-%m-%d %H:%M:%SZ} by {certifier.public_key.id}")

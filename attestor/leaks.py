@@ -24,10 +24,8 @@ _COMMON_NAMES = frozenset(
      "gitlab", "github", "docker", "nobody", "worker", "main", "test", "demo", "linux"}
 )  # fmt: skip
 
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s/@\"'<>]+)@")
-
-
 _PATH = "a path of the machine that built"
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s/@\"'<>]+)@")
 
 
 class _Pattern(NamedTuple):
@@ -80,7 +78,8 @@ class LeakGate:
         told = own_names() if names is None else names
         telling = sorted(name for name in set(told) if _tells(name) and not _word(name).search(public))
         self._names = [_word(name) for name in telling]
-        self._paths = tuple(path for path in (_own_paths() if paths is None else paths) if len(path) > 1)
+        own = _own_paths() if paths is None else paths
+        self._paths = [re.compile(rf"(?<![\w.-]){re.escape(path)}(?![\w.-])") for path in own if len(path) > 1]
 
     def check(self, document: Any, *, what: str, declared: Collection[str] = ()) -> None:
         """Refuse a document (plain JSON values) that gives something away.
@@ -104,7 +103,7 @@ class LeakGate:
         for pattern in _PATTERNS:
             if pattern.expression.search(text):
                 return pattern.what
-        if any(path in text for path in self._paths):
+        if any(path.search(text) for path in self._paths):
             return _PATH
         if any(name.search(text) for name in self._names):
             return "the name of the user or of the machine"

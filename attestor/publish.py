@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,8 +57,8 @@ def publish(server: str, token: str, wheel: bytes, file_name: str, attestations:
                 redirect=False,
                 preload_content=False,
             )
-            body = answer.read(MAX_ANSWER + 1)
-            answer.release_conn()
+            with contextlib.closing(answer):
+                body = answer.read(MAX_ANSWER + 1)
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise Unreachable(
             "unreachable.server",

@@ -139,22 +139,29 @@ def public_pem(key: PublicKey) -> bytes:
 def _read_private(path: Path) -> bytes:
     """The file's bytes, when it is a regular file that nobody but its owner can read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(path, "rb", opener=_without_waiting) as stream:
+            _check_private(path, os.fstat(stream.fileno()))
+            data = stream.read(MAX_KEY_FILE + 1)
     except OSError as error:
         raise UsageError("usage.key", f"the key {path.name!r} cannot be read", found=error.strerror or "") from error
-    with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise UsageError("usage.key", f"the key {path.name!r} is not a regular file")
-        if status.st_mode & 0o077:
-            raise UsageError(
-                "usage.key",
-                f"the key {path.name!r} can be read or changed by others",
-                found=f"mode {stat.S_IMODE(status.st_mode):04o}",
-                expected="mode 0600",
-                todo="Restrict it (chmod 600), and replace the key if others may have read it.",
-            )
-        data = stream.read(MAX_KEY_FILE + 1)
     if len(data) > MAX_KEY_FILE:
         raise UsageError("usage.key", f"the key {path.name!r} is too large", expected=f"≤ {MAX_KEY_FILE} bytes")
     return data
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError("usage.key", f"the key {path.name!r} is not a regular file")
+    if status.st_mode & 0o077:
+        raise UsageError(
+            "usage.key",
+            f"the key {path.name!r} can be read or changed by others",
+            found=f"mode {stat.S_IMODE(status.st_mode):04o}",
+            expected="mode 0600",
+            todo="Restrict it (chmod 600), and replace the key if others may have read it.",
+        )
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    """Open a file; of a pipe without a writer, at once too."""
+    return os.open(name, flags | os.O_NONBLOCK)

@@ -6,12 +6,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from attestor.build import BuildResult, build
+from attestor.pipeline import Attestation, Options, attest_source
+from attestor.signers import KeySigner, new_key
 from attestor.source import describe
 from attestor.wheelhouse import Wheelhouse, prepare
 
@@ -76,6 +79,34 @@ def built(house: Wheelhouse, tmp_path_factory: pytest.TempPathFactory) -> BuildR
     """The example plugin, built from its commit."""
     place = make_repository(tmp_path_factory.mktemp("built") / "csv-exporter", content=EXAMPLE)
     return build(describe(place), house, now=NOW)
+
+
+@dataclass(frozen=True)
+class Signers:
+    """One key for each role, and the directory of their files."""
+
+    place: Path
+    builder: KeySigner
+    owner: KeySigner
+    certifier: KeySigner
+    stranger: KeySigner
+
+
+@pytest.fixture(scope="session")
+def signers(tmp_path_factory: pytest.TempPathFactory) -> Signers:
+    """Keys of both algorithms, one for each role."""
+    place = tmp_path_factory.mktemp("keys")
+    names = {"builder": "ecdsa-p256", "owner": "ed25519", "certifier": "ecdsa-p256", "stranger": "ecdsa-p256"}
+    return Signers(
+        place=place, **{name: new_key(place / f"{name}.pem", algorithm) for name, algorithm in names.items()}
+    )
+
+
+@pytest.fixture(scope="session")
+def attested(house: Wheelhouse, signers: Signers, tmp_path_factory: pytest.TempPathFactory) -> Attestation:
+    """The example plugin, attested by its builder."""
+    place = make_repository(tmp_path_factory.mktemp("attested") / "csv-exporter", content=EXAMPLE)
+    return attest_source(place, Options(house=house), signers.builder, now=NOW)
 
 
 Project = Callable[[dict[str, str]], Path]

@@ -24,9 +24,9 @@ HOUSE_LOCK := examples/csv-exporter/build-requirements.lock
 demo: $(STAMP) $(HOUSE)
 	$(BIN)/loadlock demo --build-wheelhouse $(HOUSE)
 
-test: $(STAMP)
+test: $(STAMP) $(HOUSE)
 	bash tools/system_packages.sh
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(PYTEST_ARGS)
+	LOADLOCK_DEMO_WHEELHOUSE=$(HOUSE) $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/python -m pytest tests/project/test_lint.py tests/project/test_imports.py $(PYTEST_ARGS)

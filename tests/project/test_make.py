@@ -12,14 +12,15 @@ import pytest
 from tests.project.tree import ROOT
 
 LOCK = "requirements/dev.lock"
+HOUSE_LOCK = "examples/csv-exporter/build-requirements.lock"
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A tree with what the Makefile looks at, its times as after a clone: all alike."""
-    for name in ("Makefile", "pyproject.toml", LOCK):
+    for name in ("Makefile", "pyproject.toml", LOCK, HOUSE_LOCK):
         target = tmp_path / name
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, target)
         os.utime(target, (1_700_000_000, 1_700_000_000))
     return tmp_path
@@ -27,10 +28,11 @@ def checkout(tmp_path: Path) -> Path:
 
 def installed(checkout: Path, *, at: int) -> None:
     """Pretend that set-up was done at a time."""
-    stamp = checkout / ".venv" / ".installed"
-    stamp.parent.mkdir()
-    stamp.touch()
-    os.utime(stamp, (at, at))
+    house = checkout / ".venv" / "build-wheels"
+    house.mkdir(parents=True)
+    for made, later in ((checkout / ".venv" / ".installed", 0), (house, 1)):
+        made.touch()
+        os.utime(made, (at + later, at + later))
 
 
 def would_run(checkout: Path, target: str) -> str:
@@ -46,14 +48,17 @@ def test_first_time_installs_everything_by_hash(checkout: Path, target: str) -> 
     commands = would_run(checkout, target)
     assert f"pip install --quiet --disable-pip-version-check --require-hashes --requirement {LOCK}" in commands
     assert "--no-deps --no-build-isolation --editable ." in commands
+    assert f"--require-hashes --requirement {HOUSE_LOCK} --dest .venv/build-wheels" in commands
 
 
 def test_second_time_only_runs(checkout: Path) -> None:
     installed(checkout, at=1_800_000_000)
-    assert would_run(checkout, "demo").split() == [".venv/bin/loadlock", "demo"]
+    assert would_run(checkout, "demo").splitlines() == [
+        ".venv/bin/loadlock demo --build-wheelhouse .venv/build-wheels"
+    ]
 
 
-@pytest.mark.parametrize("name", [LOCK, "pyproject.toml"])
+@pytest.mark.parametrize("name", [LOCK, HOUSE_LOCK, "pyproject.toml"])
 def test_a_change_installs_again(checkout: Path, name: str) -> None:
     installed(checkout, at=1_800_000_000)
     os.utime(checkout / name, (1_900_000_000, 1_900_000_000))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from verifier.errors import FormatError, Unreachable
+from verifier.errors import FormatError, Unreachable, UsageError
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a connection."""
@@ -43,9 +43,16 @@ class Transport:
     Args:
         server: the server's address (``https://host.example``, perhaps with a path), without a trailing slash.
         deadline: seconds after which a body that still trickles is given up.
+
+    Raises:
+        UsageError: ``usage.arguments`` for an address of another scheme.
     """
 
     def __init__(self, server: str, *, deadline: float = DEADLINE) -> None:
+        if not server.startswith(("https://", "http://")):
+            raise UsageError(
+                "usage.arguments", "not a server's address", found=repr(server[:200]), expected="https://…"
+            )
         self.server = server.rstrip("/")
         self._deadline = deadline
         self._process = -1

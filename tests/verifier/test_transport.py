@@ -1,0 +1,170 @@
+"""The HTTP client against a real server that misbehaves: a clean error each time, and the next request still works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from tests.loopback import Answer, Loopback, status
+from verifier.errors import FormatError, LoadlockError, Unreachable, UsageError
+from verifier.transport import ERROR_LIMIT, Transport
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with Loopback() as loopback:
+        loopback.files["x"] = b"content"
+        yield loopback
+
+
+def raw(*parts: bytes) -> Answer:
+    """An answer of exactly these bytes, after which the server hangs up."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.log_request(200)
+        for part in parts:
+            handler.wfile.write(part)
+            handler.wfile.flush()
+        handler.close_connection = True
+
+    return answer
+
+
+def endless(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    handler.close_connection = True
+    while True:
+        handler.wfile.write(b"x" * 65_536)
+
+
+def trickling(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000000000")
+    handler.end_headers()
+    while True:
+        handler.wfile.write(b"x")
+        handler.wfile.flush()
+
+
+def refused(transport: Transport, limit: int = 100) -> LoadlockError:
+    with pytest.raises(LoadlockError) as caught:
+        transport.get("/x", limit)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        raw(b""),
+        raw(b"not HTTP at all\r\n\r\n"),
+        raw(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nonly this"),
+        raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
+        raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        raw(b"HTTP/1.1 200 OK\r\n" + b"X-Many: 1\r\n" * 500 + b"\r\n"),
+        raw(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100_000 + b"\r\n\r\n"),
+        raw(b"HTTP/1.1 304 Not Modified\r\n\r\n"),
+        status(204),
+        status(206, b"part"),
+        status(302, b"", Location="/y"),
+        status(404, b"no"),
+        status(500, b"no"),
+    ],
+)
+def test_an_answer_that_is_no_answer_is_unreachable(server: Loopback, answer: Answer) -> None:
+    transport = Transport(server.url)
+    server.lies["x"] = answer
+    error = refused(transport)
+    assert isinstance(error, Unreachable)
+    assert error.code == "unreachable.server"
+    del server.lies["x"]
+    assert transport.get("/x", 100).body == b"content"
+
+
+@pytest.mark.parametrize("answer", [status(200, b"x" * 101), endless])
+def test_a_body_beyond_its_cap_is_given_up(server: Loopback, answer: Answer) -> None:
+    transport = Transport(server.url)
+    server.lies["x"] = answer
+    error = refused(transport)
+    assert isinstance(error, FormatError)
+    assert error.code == "format.too-large"
+    del server.lies["x"]
+    assert transport.get("/x", 100).body == b"content"
+
+
+def test_a_body_of_exactly_the_cap_is_taken(server: Loopback) -> None:
+    assert Transport(server.url).get("/x", 7).body == b"content"
+
+
+def test_an_endless_error_page_is_given_up(server: Loopback) -> None:
+    server.lies["x"] = status(500, b"x" * (ERROR_LIMIT + 1))
+    assert refused(Transport(server.url)).code == "format.too-large"
+
+
+def test_a_body_that_trickles_beyond_the_deadline_is_given_up(server: Loopback) -> None:
+    server.lies["x"] = trickling
+    assert refused(Transport(server.url, deadline=0.05), limit=10**9).code == "unreachable.server"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:1", "http://", "http://[::1", "http://[::1]:x", "http://host.invalid", "https://127.0.0.1:1"],
+)
+def test_an_address_where_nobody_answers_is_unreachable(url: str) -> None:
+    assert refused(Transport(url)).code == "unreachable.server"
+
+
+@pytest.mark.parametrize("url", ["ftp://host.example", "file:///etc/passwd", "host.example", ""])
+def test_an_address_of_another_scheme_is_a_mistake(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Transport(url)
+    assert caught.value.code == "usage.arguments"
+
+
+def test_a_compressed_body_is_not_unpacked(server: Loopback) -> None:
+    bomb = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"
+    server.lies["x"] = status(200, bomb, Content_Encoding="gzip")
+    assert Transport(server.url).get("/x", 100).body == bomb
+
+
+def test_a_condition_that_holds_gives_304_and_no_body(server: Loopback) -> None:
+    transport = Transport(server.url)
+    first = transport.get("/x", 100)
+    assert first.etag
+    second = transport.get("/x", 100, first.etag)
+    assert (second.status, second.body) == (304, b"")
+
+
+def test_one_connection_is_kept_alive_also_across_errors(server: Loopback) -> None:
+    transport = Transport(server.url + "/")
+    for path in ("/x", "/absent", "/x"):
+        transport.request(path, 100)
+    assert len(server.sockets) == 1
+
+
+def test_a_connection_that_was_cut_is_made_again(server: Loopback) -> None:
+    transport = Transport(server.url)
+    transport.get("/x", 100)
+    server.sockets[0].close()
+    assert transport.get("/x", 100).body == b"content"
+
+
+def test_a_forked_child_uses_a_connection_of_its_own(server: Loopback) -> None:
+    script = """
+import os, sys
+from verifier.transport import Transport
+transport = Transport(sys.argv[1])
+transport.get("/x", 100)
+if os.fork() == 0:
+    transport.get("/x", 100)
+    os._exit(0)
+os.wait()
+transport.get("/x", 100)
+"""
+    subprocess.run([sys.executable, "-c", script, server.url], timeout=30, check=True)
+    assert len(server.log) == 3
+    assert len(server.sockets) == 2

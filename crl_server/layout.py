@@ -23,7 +23,6 @@ from msgspec import Meta
 from crl_server.rules import HEAD_LIFE
 from verifier.errors import UsageError
 from verifier.files import read_capped
-from verifier.formats.policy import Profile
 from verifier.formats.strict_json import Document, dumps, parse
 from verifier.formats.text import Duration, Hex, Name, Time
 
@@ -37,11 +36,10 @@ PRINCIPALS = ("builder", "owner", "certifier")
 
 
 class Deployment(Document, frozen=True, kw_only=True):
-    """``deployment.json``: the deployment's id and profile, its server's address, and how long a head is valid."""
+    """``deployment.json``: the deployment's id, its server's address, and how long a head is valid."""
 
     v: Literal[1]
     deployment: Name
-    profile: Profile
     server: Annotated[str, Meta(max_length=500)]
     created: Time
     head_life: Duration = DEFAULT_LIFE

@@ -1,6 +1,6 @@
-"""What the service asks of its database, in one transaction: the audit log, the list, idempotency keys, settings.
+"""What the service asks of its database, in one transaction: the audit log, the list, settings.
 
-The registry's and the tokens' questions are asked in :mod:`crl_server.registry` and :mod:`crl_server.tokens`.
+Other modules ask their own questions through its session: the registry, tokens, idempotency keys.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from sqlmodel import Session, col, delete, func, select
 
 from crl_server import audit
 from crl_server.audit import Act
-from crl_server.tables import AuditLine, Event, IdempotencyKey, ListEntry, ListSegment, Revocation, Setting
-from verifier.errors import Refused
+from crl_server.tables import AuditLine, Event, ListEntry, ListSegment, Revocation, Setting
 from verifier.formats.revocations import AuditHead, SegmentRef
 from verifier.formats.text import Digest, Hex, Time
 
@@ -120,29 +119,6 @@ class Ledger:
             .limit(limit)
         )
         return self.session.exec(query).all()
-
-    # -- idempotency ---------------------------------------------------------------------------------------------------
-
-    def answered(self, actor: str, key: str, request: Hex) -> str | None:
-        """What was answered to this request under this key, or None when it is new.
-
-        Raises:
-            Refused: ``request.idempotency`` when the key was used for another request.
-        """
-        known = self.session.get(IdempotencyKey, (actor, key))
-        if known is None:
-            return None
-        if known.request != request:
-            raise Refused("request.idempotency", "this idempotency key was used before for another request")
-        return known.answer
-
-    def remember(self, actor: str, key: str, request: Hex, answer: str, now: datetime) -> None:
-        """Keep what was answered under a key."""
-        self.session.add(IdempotencyKey(actor=actor, key=key, request=request, answer=answer, at=Time.of(now)))
-
-    def forget(self, before: datetime) -> None:
-        """Drop idempotency keys that are older than ``before``."""
-        self.session.exec(delete(IdempotencyKey).where(col(IdempotencyKey.at) < Time.of(before)))
 
     # -- settings ------------------------------------------------------------------------------------------------------
 

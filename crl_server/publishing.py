@@ -107,8 +107,9 @@ class Publisher:
             old = self.current(trust, now)
             with self._store.read() as ledger:
                 committed = max(ledger.last_seq(), trust.checkpoint.through)
+                position = Position.read(ledger)
             if old is not None:
-                _check_not_behind(old.head, trust.checkpoint, committed)
+                _check_not_behind(old.head, position)
                 if max(seq, committed) <= old.head.seq and not _due(old.head, trust, now):
                     return old
             return self._publish(old, trust, now)
@@ -168,12 +169,18 @@ class Publisher:
         return tuple(self._segment(ledger, span, known.get((span.first, span.last))) for span in planned)
 
     def _segment(self, ledger: Ledger, span: Span, known: SegmentRef | None) -> SegmentRef:
-        if known is not None and self._layout.list_file("segments", known.sha256).is_file():
+        if known is not None and self._intact(known.sha256):
             return known
         data = dump_set_file(prefix_of(digest) for digest in ledger.entries(span.first, span.last))
         name = sha256_hex(data)
         write_atomic(self._layout.list_file("segments", name), data, mode=CONTENT_MODE)
         return SegmentRef(first=span.first, last=span.last, count=len(data) // len(prefix_of(name)), sha256=name)
+
+    def _intact(self, name: Hex) -> bool:
+        try:
+            return sha256_hex(self._file("segments", name)) == name
+        except LoadlockError:
+            return False  # lost or damaged: the database still knows what belongs there
 
     def _lint(
         self, old: RevocationList | None, data: bytes, trust: Trust, before: Position, now: datetime
@@ -204,13 +211,15 @@ def _due(head: Head, trust: Trust, now: datetime) -> bool:
     return head.trust != named or rules.half_spent(head.issued.instant, head.expires.instant, now)
 
 
-def _check_not_behind(head: Head, checkpoint: Checkpoint, committed: int) -> None:
-    if (head.epoch, head.seq) > (checkpoint.epoch, committed):
+def _check_not_behind(head: Head, position: Position) -> None:
+    """A head is recorded before it is written: one on disk that the database does not know of was signed over it."""
+    known = (position.epoch, position.seq, position.issued or "")
+    if (head.epoch, head.seq, head.issued) > known:
         raise Refused(
             "server.behind",
             "the list on disk is ahead of the database",
-            found=f"the database ends at epoch {checkpoint.epoch}, seq {committed}",
-            expected=f"epoch {head.epoch}, seq {head.seq} or later",
+            found=f"the database has published epoch {position.epoch}, seq {position.seq} at {position.issued}",
+            expected=f"epoch {head.epoch}, seq {head.seq} at {head.issued}, or later",
         )
 
 

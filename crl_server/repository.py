@@ -115,17 +115,25 @@ class Repository:
             Refused: ``trust.*`` when what is there does not verify; ``usage.key`` when ``key`` is another one.
             Unreachable: ``io.failed``.
         """
+        self.check_policy_key(key)
         trust = self.trust()
-        targets: Targets = self._read(f"{trust.targets_version}.targets.json", Targets)
-        root: Root = self._read(f"{trust.root_version}.root.json", Root)
-        if key.tuf.public_key.keyid not in root.roles["targets"].keyids:
-            raise Refused("usage.key", "this is not the key that signs the policy", found=key.public.id)
+        targets = self._read(f"{trust.targets_version}.targets.json", Targets)
         targets.version += 1
         targets.expires = _until(until, now)
         self._target(targets, POLICY, policy)
         self._write("targets", targets, (key,), versioned=True)
         versions = {"targets": targets.version, "checkpoints": trust.checkpoints_version}
         self._announce(trust.roles["snapshot"].version, trust.roles["timestamp"].version, versions, online, now)
+
+    def check_policy_key(self, key: SigningKey) -> None:
+        """Demand that ``key`` is the one that signs the policy.
+
+        Raises:
+            Refused: ``usage.key``; ``trust.*`` when what is there does not verify.
+        """
+        root = self._read(f"{self.trust().root_version}.root.json", Root)
+        if key.tuf.public_key.keyid not in root.roles["targets"].keyids:
+            raise Refused("usage.key", "this is not the key that signs the policy", found=key.public.id)
 
     def renew(self, online: SigningKey, now: datetime) -> bool:
         """Sign snapshot and timestamp again where less than half of their time is left; tells whether it did.

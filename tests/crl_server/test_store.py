@@ -13,11 +13,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlmodel import SQLModel
 
+from crl_server import idempotency
 from crl_server import store as store_module
 from crl_server.audit import EMPTY, Act, verify_log
 from crl_server.store import Store
 from crl_server.tables import Revocation
-from verifier.errors import Refused, Unreachable
+from verifier.errors import Refused, Unreachable, UsageError
 from verifier.formats.revocations import SegmentRef
 from verifier.formats.text import Digest, Hex
 
@@ -83,14 +84,21 @@ def test_one_digest_is_listed_once(store: Store) -> None:
 
 def test_a_key_used_for_another_request_is_refused(store: Store) -> None:
     with store.write() as ledger:
-        ledger.remember("token:ci", "k", Hex("1" * 64), "{}", NOW)
-        assert ledger.answered("token:ci", "k", Hex("1" * 64)) == "{}"
-        assert ledger.answered("token:other", "k", Hex("2" * 64)) is None
+        idempotency.remember(ledger, "token:ci", "k", Hex("1" * 64), b"{}", NOW)
+        assert idempotency.answered(ledger, "token:ci", "k", Hex("1" * 64)) == b"{}"
+        assert idempotency.answered(ledger, "token:other", "k", Hex("2" * 64)) is None
         with pytest.raises(Refused) as caught:
-            ledger.answered("token:ci", "k", Hex("2" * 64))
+            idempotency.answered(ledger, "token:ci", "k", Hex("2" * 64))
         assert caught.value.code == "request.idempotency"
-        ledger.forget(NOW + timedelta(seconds=1))
-        assert ledger.answered("token:ci", "k", Hex("2" * 64)) is None
+        idempotency.forget(ledger, NOW + timedelta(days=8))
+        assert idempotency.answered(ledger, "token:ci", "k", Hex("2" * 64)) is None
+
+
+@pytest.mark.parametrize("key", ["k" * 201, "schlüssel", "a\nb", "\x00"])
+def test_an_unusable_key_is_refused(key: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        idempotency.check_key(key)
+    assert caught.value.code == "usage.arguments"
 
 
 def test_the_migrations_make_the_schema_of_the_tables(store: Store) -> None:

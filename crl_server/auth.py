@@ -1,0 +1,135 @@
+"""Who may do what: API tokens, roles, and the one table that says which role an action takes."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, get_args
+
+from sqlmodel import col, select
+
+from crl_server.ledger import Ledger
+from crl_server.tables import Token
+from verifier.errors import Refused, UsageError
+from verifier.formats.text import Hex, Name, Time
+
+Role = Literal["publisher", "revoker", "approver", "auditor", "operator"]
+ROLES: tuple[Role, ...] = get_args(Role)
+Operation = Literal["artifact.admit", "artifact.read", "revocation.add", "revocation.read", "audit.read"]
+
+ALLOWED: Mapping[Operation, frozenset[Role]] = {
+    "artifact.admit": frozenset({"publisher"}),
+    "artifact.read": frozenset(ROLES),
+    "revocation.add": frozenset({"revoker"}),
+    "revocation.read": frozenset(ROLES),
+    "audit.read": frozenset({"approver", "auditor", "operator"}),
+}
+"""Which roles may do what. An operation that is not here may be done by nobody."""
+WRITES: frozenset[Operation] = frozenset({"artifact.admit", "revocation.add"})
+"""Operations whose refusal is recorded."""
+
+PREFIX = "loadlock_"
+"""What a token begins with, so that scanners for leaked secrets can find it."""
+TOKEN_BYTES = 32
+MAX_TOKEN = 200
+"""How many characters are looked at as a token at all."""
+DEFAULT_LIFE = timedelta(days=90)
+MAX_LIFE = timedelta(days=366)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who is asking.
+
+    Attributes:
+        actor: as the audit log names them: ``token:<name>`` or ``local:<user>``.
+        roles: what they may act as.
+    """
+
+    actor: str
+    roles: frozenset[Role]
+
+
+def authorise(identity: Identity, operation: Operation) -> None:
+    """Demand that ``identity`` may do ``operation``.
+
+    Raises:
+        Refused: ``auth.role``.
+    """
+    allowed = ALLOWED[operation]
+    if not identity.roles & allowed:
+        raise Refused(
+            "auth.role",
+            f"{identity.actor} may not do this ({operation})",
+            found=f"roles {_words(identity.roles)}",
+            expected=f"one of {_words(allowed)}",
+        )
+
+
+def create_token(ledger: Ledger, name: Name, roles: Sequence[Role], life: timedelta, now: datetime) -> str:
+    """Make a token; what is returned is shown once and kept nowhere.
+
+    Raises:
+        UsageError: ``usage.exists`` for a name that was used before; ``usage.arguments`` without roles, or for a life
+            of more than a year.
+    """
+    if not roles or not timedelta(0) < life <= MAX_LIFE:
+        raise UsageError("usage.arguments", "a token needs a role, and an end", expected=f"1 to {MAX_LIFE.days} days")
+    if ledger.session.get(Token, name) is not None:
+        raise UsageError("usage.exists", f"there is or was a token {name!r}")
+    secret = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
+    ledger.session.add(
+        Token(
+            name=name,
+            sha256=_hash(secret),
+            roles=" ".join(sorted(set(roles))),
+            created=Time.of(now),
+            expires=Time.of(now + life),
+        )
+    )
+    return secret
+
+
+def revoke_token(ledger: Ledger, name: Name, now: datetime) -> None:
+    """Take a token back, for good.
+
+    Raises:
+        UsageError: ``usage.arguments`` when there is no such token.
+    """
+    token = ledger.session.get(Token, name)
+    if token is None:
+        raise UsageError("usage.arguments", f"there is no token {name!r}")
+    token.revoked = token.revoked or Time.of(now)
+    ledger.session.add(token)
+
+
+def tokens(ledger: Ledger) -> Sequence[Token]:
+    """Every token there is or was, by name."""
+    return ledger.session.exec(select(Token).order_by(col(Token.name))).all()
+
+
+def authenticate(ledger: Ledger, presented: str, now: datetime) -> Identity:
+    """Who presents this token.
+
+    Raises:
+        Refused: ``auth.token``; it does not say whether the token is unknown, expired or revoked.
+    """
+    token = None
+    if presented.startswith(PREFIX) and len(presented) <= MAX_TOKEN:
+        # Looked up by its hash: how far a guess agrees with a token shows in no time that could be measured.
+        token = ledger.session.exec(select(Token).where(Token.sha256 == _hash(presented))).first()
+    if token is None or token.revoked is not None or now >= Time(token.expires).instant:
+        raise Refused("auth.token", "the API token is not valid", expected="a token that is known and in force")
+    held = set(token.roles.split())
+    return Identity(f"token:{token.name}", frozenset(role for role in ROLES if role in held))
+
+
+def _hash(secret: str) -> Hex:
+    return Hex(hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest())
+
+
+def _words(roles: frozenset[Role]) -> str:
+    return ", ".join(sorted(roles)) or "none"

@@ -1,0 +1,155 @@
+"""What takes offline keys: signing the policy, and the enrolment bundle. Run by a person, never by the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from crl_server import policies
+from crl_server.audit import Act
+from crl_server.layout import Deployment, Layout
+from crl_server.locking import exclusive
+from crl_server.publishing import Publisher
+from crl_server.repository import Repository
+from crl_server.signing import SigningKey, envelope
+from crl_server.store import Store
+from verifier.errors import FormatError, UsageError
+from verifier.files import read_capped, write_atomic
+from verifier.formats import dsse
+from verifier.formats.enrolment import Enrolment, Floor, dump_enrolment, encode_root, parse_enrolment
+from verifier.formats.policy import MAX_POLICY, Policy, dump_policy
+from verifier.formats.revocations import Head, sha256_hex
+from verifier.formats.text import Time
+from verifier.trust import Trust
+
+ROOT_KEYS = ("root-1.pem", "root-2.pem")
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What a signing led to.
+
+    Attributes:
+        policy: the policy that is in force now.
+        enrolment: whether the enrolment bundle was signed anew; it is not when the root keys are elsewhere.
+    """
+
+    policy: Policy
+    enrolment: bool
+
+
+class Office:
+    """Signs with offline keys for one deployment.
+
+    Args:
+        layout: the deployment's directory.
+        record: its description.
+        store: its database.
+        publisher: publishes its list.
+        keys: where the offline keys are now.
+    """
+
+    def __init__(self, layout: Layout, record: Deployment, store: Store, publisher: Publisher, keys: Path) -> None:
+        self._layout = layout
+        self._record = record
+        self._store = store
+        self._publisher = publisher
+        self._keys = keys
+        self._repository = Repository(layout.trust)
+
+    def text(self) -> str:
+        """``policy.toml`` as it is.
+
+        Raises:
+            UsageError: ``io.failed``.
+            FormatError: ``format.encoding``.
+        """
+        return decode(read_capped(self._layout.policy, MAX_POLICY, "policy.toml"))
+
+    def sign_policy(self, text: str, actor: str, now: datetime) -> Signed:
+        """Sign a policy, put it in force, and keep its text as ``policy.toml``.
+
+        Args:
+            text: the policy as people write it.
+            actor: who signs, for the audit log.
+            now: the moment (aware, UTC).
+
+        Raises:
+            FormatError, Refused: the policy is not acceptable, or trust does not verify; nothing has changed.
+            UsageError: ``usage.key``, ``io.failed``: a key is not where it should be; nothing has changed.
+            Unreachable: ``io.failed``.
+        """
+        key = SigningKey.read(self._keys / "targets.pem")
+        online = SigningKey.read(self._layout.online / "timestamp.pem")
+        head = SigningKey.read(self._layout.online / "head.pem")
+        with exclusive(self._layout.lock):
+            before = self._repository.trust().policy
+            policy = policies.to_sign(text, self._record.deployment, before.version + 1, now)
+            policies.check_head_key(policy, head.public.id, now)
+            data = dump_policy(policy)
+            detail = {"version": policy.version, "sha256": sha256_hex(data), "key": key.public.id}
+            self._repository.check_policy_key(key)
+            with self._store.write() as ledger:
+                ledger.record(Act(actor, "policy.sign", f"policy {policy.version}", detail), now)
+            self._repository.publish_policy(data, key, online, policy.valid_until.instant, now)
+            write_atomic(self._layout.policy, text.encode())
+        published = self._publisher.publish(now)
+        return Signed(policy, self._sign_enrolment_where_possible(published.head, actor, now))
+
+    def sign_enrolment(self, head: Head, actor: str, now: datetime) -> None:
+        """Sign the enrolment bundle with the trust and list of now as its floor.
+
+        Args:
+            head: the list in force.
+            actor: who signs, for the audit log.
+            now: the moment (aware, UTC).
+
+        Raises:
+            UsageError: ``usage.key``, ``io.failed``, or ``usage.configuration`` for a server address that hosts
+                could not use.
+            Unreachable: ``io.failed``.
+        """
+        roots = [SigningKey.read(self._keys / name) for name in ROOT_KEYS]
+        trust = self._repository.trust()
+        payload = dump_enrolment(self._enrolment(trust, head, now))
+        data = dsse.dump_envelope(envelope(dsse.ENROLMENT, payload, *_tuf_ids(roots)))
+        with self._store.write() as ledger:
+            detail = {"sha256": sha256_hex(payload), "root": trust.root_version}
+            ledger.record(Act(actor, "enrolment.sign", "enrolment.json", detail), now)
+        write_atomic(self._layout.enrolment, data)
+
+    def _enrolment(self, trust: Trust, head: Head, now: datetime) -> Enrolment:
+        floor = Floor(root=trust.root_version, targets=trust.targets_version, epoch=head.epoch, seq=head.seq)
+        root = encode_root(self._repository.root(trust.root_version))
+        enrolment = Enrolment(
+            v=1, deployment=self._record.deployment, server=self._record.server, root=root, floor=floor,
+            issued=Time.of(now),
+        )  # fmt: skip
+        try:
+            return parse_enrolment(dump_enrolment(enrolment))
+        except FormatError as error:
+            raise UsageError("usage.configuration", "hosts could not enrol with this", found=error.found) from error
+
+    def _sign_enrolment_where_possible(self, head: Head, actor: str, now: datetime) -> bool:
+        if not all((self._keys / name).is_file() for name in ROOT_KEYS):
+            return False
+        self.sign_enrolment(head, actor, now)
+        return True
+
+
+def decode(data: bytes) -> str:
+    """The text of a policy file.
+
+    Raises:
+        FormatError: ``format.encoding``.
+    """
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError("format.encoding", "policy.toml is not UTF-8", found=f"byte {error.start}") from None
+
+
+def _tuf_ids(keys: Sequence[SigningKey]) -> list[tuple[str, SigningKey]]:
+    return [(key.tuf.public_key.keyid, key) for key in keys]

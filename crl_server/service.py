@@ -1,0 +1,249 @@
+"""The authority: what the service does, for the API and for the command line alike.
+
+Every change is one transaction with its audit entry; what follows from it (a signed head, a file in the static tree) is
+done before the caller hears of success, and is done again at the next start when a crash came between.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from crl_server import admission, auth, idempotency, registry, revoking
+from crl_server.admission import Admission, Upload
+from crl_server.audit import Act, verify_log
+from crl_server.auth import Identity, Operation, Role
+from crl_server.layout import Layout
+from crl_server.locking import exclusive
+from crl_server.offline import Office
+from crl_server.publishing import Publisher
+from crl_server.repository import Repository
+from crl_server.revoking import Order, Revoked
+from crl_server.signing import SigningKey
+from crl_server.store import Store
+from verifier.errors import Refused, UsageError
+from verifier.files import write_atomic
+from verifier.formats.revocations import AuditHead
+from verifier.formats.strict_json import dumps, parse
+from verifier.formats.text import Name, Time
+from verifier.revocations import RevocationList
+from verifier.trust import Trust
+
+MAX_ANSWER = 1024 * 1024
+"""Size cap of a remembered answer in bytes."""
+MAX_DENIALS = 100
+"""How many refused writes are recorded within an hour: anybody can cause them."""
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Trust and list as they stand on disk, verified."""
+
+    trust: Trust
+    revocations: RevocationList
+
+
+class Authority:
+    """The service of one deployment.
+
+    Args:
+        directory: the deployment's directory.
+
+    Raises:
+        UsageError: ``usage.deployment`` when it is none; ``usage.configuration`` when the database is of another one.
+        Unreachable: ``io.failed``.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.layout = Layout(directory)
+        self.record = self.layout.deployment()
+        if not self.layout.database.is_file():
+            raise UsageError("usage.deployment", "the deployment has no database", found=str(self.layout.database))
+        self.store = Store(self.layout.database)
+        self.store.upgrade()
+        self.repository = Repository(self.layout.trust)
+        self.publisher = Publisher(self.layout, self.store, self.record.life)
+        self._denials: deque[datetime] = deque()
+        with self.store.read() as ledger:
+            named = ledger.setting("deployment")
+        if named != self.record.deployment:
+            raise UsageError(
+                "usage.configuration",
+                "the database belongs to another deployment",
+                found=repr(named),
+                expected=repr(str(self.record.deployment)),
+            )
+
+    def close(self) -> None:
+        """Close the database."""
+        self.store.close()
+
+    # -- standing ------------------------------------------------------------------------------------------------------
+
+    def standing(self, now: datetime) -> Standing:
+        """Trust and list as hosts see them, verified.
+
+        Raises:
+            Refused: ``server.not-ready`` when there is no valid, fresh list; ``trust.*``.
+        """
+        trust = self.repository.trust()
+        current = self.publisher.current(trust, now)
+        if current is None:
+            raise Refused("server.not-ready", "there is no signed list that verifies")
+        if now >= current.head.expires.instant:
+            raise Refused("server.not-ready", "the signed list has expired", found=current.head.expires)
+        return Standing(trust, current)
+
+    def reconcile(self, now: datetime) -> None:
+        """Do what a crash or downtime has left undone; the service starts with this.
+
+        Raises:
+            Refused: ``server.behind``, ``server.lint``, ``clock.behind``, ``trust.*``.
+            Unreachable: ``io.failed``.
+        """
+        self.maintain(now)
+        with self.store.read() as ledger:
+            for digest in registry.digests(ledger):
+                path = self.layout.set_file(digest.removeprefix("sha256:"))
+                if not path.is_file():
+                    write_atomic(path, registry.attestations(ledger, digest) or b"")
+
+    def maintain(self, now: datetime) -> None:
+        """Publish what is committed, and sign again what has lost half of its time.
+
+        Raises:
+            Refused: as :meth:`reconcile`.
+            Unreachable: ``io.failed``.
+        """
+        online = SigningKey.read(self.layout.online / "timestamp.pem")
+        with exclusive(self.layout.lock):
+            renewed = self.repository.renew(online, now)
+        with self.store.write() as ledger:
+            idempotency.forget(ledger, now)
+            if renewed:
+                ledger.record(Act("server", "trust.resign", "timestamp", {}), now)
+        self.publisher.publish(now)
+
+    def warnings(self, now: datetime) -> tuple[str, ...]:
+        """What will expire that only people can renew: told during the last third of its life."""
+        trust = self.repository.trust()
+        lives = {"root": timedelta(days=365), "checkpoints": timedelta(days=365), "targets": timedelta(days=30)}
+        ends = [(f"the {role} metadata", trust.roles[role].expires, life) for role, life in lives.items()]
+        ends.append(("the policy", trust.policy.valid_until.instant, lives["targets"]))
+        ends += [(f"head key {key.key}", key.not_after.instant, lives["root"]) for key in trust.policy.head_keys]
+        return tuple(f"{what} expires at {Time.of(end)}" for what, end, life in ends if end - now < life / 3)
+
+    # -- revoking and admitting ----------------------------------------------------------------------------------------
+
+    def revoke(self, order: Order, actor: str, now: datetime, key: str = "") -> Revoked:
+        """Revoke artifacts. When this returns, the signed list on disk names every one of them.
+
+        Args:
+            order: what, and why.
+            actor: who revokes.
+            now: the moment (aware, UTC).
+            key: an idempotency key; empty for none.
+
+        Raises:
+            UsageError: ``usage.arguments``.
+            Refused: ``list.full``, ``request.idempotency``; ``server.*``, ``clock.behind`` when the revocation is
+                committed and cannot be published yet.
+            Unreachable: ``io.failed``, likewise.
+        """
+        idempotency.check_key(key)
+        through = self.repository.trust().checkpoint.through
+        with self.store.write() as ledger:
+            known = idempotency.answered(ledger, actor, key, order.fingerprint)
+            if known is not None:
+                done = parse(known, Revoked, limit=MAX_ANSWER, what="remembered answer")
+            else:
+                done = revoking.commit(ledger, order, through, actor, now)
+                idempotency.remember(ledger, actor, key, order.fingerprint, dumps(done), now)
+        published = self.publisher.publish(now, done.seq)
+        missing = [digest for digest in order.digests if not published.lists(digest)]
+        if missing:
+            raise Refused("server.lint", "the published list lacks what was revoked", found=", ".join(missing[:3]))
+        return done
+
+    def admit(self, upload: Upload, actor: str, now: datetime, key: str = "") -> Admission:
+        """Admit a plugin: it verifies under the policy as on a host, and its attestation set is published.
+
+        Args:
+            upload: the wheel and its set.
+            actor: who publishes.
+            now: the moment (aware, UTC).
+            key: an idempotency key; empty for none.
+
+        Raises:
+            UsageError: ``usage.arguments``.
+            Refused: with the code of the first check that said no; ``request.idempotency``.
+            Unreachable: ``io.failed``.
+        """
+        idempotency.check_key(key)
+        with self.store.read() as ledger:
+            known = idempotency.answered(ledger, actor, key, upload.fingerprint)
+        if known is not None:
+            return parse(known, Admission, limit=MAX_ANSWER, what="remembered answer")
+        standing = self.standing(now)
+        admitted = admission.judge(upload, standing.trust, standing.revocations, now)
+        with self.store.write() as ledger:
+            admission.keep(ledger, upload, admitted, actor, now)
+            idempotency.remember(ledger, actor, key, upload.fingerprint, dumps(admitted.outcome), now)
+        write_atomic(self.layout.set_file(admitted.plugin.artifact_digest.hex), upload.attestations)
+        return admitted.outcome
+
+    # -- tokens --------------------------------------------------------------------------------------------------------
+
+    def create_token(self, name: Name, roles: Sequence[Role], life: timedelta, actor: str, now: datetime) -> str:
+        """Make an API token; raises as :func:`crl_server.auth.create_token`."""
+        with self.store.write() as ledger:
+            secret = auth.create_token(ledger, name, roles, life, now)
+            detail = {"roles": sorted(set(roles)), "expires": Time.of(now + life)}
+            ledger.record(Act(actor, "token.create", name, {**detail}), now)
+        return secret
+
+    def revoke_token(self, name: Name, actor: str, now: datetime) -> None:
+        """Take an API token back; raises as :func:`crl_server.auth.revoke_token`."""
+        with self.store.write() as ledger:
+            auth.revoke_token(ledger, name, now)
+            ledger.record(Act(actor, "token.revoke", name, {}), now)
+
+    def identify(self, presented: str, now: datetime) -> Identity:
+        """Who presents a token; raises as :func:`crl_server.auth.authenticate`."""
+        with self.store.read() as ledger:
+            return auth.authenticate(ledger, presented, now)
+
+    def record_denial(self, actor: str, operation: Operation, code: str, now: datetime) -> None:
+        """Record a refused write, unless too many were recorded within the hour."""
+        while self._denials and now - self._denials[0] >= HOUR:
+            self._denials.popleft()
+        if len(self._denials) >= MAX_DENIALS:
+            return
+        self._denials.append(now)
+        detail: dict[str, object] = {"code": code}
+        if len(self._denials) == MAX_DENIALS:
+            detail["more"] = "further refusals of this hour are not recorded"
+        with self.store.write() as ledger:
+            ledger.record(Act(actor, "access.denied", operation, detail), now)
+
+    # -- policy and audit ----------------------------------------------------------------------------------------------
+
+    def office(self, keys: Path | None = None) -> Office:
+        """Where offline keys sign; they lie in ``keys``, else in the deployment's own ``offline``."""
+        return Office(self.layout, self.record, self.store, self.publisher, keys or self.layout.offline)
+
+    def verify_audit(self, now: datetime) -> AuditHead:
+        """Verify the whole audit log against the signed head on disk; returns the log's state.
+
+        Raises:
+            Refused: ``audit.chain``; ``server.not-ready`` when there is no head that verifies; ``trust.*``.
+        """
+        current = self.publisher.current(self.repository.trust(), now)
+        if current is None:
+            raise Refused("server.not-ready", "there is no signed list that could vouch for the audit log")
+        with self.store.read() as ledger:
+            return verify_log(ledger.audit_lines(), current.head.audit)

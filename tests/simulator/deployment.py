@@ -241,6 +241,7 @@ class Simulator:
     def _honest_policy(self, names: Iterable[str]) -> dict[str, Any]:
         keys = {person.public.id: person.public.entry for person in self.people.values() if person.name != "stranger"}
         policy: dict[str, Any] = json.loads(self.lists.policy(self.started))  # names the head key
+        policy["head_keys"][0]["not_after"] = Time.of(self.started + timedelta(days=60))
         policy["keys"] |= {name: {"alg": entry.alg, "spki": entry.spki} for name, entry in keys.items()}
         policy["principals"] = {
             name: {"mode": "key", "key": self.people[name].public.id, "status": "active", "accepted": []}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def build(
             (scratch / name).mkdir()
         project = export(source, scratch / "source")
         environment = Environment(scratch / "environment", inputs)
-        with _our_words():
+        with _our_words(environment.log):
             builder = _builder(project, environment)
             wheels = _install_requirements(builder, environment, house, config_settings)
             made = Path(builder.build("wheel", scratch / "out", config_settings))
@@ -111,14 +112,17 @@ def _builder(project: Path, environment: Environment) -> ProjectBuilder:
 
 
 @contextmanager
-def _our_words() -> Iterator[None]:
-    """Errors of ``build`` as ours; an error of ours that passed through its hands comes out as it was."""
+def _our_words(log: bytearray) -> Iterator[None]:
+    """Errors of ``build`` as ours, its warnings into the log; an error of ours comes out as it was."""
     try:
         from build import BuildBackendException, BuildException
     except ImportError as error:
         raise UsageError("usage.extra", "building needs build", expected="the extra loadlock[attestor]") from error
     try:
-        yield
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            yield
+        log += "".join(f"warning: {entry.message}\n" for entry in said).encode()
     except BuildBackendException as error:
         if isinstance(error.exception, LoadlockError):
             raise error.exception from None

@@ -160,6 +160,11 @@ def test_config_settings_reach_the_backend_and_the_record(project: Project, hous
     assert result.config_settings == {"level": "9"}
 
 
+def test_what_the_backend_warns_of_goes_into_the_log(project: Project, house: Wheelhouse) -> None:
+    files = probe(work="__import__('warnings').warn('out of fashion')")
+    assert b"out of fashion" in build(describe(project(files)), house, now=NOW).log
+
+
 # -- the example plugin ------------------------------------------------------------------------------------------------
 
 

@@ -88,14 +88,15 @@ def parse_set(data: bytes) -> tuple[Bundle, ...]:
         raise FormatError(
             "format.syntax", "the attestation set's last line is cut off", expected="a line feed at the end"
         )
-    lines = data.split(b"\n")[:-1]
-    if not 1 <= len(lines) <= MAX_STATEMENTS:
+    count = data.count(b"\n")  # before splitting: a set of nothing but line ends would become millions of lines
+    if not 1 <= count <= MAX_STATEMENTS:
         raise FormatError(
             "set.count",
             "the attestation set has the wrong number of statements",
-            found=str(len(lines)),
+            found=str(count),
             expected=f"1 to {MAX_STATEMENTS}",
         )
+    lines = data.split(b"\n")[:-1]
     return tuple(parse_bundle(line, what=f"statement {number}") for number, line in enumerate(lines, 1))
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Annotated
+
+from msgspec import Meta
 
 from verifier.errors import FormatError
 from verifier.formats.strict_json import Document, convert, dumps, loads
@@ -16,6 +19,10 @@ MAX_ENVELOPE = 24 * 1024 * 1024
 """Size cap of an envelope in bytes."""
 MAX_SIGNATURES = 8
 """How many signatures an envelope may carry."""
+MAX_SIGNATURE = 4096
+"""How many characters of base64 a signature may have."""
+MAX_NAME = 300
+"""How many characters a payload type or a key id may have."""
 
 IN_TOTO = "application/vnd.in-toto+json"
 HEAD = "application/vnd.loadlock.head+json"
@@ -43,13 +50,13 @@ class Envelope(Document, frozen=True, kw_only=True):
 
 
 class _WireSignature(Document, frozen=True, kw_only=True):
-    sig: str
-    keyid: str = ""
+    sig: Annotated[str, Meta(max_length=MAX_SIGNATURE)]
+    keyid: Annotated[str, Meta(max_length=MAX_NAME)] = ""
 
 
 class _WireEnvelope(Document, frozen=True, kw_only=True):
     payload: str
-    payloadType: str  # noqa: N815 - the name is DSSE's
+    payloadType: Annotated[str, Meta(max_length=MAX_NAME)]  # noqa: N815 - the name is DSSE's
     signatures: tuple[_WireSignature, ...]
 
 

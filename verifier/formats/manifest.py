@@ -7,20 +7,33 @@ build knows. Nothing declared is nothing allowed.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from verifier.formats.strict_json import Document, dumps, parse, plain
-from verifier.formats.text import Digest, Duration, Name, PluginId, Specifier, Text, Time, Version
+from verifier.formats.text import (
+    PLAIN,
+    Digest,
+    Duration,
+    Name,
+    PluginId,
+    Sentence,
+    Specifier,
+    Text,
+    Time,
+    Uri,
+    Version,
+)
 
 FILE_NAME = "PLUGIN_MANIFEST.json"
 MAX_MANIFEST = 256 * 1024
 """Size cap of a manifest in bytes."""
 
-Sentence = Annotated[str, Meta(min_length=1, max_length=500)]
 Kind = Literal["connector", "exporter", "importer", "lineage-sink", "middleware", "processor", "reporter", "tool"]
 Maturity = Literal["alpha", "beta", "stable", "deprecated"]
 Isolation = Literal["in-process", "process", "sandbox"]
@@ -78,15 +91,18 @@ class EntryPoint(Text):
     """An object reference ``package.module:attribute`` (entry points specification)."""
 
     __slots__ = ()
-    grammar = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?::[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?", re.ASCII)
-    words = "an object reference such as 'package.module:attribute'"
+    grammar = re.compile(
+        r"(?=.{1,500}\Z)[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
+        r"(?::[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)?"
+    )
+    words = "an object reference such as 'package.module:attribute', at most 500 characters"
 
 
 class DeclaredCapability(Document, frozen=True, kw_only=True):
     """One capability out of the closed vocabulary, and why the plugin needs it."""
 
     name: Capability
-    rationale: Annotated[str, Meta(min_length=10, max_length=500)]
+    rationale: Annotated[str, Meta(min_length=10, max_length=500, pattern=PLAIN)]
 
 
 class Egress(Document, frozen=True, kw_only=True):
@@ -117,7 +133,7 @@ class Limits(Document, frozen=True, kw_only=True):
 class Source(Document, frozen=True, kw_only=True):
     """Where the wheel was built from: a git commit, or an sdist by digest; empty when it was built elsewhere."""
 
-    repository: Annotated[str, Meta(max_length=1000)] = ""
+    repository: Uri = ""
     commit: Annotated[str, Meta(pattern=r"\A([0-9a-f]{40}|[0-9a-f]{64})\Z")] | None = None
     sdist: Digest | None = None
 
@@ -168,8 +184,8 @@ class Manifest(Document, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         names = [capability.name for capability in self.capabilities]
-        if len(set(names)) != len(names):
-            raise ValueError("capabilities name one capability twice")
+        _refuse_twice("capabilities", names)
+        _refuse_twice("host_provided", [canonicalize_name(entry.parsed.name) for entry in self.host_provided])
         if self.allowed_egress and "network" not in names:
             raise ValueError("allowed_egress needs the capability 'network', with its rationale")
 
@@ -180,10 +196,14 @@ class SignedManifest(Manifest, frozen=True, kw_only=True):
     artifact_digest: Digest
     record_digest: Digest
     sbom_digest: Digest
-    built_by: Annotated[str, Meta(min_length=1, max_length=1000)]
+    built_by: Annotated[Uri, Meta(min_length=1)]
     built_at: Time
     source: Source
     dependencies: Annotated[tuple[Dependency, ...], Meta(max_length=1000)] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _refuse_twice("dependencies", [dependency.name for dependency in self.dependencies])
 
     @property
     def declared(self) -> Manifest:
@@ -220,13 +240,28 @@ def manifest_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://loadlock.dev/schemas/plugin-manifest.v1.json",
-        **plain(schema),
+        **_ecma_patterns(plain(schema)),
     }
+
+
+def _refuse_twice(field: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{field}: {twice[0]!r} stands there twice")
 
 
 def _schema_of_text(type_: type[Any]) -> dict[str, Any]:
     if issubclass(type_, Text):
-        # JSON Schema's dialect is ECMA 262: anchors are ^ and $, and there is no \Z.
-        pattern = type_.grammar.pattern.replace(r"\Z", "$")
-        return {"type": "string", "pattern": f"^(?:{pattern})$", "description": type_.words}
+        return {"type": "string", "pattern": rf"\A(?:{type_.grammar.pattern})\Z", "description": type_.words}
     raise NotImplementedError(type_)
+
+
+def _ecma_patterns(schema: Any) -> Any:
+    # JSON Schema's dialect is ECMA 262, where \A and \Z are the letters A and Z, and ^ and $ match at the ends only.
+    if isinstance(schema, dict):
+        return {
+            key: value.replace(r"\A", "^").replace(r"\Z", "$") if key == "pattern" and isinstance(value, str)
+            else _ecma_patterns(value)
+            for key, value in schema.items()
+        }  # fmt: skip
+    return [_ecma_patterns(item) for item in schema] if isinstance(schema, list) else schema

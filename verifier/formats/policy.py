@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 
 from verifier.errors import Refused
 from verifier.formats.dsse import decode_base64
 from verifier.formats.manifest import Capability, HostPattern, Isolation, Maturity
 from verifier.formats.strict_json import Document, convert, dumps, parse
-from verifier.formats.text import Digest, Duration, Name, PluginId, Time, Version
+from verifier.formats.text import Digest, Duration, Name, PluginId, Text, Time, Uri, Version
 
 MAX_POLICY = 4 * 1024 * 1024
 """Size cap of a policy in bytes."""
@@ -62,7 +63,7 @@ class Principal(Document, frozen=True, kw_only=True):
 class SourceRule(Document, frozen=True, kw_only=True):
     """The repository a plugin has to be built from, as a URL or purl."""
 
-    repository: Annotated[str, Meta(min_length=1, max_length=1000)]
+    repository: Annotated[Uri, Meta(min_length=1)]
 
 
 class PluginRule(Document, frozen=True, kw_only=True):
@@ -95,6 +96,10 @@ class TierRule(Document, frozen=True, kw_only=True):
     capabilities: tuple[Capability, ...] | None = None
 
 
+# msgspec's convert calls no hook for the keys of a mapping: the policy gives them their type itself.
+_KEYED_BY: dict[str, type[Text]] = {"keys": Digest, "principals": Name, "plugins": PluginId, "certifiers": Name}
+
+
 class Policy(Document, frozen=True, kw_only=True):
     """The whole policy; see ``docs/spec/policy.md``."""
 
@@ -113,6 +118,14 @@ class Policy(Document, frozen=True, kw_only=True):
     denied_plugins: tuple[PluginId, ...] = ()
     denied_artifacts: tuple[Digest, ...] = ()
     withdrawn: tuple[Digest, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field, type_ in _KEYED_BY.items():
+            try:
+                keyed = {type_(key): value for key, value in getattr(self, field).items()}
+            except ValueError as error:
+                raise ValueError(f"{field}: {error}") from None
+            msgspec.structs.force_setattr(self, field, keyed)
 
     def principal_of(self, key: Digest) -> Name | None:
         """The one principal that signs with ``key``, if any."""
@@ -163,6 +176,8 @@ def _check_keys(policy: Policy) -> None:
             raise Refused("trust.policy", "a key's id is not the sha256 of its SPKI", found=name, expected=digest)
     for head_key in policy.head_keys:
         _known_key(policy, head_key.key, "a head key")
+    if len({head_key.key for head_key in policy.head_keys}) != len(policy.head_keys):
+        raise Refused("trust.policy", "a head key is named twice", expected="one end for each key")
 
 
 def _check_principals(policy: Policy) -> None:
@@ -172,6 +187,8 @@ def _check_principals(policy: Policy) -> None:
             continue
         if principal.key is None:
             raise Refused("trust.policy", f"principal {name!r} has no key")
+        if principal.identity:
+            raise Refused("trust.policy", f"principal {name!r} is of mode 'key' and has an identity as well")
         _known_key(policy, principal.key, f"principal {name!r}")
         if principal.key in owners:
             raise Refused(

@@ -6,16 +6,16 @@ prefix can only block too much; to hit somebody else's artifact takes a second p
 
 from __future__ import annotations
 
-import bisect
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from verifier.errors import FormatError
 from verifier.formats.strict_json import Document, dumps, parse
-from verifier.formats.text import Digest, Hex, Name, Specifier, Time
+from verifier.formats.text import PLAIN, Digest, Hex, Name, Time
 
 PREFIX = 16
 """Bytes of a sha256 digest that a list keeps."""
@@ -25,6 +25,8 @@ MAX_CHECKPOINT = 16 * 1024 * 1024
 """Size cap of a checkpoint in bytes: it names every entry it removes."""
 MAX_RULES = 4 * 1024 * 1024
 """Size cap of the rules file in bytes."""
+MAX_RULE_COUNT = 10_000
+"""How many standing rules may be in force."""
 MAX_TAIL = 100_000
 """How many entries all segments of a head may hold together."""
 MAX_SEGMENTS = 1_000
@@ -57,7 +59,7 @@ class RulesRef(Document, frozen=True, kw_only=True):
     """The standing rules in force: the file's sha256 and the number of rules."""
 
     sha256: Hex
-    count: Count
+    count: Annotated[int, Meta(ge=0, le=MAX_RULE_COUNT)]
 
 
 class AuditHead(Document, frozen=True, kw_only=True):
@@ -94,7 +96,7 @@ class Checkpoint(Document, frozen=True, kw_only=True):
     epoch: Epoch
     through: Seq
     root: Hex
-    count: Count
+    count: Annotated[int, Meta(ge=0, le=MAX_BASE // PREFIX)]
     rules: Hex
     removed: tuple[Hex, ...]
     carry: bool
@@ -104,10 +106,10 @@ class Checkpoint(Document, frozen=True, kw_only=True):
 class Rule(Document, frozen=True, kw_only=True, rename={"excepted": "except"}):
     """One standing rule; kinds and ranges that this release does not know are read, and deny."""
 
-    id: Annotated[str, Meta(pattern=r"\AR[0-9]{1,12}\Z")]
-    kind: Annotated[str, Meta(min_length=1, max_length=50)]
+    id: Annotated[str, Meta(pattern=r"\AR[1-9][0-9]{0,11}\Z")]
+    kind: Annotated[str, Meta(min_length=1, max_length=50, pattern=PLAIN)]
     match: dict[str, Any]
-    reason: Annotated[str, Meta(min_length=1, max_length=200)]
+    reason: Annotated[str, Meta(min_length=1, max_length=200, pattern=PLAIN)]
     excepted: Annotated[tuple[Digest, ...], Meta(max_length=100_000)] = ()
 
 
@@ -115,7 +117,12 @@ class Rules(Document, frozen=True, kw_only=True):
     """All standing rules in force, by ascending number of their id."""
 
     v: Literal[1]
-    rules: Annotated[tuple[Rule, ...], Meta(max_length=10_000)]
+    rules: Annotated[tuple[Rule, ...], Meta(max_length=MAX_RULE_COUNT)]
+
+    def __post_init__(self) -> None:
+        numbers = [int(rule.id[1:]) for rule in self.rules]
+        if any(a >= b for a, b in pairwise(numbers)):
+            raise ValueError("rules must stand by ascending number of their id, each once")
 
 
 EMPTY_SET = b""
@@ -168,15 +175,9 @@ def parse_set_file(data: bytes, *, limit: int = MAX_TAIL, what: str = "segment")
             expected=f"a multiple of {PREFIX}",
         )
     prefixes = tuple(data[at : at + PREFIX] for at in range(0, len(data), PREFIX))
-    if any(a >= b for a, b in zip(prefixes, prefixes[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(prefixes)):
         raise FormatError("list.segments", f"{what} is not sorted, or names an entry twice")
     return prefixes
-
-
-def contains(prefixes: Sequence[bytes], prefix: bytes) -> bool:
-    """Whether a sorted sequence of prefixes holds ``prefix``."""
-    at = bisect.bisect_left(prefixes, prefix)
-    return at < len(prefixes) and prefixes[at] == prefix
 
 
 def sha256_hex(data: bytes) -> Hex:

@@ -5,18 +5,20 @@ The format is CycloneDX's, not ours: fields that are not read here may hold anyt
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
+from verifier.errors import FormatError
 from verifier.formats.strict_json import parse
 from verifier.formats.text import Digest
 
 MAX_SBOM = 16 * 1024 * 1024
 """Size cap of an SBOM in bytes."""
 MAX_COMPONENTS = 20_000
-"""How many components are read, nested ones included."""
+"""How many components an SBOM may list, nested ones included."""
+CONTENT = "file"
+"""The one type of component that is content of what the SBOM describes, and nothing that it brings along."""
 
 
 class _Open(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +36,7 @@ class _Component(_Open, frozen=True):
     version: str = ""
     purl: str = ""
     hashes: list[_Hash] = []
+    components: list[_Component] = []
 
 
 class _Metadata(_Open, frozen=True):
@@ -44,11 +47,11 @@ class _Document(_Open, frozen=True):
     bomFormat: Literal["CycloneDX"]  # noqa: N815 - the names are CycloneDX's
     specVersion: Literal["1.6", "1.7"]  # noqa: N815
     metadata: _Metadata
-    components: Annotated[list[_Component], Meta(max_length=MAX_COMPONENTS)] = []
+    components: list[_Component] = []
 
 
 class Component(msgspec.Struct, frozen=True):
-    """One library of an SBOM: its name, version and purl; empty where the document says nothing."""
+    """Something that an SBOM lists: its name, version and purl; empty where the document says nothing."""
 
     name: str
     version: str
@@ -56,7 +59,9 @@ class Component(msgspec.Struct, frozen=True):
 
 
 class Sbom(msgspec.Struct, frozen=True):
-    """An SBOM's identity: its subject's name and version, the wheel's digest, and the libraries it lists."""
+    """What an SBOM describes, by name, version and the wheel's digest, and all that it lists but the wheel's files:
+    libraries, and whatever else a component can be, at any depth. What is not listed here would not be checked.
+    """
 
     name: str
     version: str
@@ -76,10 +81,25 @@ def parse_sbom(predicate: bytes) -> Sbom:
         name=subject.name,
         version=subject.version,
         wheel=_sha256(subject.hashes),
-        components=tuple(
-            Component(part.name, part.version, part.purl) for part in document.components if part.type == "library"
-        ),
+        components=_flattened([*document.components, *subject.components]),
     )
+
+
+def _flattened(components: list[_Component]) -> tuple[Component, ...]:
+    found: list[Component] = []
+    waiting = components[::-1]
+    count = 0
+    while waiting:
+        part = waiting.pop()
+        waiting.extend(reversed(part.components))
+        count += 1
+        if count > MAX_COMPONENTS:
+            raise FormatError(
+                "format.too-large", "SBOM lists too many components", expected=f"at most {MAX_COMPONENTS}"
+            )
+        if part.type != CONTENT:
+            found.append(Component(part.name, part.version, part.purl))
+    return tuple(found)
 
 
 def _sha256(hashes: list[_Hash]) -> Digest | None:

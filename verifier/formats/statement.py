@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from verifier.errors import FormatError
-from verifier.formats.strict_json import Document, dumps, loads, parse
-from verifier.formats.text import Hex, Time
+from verifier.formats.strict_json import Document, convert, dumps, loads, parse, quoted
+from verifier.formats.text import PLAIN, Hex, Line, Time, Uri
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
@@ -27,9 +27,8 @@ CERTIFICATION_FIELD = "https://loadlock.dev/certification/v1"
 
 MAX_STATEMENT = 16 * 1024 * 1024
 """Size cap of a statement in bytes; an SBOM of a large plugin is the largest."""
-
-Line = Annotated[str, Meta(max_length=500)]
-Uri = Annotated[str, Meta(max_length=1000)]
+MAX_NAME = 300
+"""How many characters the subject's name may have."""
 
 
 class Statement(Document, frozen=True, kw_only=True):
@@ -41,10 +40,19 @@ class Statement(Document, frozen=True, kw_only=True):
     predicate: bytes
 
 
-class _Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Subject(Document, frozen=True, kw_only=True):
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME, pattern=PLAIN)]
+    digest: dict[str, str]
+
+
+class _Wire(Document, frozen=True, kw_only=True):
     _type: str
-    subject: list[dict[str, Any]]
-    predicateType: str  # noqa: N815 - the name is in-toto's
+    subject: tuple[dict[str, Any], ...]
+    predicateType: Annotated[Uri, Meta(min_length=1)]  # noqa: N815 - the name is in-toto's
+    predicate: dict[str, Any]
+
+
+class _Exact(msgspec.Struct, frozen=True):
     predicate: msgspec.Raw
 
 
@@ -55,16 +63,26 @@ def parse_statement(payload: bytes, *, what: str = "statement") -> Statement:
         FormatError: any ``format.*`` code; ``subject.count`` unless there is exactly one subject;
             ``subject.algorithm`` unless it is identified by a sha256 digest.
     """
-    loads(payload, limit=MAX_STATEMENT, what=what)
+    value = loads(payload, limit=MAX_STATEMENT, what=what)
+    if isinstance(value, dict) and value.get("_type", STATEMENT_TYPE) != STATEMENT_TYPE:
+        raise FormatError(
+            "format.unsupported", f"{what} is not an in-toto Statement v1", found=quoted(repr(value["_type"]))
+        )
+    wire = convert(value, _Wire, what=what)
+    if len(wire.subject) != 1:
+        raise FormatError(
+            "subject.count", f"{what} must have exactly one subject", found=f"{len(wire.subject)} subjects"
+        )
+    subject = convert(wire.subject[0], _Subject, what=f"{what}'s subject")
     try:
-        wire = msgspec.json.decode(payload, type=_Wire)
-    except msgspec.ValidationError as error:
-        raise FormatError("format.schema", f"{what} is wrong", found=str(error)) from None
-    if wire._type != STATEMENT_TYPE:
-        raise FormatError("format.unsupported", f"{what} is not an in-toto Statement v1", found=repr(wire._type[:80]))
-    name, digest = _subject(wire.subject, what)
+        exact = msgspec.json.decode(payload, type=_Exact)  # the same document, for the predicate's exact bytes alone
+    except msgspec.DecodeError as error:
+        raise FormatError("format.syntax", f"{what} is not JSON", found=quoted(str(error))) from None
     return Statement(
-        subject_name=name, sha256=digest, predicate_type=wire.predicateType, predicate=bytes(wire.predicate)
+        subject_name=subject.name,
+        sha256=_sha256(subject.digest, what),
+        predicate_type=wire.predicateType,
+        predicate=bytes(exact.predicate),
     )
 
 
@@ -80,27 +98,19 @@ def dump_statement(statement: Statement) -> bytes:
     )
 
 
-def _subject(subjects: list[dict[str, Any]], what: str) -> tuple[str, Hex]:
-    if len(subjects) != 1:
-        raise FormatError("subject.count", f"{what} must have exactly one subject", found=f"{len(subjects)} subjects")
-    subject = subjects[0]
-    name, digests = subject.get("name"), subject.get("digest")
-    if not isinstance(name, str) or not isinstance(digests, dict) or set(subject) != {"name", "digest"}:
-        raise FormatError(
-            "format.schema",
-            f"{what} is wrong at $.subject[0]",
-            found=f"fields {sorted(subject)}",
-            expected="name and digest",
-        )
-    sha256 = digests.get("sha256")
-    if set(digests) != {"sha256"} or not isinstance(sha256, str):
-        raise FormatError(
-            "subject.algorithm", f"{what}: the subject's digest", found=repr(sorted(digests)), expected="sha256 alone"
-        )
+def _sha256(digests: dict[str, str], what: str) -> Hex:
     try:
-        return name, Hex(sha256)
+        if set(digests) == {"sha256"}:
+            return Hex(digests["sha256"])
+        found = ", ".join(sorted(digests)) or "no digest"
     except ValueError as error:
-        raise FormatError("subject.algorithm", f"{what}: the subject's digest", found=str(error)) from None
+        found = str(error)
+    raise FormatError(
+        "subject.algorithm",
+        f"{what}: the subject's digest",
+        found=quoted(found),
+        expected="one sha256, and nothing else",
+    )
 
 
 # -- SLSA provenance v1 ----------------------------------------------------------------------------------------------
@@ -111,7 +121,7 @@ class Resource(Document, frozen=True, kw_only=True):
 
     uri: Uri = ""
     name: Line = ""
-    digest: dict[str, Annotated[str, Meta(max_length=200)]] = {}
+    digest: dict[str, Annotated[str, Meta(max_length=200, pattern=r"\A[0-9a-f]*\Z")]] = {}
     annotations: dict[str, Any] = {}
 
 

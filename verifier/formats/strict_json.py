@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from verifier.errors import FormatError
-from verifier.formats.text import Text
+from verifier.formats.text import PATTERNS, Text
 
 T = TypeVar("T")
 
@@ -25,8 +25,15 @@ MAX_INTEGER = 2**53 - 1
 """The largest integer that every JSON parser reads alike (RFC 7493 section 2.2)."""
 MAX_NUMBER_LENGTH = 32
 """How many characters a number may have."""
+MAX_VALUES = 2_000_000
+"""How many commas and opening brackets a document may hold: no more values than that take up memory."""
+MAX_QUOTED = 300
+"""How many characters of a document an error repeats."""
 
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"?|([\[{])|([\]}])', re.DOTALL)
+# Possessive: a string is never read a second time, so that a long one takes no memory for ways back.
+_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
+# msgspec ends a message with the place, in field names alone; what stands before may repeat the document.
+_PLACE = re.compile(r"(.*) - at `(key` in `)?(\$[A-Za-z0-9_.\[\]]*)`", re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -50,6 +57,7 @@ def loads(data: bytes, *, limit: int, what: str) -> Any:
             "format.too-large", f"{what} is too large", found=f"{len(data)} bytes", expected=f"at most {limit} bytes"
         )
     text = _decode(data, what)
+    _check_values(text, what)
     _check_depth(text, what)
     try:
         value = json.loads(
@@ -86,19 +94,27 @@ def convert(value: Any, type_: type[T], *, what: str) -> T:
     try:
         return msgspec.convert(value, type_, dec_hook=_decode_text)
     except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `")
-        where = place.rstrip("`") or "$"
-        raise FormatError("format.schema", f"{what} is wrong at {where}", found=reason) from None
+        reason, where = str(error), "$"
+        if place := _PLACE.fullmatch(reason):
+            reason, where = place[1], f"{place[3]}, a key" if place[2] else place[3]
+        for pattern, words in PATTERNS.items():
+            reason = reason.replace(f"`str` matching regex {pattern!r}", words)
+        raise FormatError("format.schema", f"{what} is wrong at {where}", found=quoted(reason)) from None
 
 
 def dumps(value: Any) -> bytes:
-    """Write a value compactly, as UTF-8, fields in their declared order: equal values give equal bytes."""
+    """Write a value compactly, as UTF-8: fields in their declared order, mappings in their own."""
     return msgspec.json.encode(value, enc_hook=_encode_text)
 
 
 def plain(value: Any) -> Any:
     """The value as dictionaries, lists and scalars."""
     return msgspec.to_builtins(value, enc_hook=_encode_text)
+
+
+def quoted(text: str) -> str:
+    """Text out of a document, cut short and with everything escaped that a terminal would act on."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:MAX_QUOTED])
 
 
 def _decode(data: bytes, what: str) -> str:
@@ -109,6 +125,12 @@ def _decode(data: bytes, what: str) -> str:
     if text.startswith("\ufeff"):
         raise FormatError("format.encoding", f"{what} begins with a byte order mark")
     return text
+
+
+def _check_values(text: str, what: str) -> None:
+    # Two bytes of text can become an object of sixty-four: the size cap alone does not bound memory and time.
+    if text.count(",") + text.count("[") + text.count("{") > MAX_VALUES:
+        raise FormatError("format.too-large", f"{what} holds too many values", expected=f"at most {MAX_VALUES}")
 
 
 def _check_depth(text: str, what: str) -> None:

@@ -7,12 +7,30 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
+from msgspec import Meta
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 from packaging.version import Version as PackagingVersion
+
+# What a terminal or a reviewer's screen would act on instead of showing: control characters, line separators, byte
+# order marks, and the bidirectional overrides that make text read otherwise than it is written (CVE-2021-42574).
+_ACTS = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff"
+PLAIN = rf"\A[^{_ACTS}]*\Z"
+"""The pattern of one line of text that shows as it is written."""
+URI = rf"\A[^ {_ACTS}]*\Z"
+"""The pattern of a URI: such text without a space. What it identifies is compared whole, never taken apart."""
+PATTERNS = {
+    PLAIN: "one line of text, without control characters or bidirectional overrides",
+    URI: "a URI, without spaces or control characters",
+}
+"""Patterns in words, for who reads an error."""
+
+Line = Annotated[str, Meta(max_length=500, pattern=PLAIN)]
+Sentence = Annotated[str, Meta(min_length=1, max_length=500, pattern=PLAIN)]
+Uri = Annotated[str, Meta(max_length=1000, pattern=URI)]
 
 
 class Text(str):
@@ -25,7 +43,6 @@ class Text(str):
     __slots__ = ()
     grammar: ClassVar[re.Pattern[str]] = re.compile(r".{0,1000}", re.DOTALL)
     words: ClassVar[str] = "text"
-    example: ClassVar[str] = ""
 
     def __new__(cls, value: str) -> Self:
         if not cls.grammar.fullmatch(value):
@@ -99,7 +116,7 @@ class Version(Text):
 
 
 class Specifier(Text):
-    """A PEP 440 version specifier set such as ``>=2.0,<3.0``."""
+    """A PEP 440 version specifier set such as ``>=2.0,<3.0``, with one specifier at least: empty would mean any."""
 
     __slots__ = ()
     grammar = re.compile(r"[0-9A-Za-z.!+*<>=~ ,]{1,200}")
@@ -108,9 +125,11 @@ class Specifier(Text):
     def __new__(cls, value: str) -> Self:
         new = super().__new__(cls, value)
         try:
-            SpecifierSet(value)
+            specifiers = SpecifierSet(value)
         except InvalidSpecifier:
-            raise ValueError(f"expected {cls.words}, found {value!r}") from None
+            specifiers = SpecifierSet()
+        if not len(specifiers):
+            raise ValueError(f"expected {cls.words}, found {value!r}")
         return new
 
     def admits(self, version: str) -> bool:
@@ -122,7 +141,7 @@ class Time(Text):
     """A moment as ``YYYY-MM-DDTHH:MM:SSZ`` (RFC 3339, UTC, whole seconds): text order is time order."""
 
     __slots__ = ()
-    grammar = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+    grammar = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
     words = "a moment such as '2026-01-31T12:00:00Z'"
 
     def __new__(cls, value: str) -> Self:
@@ -147,7 +166,8 @@ class Time(Text):
         """
         if moment.tzinfo is None:
             raise ValueError("expected a moment with a time zone")
-        return cls(moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        whole = moment.astimezone(UTC).replace(microsecond=0, tzinfo=None)
+        return cls(f"{whole.isoformat()}Z")
 
 
 class Duration(Text):
@@ -155,7 +175,8 @@ class Duration(Text):
 
     __slots__ = ()
     grammar = re.compile(
-        r"P(?=\d|T\d)(?:(\d{1,4})D)?(?:T(?=\d)(?:(\d{1,5})H)?(?:(\d{1,5})M)?(?:(\d{1,7})S)?)?", re.ASCII
+        r"P(?=[0-9]|T[0-9])(?:([0-9]{1,4})D)?"
+        r"(?:T(?=[0-9])(?:([0-9]{1,5})H)?(?:([0-9]{1,5})M)?(?:([0-9]{1,7})S)?)?"
     )
     words = "a duration such as 'PT24H' or 'P7D'"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Literal
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
@@ -44,7 +44,7 @@ class PublicKey:
         """
         try:
             key = serialization.load_der_public_key(der)
-        except ValueError as error:
+        except (ValueError, UnsupportedAlgorithm) as error:
             raise Refused("usage.key", "a public key cannot be read", found=str(error)) from None
         return cls._supported(key, der)
 
@@ -53,7 +53,7 @@ class PublicKey:
         """Read a PEM ``PUBLIC KEY``; raises as :meth:`from_spki`."""
         try:
             key = serialization.load_pem_public_key(pem)
-        except ValueError as error:
+        except (ValueError, UnsupportedAlgorithm) as error:
             raise Refused("usage.key", "a public key cannot be read", found=str(error)) from None
         return cls._supported(key, None)
 

@@ -4,10 +4,12 @@ Pure: signed bytes, verified trust and a time go in, an immutable :class:`Revoca
 kept is the business of :mod:`verifier.home`, where they come from that of :mod:`verifier.refresh`. The numbers in the
 code are those of the rules in ``docs/spec/revocation-list.md``:
 
-1. a head is signed by a head key of the policy, before the key's end, for this deployment, not in the future;
+1. a head is signed by a head key of the policy, before the key's end, for this deployment, not in the future; an epoch
+   has one checkpoint;
 2. head and checkpoint are of one epoch, and trust is at least what the head asks for;
 3. segments are contiguous from the checkpoint to the head, and match digest, count and order;
-4. within an epoch nothing disappears: a lower sequence is a rollback, a lost entry or rule is a fork;
+4. within an epoch nothing disappears: a lower sequence is a rollback, a lost entry or rule is a fork; nor does a head
+   ever drop a rule that the checkpoint names;
 5. the effective list is base and tail together; a new base is computed where possible, fetched otherwise;
 6. a new epoch carries the tail over, or drops it where the checkpoint says so;
 7. the caller keeps the old list in force until all of this has passed.
@@ -24,6 +26,7 @@ from verifier.errors import Refused
 from verifier.formats import dsse
 from verifier.formats.policy import Policy
 from verifier.formats.revocations import (
+    EMPTY_RULES,
     MAX_TAIL,
     PREFIX,
     Checkpoint,
@@ -115,6 +118,7 @@ class RevocationList:
         base: the entries through the checkpoint.
         tail: the segments after it.
         rules: the standing rules in force.
+        base_rules: those of them that the checkpoint names.
     """
 
     head: Head
@@ -123,6 +127,7 @@ class RevocationList:
     base: SetFile
     tail: tuple[Segment, ...]
     rules: Rules
+    base_rules: Rules
     _added: frozenset[bytes] = field(repr=False)
 
     @property
@@ -192,17 +197,12 @@ def open_list(
     head = _verified_head(envelope, trust, now)  # (1)
     _check_epoch(head, trust)  # (2)
     tail = _read_tail(head, trust.checkpoint, files)  # (3)
-    base = _computed_base(current, trust.checkpoint) or _read_base(trust.checkpoint, files)  # (5)
-    rules = parse_rules(_read(files, "rules", head.rules.sha256, "list.segments"))
-    if len(rules.rules) != head.rules.count:
-        raise Refused(
-            "list.segments",
-            "the rules file does not match the head",
-            found=f"{len(rules.rules)} rules",
-            expected=str(head.rules.count),
-        )
+    base = _computed_base(current, trust.checkpoint)  # (5)
+    if base is None:
+        base = _read_base(trust.checkpoint, files)
+    rules, base_rules = _read_rules(head, trust.checkpoint, files)
     added = frozenset[bytes]().union(*(segment.prefixes for segment in tail))
-    return RevocationList(head, envelope, trust.checkpoint, base, tail, rules, added)
+    return RevocationList(head, envelope, trust.checkpoint, base, tail, rules, base_rules, added)
 
 
 def check_history(old: RevocationList, new: RevocationList) -> None:
@@ -216,6 +216,8 @@ def check_history(old: RevocationList, new: RevocationList) -> None:
     if new.head.epoch > old.head.epoch:
         _check_carried(old, new)  # (6)
         return
+    if new.checkpoint != old.checkpoint:  # (1)
+        raise _fork("two checkpoints of one epoch differ")
     if new.head.seq < old.head.seq:  # (4)
         _rollback("sequence number", new.head.seq, old.head.seq)
     if new.head.seq == old.head.seq:
@@ -225,7 +227,7 @@ def check_history(old: RevocationList, new: RevocationList) -> None:
             raise _fork("two heads with one sequence number list different entries")
     if not old._added <= new._added:
         raise _fork("entries that were revoked are gone without a checkpoint")
-    _check_rules_kept(old, new)
+    _check_rules_kept(old.rules, new.rules)
 
 
 def _verified_head(envelope_bytes: bytes, trust: ListTrust, now: datetime) -> Head:
@@ -321,16 +323,38 @@ def _computed_base(current: RevocationList | None, checkpoint: Checkpoint) -> Se
     if current is None:
         return None
     if current.checkpoint.root == checkpoint.root:
-        return current.base
+        return _counted(current.base, checkpoint)
     prefixes = {current.base.data[at : at + PREFIX] for at in range(0, len(current.base.data), PREFIX)}
     prefixes.update(*(s.prefixes for s in current.tail if s.ref.last <= checkpoint.through))
     prefixes.difference_update(prefix_of(digest) for digest in checkpoint.removed)
     data = dump_set_file(prefixes)
-    return SetFile(data) if sha256_hex(data) == checkpoint.root else None
+    return _counted(SetFile(data), checkpoint) if sha256_hex(data) == checkpoint.root else None
 
 
 def _read_base(checkpoint: Checkpoint, files: Files) -> SetFile:
-    base = SetFile(_read(files, "bases", checkpoint.root, "list.base"))
+    return _counted(SetFile(_read(files, "bases", checkpoint.root, "list.base")), checkpoint)
+
+
+def _read_rules(head: Head, checkpoint: Checkpoint, files: Files) -> tuple[Rules, Rules]:
+    """The rules in force, and those that the checkpoint names: a head may add to them, and not take away."""
+    rules = parse_rules(_read(files, "rules", head.rules.sha256, "list.segments"))
+    if len(rules.rules) != head.rules.count:
+        raise Refused(
+            "list.segments",
+            "the rules file does not match the head",
+            found=f"{len(rules.rules)} rules",
+            expected=str(head.rules.count),
+        )
+    if checkpoint.rules == head.rules.sha256:
+        return rules, rules
+    if checkpoint.rules == sha256_hex(EMPTY_RULES):
+        return rules, parse_rules(EMPTY_RULES)
+    base_rules = parse_rules(_read(files, "rules", checkpoint.rules, "list.base"))
+    _check_rules_kept(base_rules, rules)
+    return rules, base_rules
+
+
+def _counted(base: SetFile, checkpoint: Checkpoint) -> SetFile:
     if len(base.data) != checkpoint.count * PREFIX:
         raise Refused(
             "list.base", "the base's count differs", found=f"{len(base)} entries", expected=str(checkpoint.count)
@@ -355,12 +379,14 @@ def _check_carried(old: RevocationList, new: RevocationList) -> None:
             raise _fork("entries after the checkpoint are gone")
         if segment.ref.first <= through < segment.ref.last:
             raise _fork("the checkpoint cuts through a segment")
-    _check_rules_kept(old, new)
+    judged = {rule.id for rule in (*old.base_rules.rules, *new.base_rules.rules)}
+    online = tuple(rule for rule in old.rules.rules if rule.id not in judged)
+    _check_rules_kept(Rules(v=1, rules=online), new.rules)
 
 
-def _check_rules_kept(old: RevocationList, new: RevocationList) -> None:
-    kept = {rule.id: rule for rule in new.rules.rules}
-    if any(kept.get(rule.id) != rule for rule in old.rules.rules):
+def _check_rules_kept(rules: Rules, new: Rules) -> None:
+    kept = {rule.id: rule for rule in new.rules}
+    if any(kept.get(rule.id) != rule for rule in rules.rules):
         raise _fork("a standing rule is gone or changed")
 
 

@@ -6,6 +6,7 @@ else is asked: a submodule that the wheel does not hold does not exist. Each mod
 
     modules.py        what the files of a snapshot are to the import system
     loader.py         compiles and runs one module
+    code_cache.py     compiled code, authenticated, between processes
     resources.py      package data (importlib.resources)
     metadata.py       the distribution (importlib.metadata)
     owners.py         which plugin's globals these are
@@ -15,7 +16,8 @@ else is asked: a submodule that the wheel does not hold does not exist. Each mod
 
 from __future__ import annotations
 
+from verifier.importing.code_cache import CodeCache
 from verifier.importing.owners import Owner, owner_of
 from verifier.importing.registration import Registration, register
 
-__all__ = ["Owner", "Registration", "owner_of", "register"]
+__all__ = ["CodeCache", "Owner", "Registration", "owner_of", "register"]

@@ -1,6 +1,7 @@
 """Loaders: one compiles and runs a module from the snapshot's bytes, one makes a namespace.
 
-Bytecode is neither read nor written. Each module's dictionary is claimed for its owner before its first line runs.
+Bytecode of Python's own kind is neither read nor written; the host may pass an authenticated cache instead. Each
+module's dictionary is claimed for its owner before its first line runs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import threading
 from types import CodeType, ModuleType
 
+from verifier.importing.code_cache import CodeCache
 from verifier.importing.modules import Modules
 from verifier.importing.owners import Owner, claim
 from verifier.importing.resources import MemoryReader, MemoryTree
@@ -23,15 +25,17 @@ class Portion:
     Attributes:
         modules: its importable view.
         owner: whom its modules are claimed for.
+        cache: where compiled code is kept, if anywhere.
         tree: its files.
         lock: held while one of its modules is imported for the host.
         executed: names of modules that a loader of ours began to run.
         ready: modules that were imported for the host, as they were then.
     """
 
-    def __init__(self, modules: Modules, owner: Owner) -> None:
+    def __init__(self, modules: Modules, owner: Owner, cache: CodeCache | None = None) -> None:
         self.modules = modules
         self.owner = owner
+        self.cache = cache
         self.tree = MemoryTree(modules.root, modules.snapshot.files)
         self.lock = threading.RLock()
         self.executed: set[str] = set()
@@ -63,9 +67,14 @@ class SourceLoader(importlib.abc.ExecutionLoader):
             raise
 
     def get_code(self, fullname: str) -> CodeType:
-        """The module compiled, from the snapshot's bytes."""
-        content = self._content(fullname)
-        return compile(content, self.get_filename(fullname), "exec", dont_inherit=True)
+        """The module compiled, from the snapshot's bytes, or out of the cache if it was compiled before."""
+        content, file_name, cache = self._content(fullname), self.get_filename(fullname), self._portion.cache
+        code = cache.load(content, file_name) if cache is not None else None
+        if code is None:
+            code = compile(content, file_name, "exec", dont_inherit=True)
+            if cache is not None:
+                cache.store(content, file_name, code)
+        return code
 
     def get_source(self, fullname: str) -> str:
         """The module's source, for tracebacks, ``inspect`` and ``linecache``."""

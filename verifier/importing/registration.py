@@ -22,6 +22,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.tags import sys_tags
 
 from verifier.errors import PluginFailed, Refused
+from verifier.importing.code_cache import CodeCache
 from verifier.importing.finder import Finder
 from verifier.importing.loader import NamespaceLoader, Portion
 from verifier.importing.modules import Modules
@@ -89,19 +90,20 @@ class Registration:
                 _FINDER.uninstall()
 
 
-def register(snapshot: Snapshot, *, plugin_id: str = "") -> Registration:
+def register(snapshot: Snapshot, *, plugin_id: str = "", cache: CodeCache | None = None) -> Registration:
     """Make the modules, data and metadata of a snapshot importable. No code of the plugin runs yet.
 
     Args:
         snapshot: a wheel that was read and verified.
         plugin_id: what its modules are attributed to; the wheel's name if empty.
+        cache: where compiled code is kept between processes; without one every module is compiled each time.
 
     Raises:
         Refused: ``wheel.unsupported``, ``plugin.preloaded`` or ``wheel.shadowing``; nothing was registered.
     """
     modules = Modules(snapshot)
     _check_loadable(modules)
-    portion = Portion(modules, Owner(plugin_id or snapshot.name, snapshot.digest))
+    portion = Portion(modules, Owner(plugin_id or snapshot.name, snapshot.digest), cache)
     with _LOCK:
         for top_level in sorted(modules.top_levels):
             sharing = _FINDER.owners(top_level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.abc
 import importlib.util
 import inspect
 import linecache
@@ -64,23 +65,26 @@ def test_sources_and_tracebacks(made: Make) -> None:
         core.run(0)
     assert "return 1 / number" in "".join(traceback.format_exception(failure.value))
     linecache.checkcache()
+    assert core.__file__ is not None
     assert linecache.getline(core.__file__, 4) == "    return 1 / number\n"
 
 
 def test_source_is_kept_lazily(made: Make) -> None:
     registration = made(PLUGIN)
     leaf = registration.import_module("sample_plugin.bare.leaf")
+    assert leaf.__file__ is not None
     assert len(linecache.cache[leaf.__file__]) == 1
     registration.unregister()
     assert leaf.__file__ not in linecache.cache
 
 
 def test_loader_answers_for_its_own_module_only(made: Make) -> None:
-    core = made(PLUGIN).import_module("sample_plugin.core")
-    assert core.__loader__.get_source("sample_plugin.core").startswith("# coding")
-    assert not core.__loader__.is_package("sample_plugin.core")
+    loader = made(PLUGIN).import_module("sample_plugin.core").__loader__
+    assert isinstance(loader, importlib.abc.InspectLoader)
+    assert str(loader.get_source("sample_plugin.core")).startswith("# coding")
+    assert not loader.is_package("sample_plugin.core")
     with pytest.raises(ImportError):
-        core.__loader__.get_source("sample_plugin")
+        loader.get_source("sample_plugin")
 
 
 def test_listing(made: Make) -> None:

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -22,7 +23,7 @@ from verifier.importing import register
 PLUGIN = {"sample_plugin/__init__.py": "VALUE = 1\n", "sample_plugin/sub.py": "VALUE = 2\n"}
 
 
-def refused(code: str, modules: dict[str, str | bytes], **fields: object) -> Refused:
+def refused(code: str, modules: Mapping[str, str | bytes], **fields: object) -> Refused:
     meta_path = list(sys.meta_path)
     with pytest.raises(Refused) as refusal:
         register(snapshot_of(modules, **fields))  # type: ignore[arg-type]
@@ -62,7 +63,7 @@ def test_preloaded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_blocked_name_counts_as_preloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sample_plugin", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "sample_plugin", None)
     refused("plugin.preloaded", PLUGIN)
 
 
@@ -246,9 +247,9 @@ def test_unregister(made: Make) -> None:
 
 def test_namespace_shared_by_two_wheels(made: Make) -> None:
     first = made({"sample_space/one/__init__.py": "", "sample_space/data/one.txt": "1"}, name="first")
-    assert first.import_module("sample_space.one")
+    first.import_module("sample_space.one")
     second = made({"sample_space/two.py": "", "sample_space/data/two.txt": "2"}, name="second")
-    assert second.import_module("sample_space.two")
+    second.import_module("sample_space.two")
     assert len(sys.modules["sample_space"].__path__) == 2
     second.unregister()
     assert "sample_space.two" not in sys.modules

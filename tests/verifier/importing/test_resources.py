@@ -33,7 +33,7 @@ def test_reading(files: Traversable) -> None:
     assert (files / "data" / "a.bin").read_bytes() == b"\x00\xff"
     assert files.joinpath("data/deep/b.txt").read_text() == "b"
     assert files.joinpath("data", "deep", "..", "a.bin").is_file()
-    with (files / "words.txt").open("r", encoding="utf-8", newline="") as stream:
+    with (files / "words.txt").open("r", encoding="utf-8", newline="") as stream:  # type: ignore[call-overload]
         assert stream.readline() == "h\xe9llo\r\n"
     with (files / "data/a.bin").open("rb") as stream:
         assert stream.read() == b"\x00\xff"
@@ -71,7 +71,7 @@ def test_nothing_outside_the_wheel(path: str, files: Traversable) -> None:
 @pytest.mark.parametrize("mode", ["w", "a", "r+", "wb", "x"])
 def test_nothing_is_written(mode: str, files: Traversable) -> None:
     with pytest.raises(ValueError, match="only be read"):
-        (files / "words.txt").open(mode)
+        (files / "words.txt").open(mode)  # type: ignore[call-overload]
 
 
 def test_as_file(files: Traversable) -> None:

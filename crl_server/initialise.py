@@ -57,7 +57,7 @@ def initialise(directory: Path, plan: Plan, actor: str, now: datetime) -> Policy
         The first policy.
 
     Raises:
-        UsageError: ``usage.exists``; ``usage.configuration`` for a server address that hosts could not use.
+        UsageError: ``usage.exists``.
         Unreachable: ``io.failed``; nothing is left behind.
     """
     directory = directory.absolute()

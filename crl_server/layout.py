@@ -16,13 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
-
-from msgspec import Meta
+from typing import Literal
 
 from crl_server.rules import HEAD_LIFE
 from verifier.errors import UsageError
 from verifier.files import read_capped
+from verifier.formats.enrolment import ServerUrl
 from verifier.formats.strict_json import Document, dumps, parse
 from verifier.formats.text import Duration, Hex, Name, Time
 
@@ -40,7 +39,7 @@ class Deployment(Document, frozen=True, kw_only=True):
 
     v: Literal[1]
     deployment: Name
-    server: Annotated[str, Meta(max_length=500)]
+    server: ServerUrl
     created: Time
     head_life: Duration = DEFAULT_LIFE
 

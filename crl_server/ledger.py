@@ -51,7 +51,10 @@ class Ledger:
     def audit_lines(self, after: int = -1, limit: int | None = None) -> Iterator[bytes]:
         """Entries past index ``after``, in order, at most ``limit`` of them."""
         query = select(AuditLine.line).where(col(AuditLine.index) > after).order_by(col(AuditLine.index))
-        yield from self.session.exec(query if limit is None else query.limit(limit))
+        for line in self.session.exec(query if limit is None else query.limit(limit)):
+            # SQLite keeps whatever type was put there, and who tampers may have put text.
+            stored: object = line
+            yield stored if isinstance(stored, bytes) else str(stored).encode()
 
     # -- the list ------------------------------------------------------------------------------------------------------
 

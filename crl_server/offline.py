@@ -15,10 +15,10 @@ from crl_server.publishing import Publisher
 from crl_server.repository import Repository
 from crl_server.signing import SigningKey, envelope
 from crl_server.store import Store
-from verifier.errors import FormatError, UsageError
+from verifier.errors import FormatError
 from verifier.files import read_capped, write_atomic
 from verifier.formats import dsse
-from verifier.formats.enrolment import Enrolment, Floor, dump_enrolment, encode_root, parse_enrolment
+from verifier.formats.enrolment import Enrolment, Floor, dump_enrolment, encode_root
 from verifier.formats.policy import MAX_POLICY, Policy, dump_policy
 from verifier.formats.revocations import Head, sha256_hex
 from verifier.formats.text import Time
@@ -107,8 +107,7 @@ class Office:
             now: the moment (aware, UTC).
 
         Raises:
-            UsageError: ``usage.key``, ``io.failed``, or ``usage.configuration`` for a server address that hosts
-                could not use.
+            UsageError: ``usage.key``, ``io.failed``.
             Unreachable: ``io.failed``.
         """
         roots = [SigningKey.read(self._keys / name) for name in ROOT_KEYS]
@@ -123,14 +122,10 @@ class Office:
     def _enrolment(self, trust: Trust, head: Head, now: datetime) -> Enrolment:
         floor = Floor(root=trust.root_version, targets=trust.targets_version, epoch=head.epoch, seq=head.seq)
         root = encode_root(self._repository.root(trust.root_version))
-        enrolment = Enrolment(
+        return Enrolment(
             v=1, deployment=self._record.deployment, server=self._record.server, root=root, floor=floor,
             issued=Time.of(now),
         )  # fmt: skip
-        try:
-            return parse_enrolment(dump_enrolment(enrolment))
-        except FormatError as error:
-            raise UsageError("usage.configuration", "hosts could not enrol with this", found=error.found) from error
 
     def _sign_enrolment_where_possible(self, head: Head, actor: str, now: datetime) -> bool:
         if not all((self._keys / name).is_file() for name in ROOT_KEYS):

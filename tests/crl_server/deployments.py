@@ -10,6 +10,7 @@ from crl_server.initialise import Plan, initialise
 from crl_server.layout import Deployment
 from crl_server.revoking import Order
 from crl_server.service import Authority
+from verifier.formats.enrolment import ServerUrl
 from verifier.formats.policy import Profile
 from verifier.formats.text import Digest, Name, Time, Version
 
@@ -19,11 +20,10 @@ DAY = timedelta(days=1)
 ACTOR = "local:test"
 
 
-def plan(profile: Profile = "demo", server: str = "http://127.0.0.1:8600", deployment: str = "acme") -> Plan:
+def plan(profile: Profile = "demo", server: str = "http://127.0.0.1:8600") -> Plan:
     """What kind of deployment the tests want."""
-    return Plan(
-        Deployment(v=1, deployment=Name(deployment), server=server, created=Time.of(NOW)), profile, Version("1.0")
-    )
+    record = Deployment(v=1, deployment=Name("acme"), server=ServerUrl(server), created=Time.of(NOW))
+    return Plan(record, profile, Version("1.0"))
 
 
 def made(directory: Path, profile: Profile = "demo", now: datetime = NOW) -> Authority:

@@ -29,14 +29,6 @@ def test_what_is_there_already_is_left_alone(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("server", ["ftp://host.example", "host.example", "http://host.example/?a=b", "http://a b"])
-def test_an_address_that_hosts_could_not_use_is_refused_and_nothing_is_left(tmp_path: Path, server: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        initialise(tmp_path / "new", plan(server=server), ACTOR, NOW)
-    assert caught.value.code == "usage.configuration"
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise Unreachable("io.failed", "the disk is full")

@@ -1,0 +1,149 @@
+"""The policy as people write it, and its signing: what is wrong is not signed, and nothing has changed then."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from crl_server import policies
+from crl_server.service import Authority
+from crl_server.signing import SigningKey
+from tests.crl_server.deployments import ACTOR, DAY, NOW, made, revoke
+from verifier.errors import LoadlockError
+from verifier.formats.policy import Policy
+from verifier.formats.text import Name, PluginId, Time, Version
+
+HEAD = SigningKey.generate().public
+TEXT = policies.first_policy(Name("acme"), "production", Version("1.0"), HEAD, Time.of(NOW + DAY))
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Iterator[Authority]:
+    new = made(tmp_path / "acme")
+    yield new
+    new.close()
+
+
+def to_sign(text: str) -> Policy:
+    return policies.to_sign(text, Name("acme"), 7, NOW)
+
+
+def code_of(call: Callable[[], object]) -> str:
+    with pytest.raises(LoadlockError) as caught:
+        call()
+    return caught.value.code
+
+
+def top(line: str) -> str:
+    """The policy with one more line at its top level."""
+    return TEXT.replace('valid_for = "P30D"', f'valid_for = "P30D"\n{line}')
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "format.schema"),
+        ("profile =", "format.syntax"),
+        (TEXT + TEXT, "format.syntax"),
+        ("a = " + "[" * 5000, "format.syntax"),
+        ("# " + "x" * (4 * 1024 * 1024), "format.too-large"),
+        (top("v = 1"), "format.schema"),
+        (top('deployment = "other"'), "format.schema"),
+        (top("version = 99"), "format.schema"),
+        (top('valid_until = "2036-01-01T00:00:00Z"'), "format.schema"),
+        (top("surprise = true"), "format.schema"),
+        (TEXT.replace('"P30D"', '"P31D"'), "format.schema"),
+        (TEXT.replace('"P30D"', '"PT0S"'), "format.schema"),
+        (TEXT.replace('"P30D"', "30"), "format.schema"),
+        (TEXT.replace('"P30D"', '"a month"'), "format.schema"),
+        (TEXT.replace(f'"{Time.of(NOW + DAY)}"', "2026-02-01T12:00:00Z"), "format.schema"),  # a TOML date, not text
+        (TEXT.replace('"production"', '"migration"'), "trust.unsupported"),
+        (TEXT.replace(f'[keys."{HEAD.id}"]', '[keys."sha256:00"]'), "format.schema"),
+        (TEXT.replace(f'[keys."{HEAD.id}"]', f'[keys."sha256:{"0" * 64}"]'), "trust.policy"),
+        (TEXT + '[plugins."a"]\nowners = ["nobody"]\n', "trust.policy"),
+        (TEXT + '[principals."a"]\nmode = "keyless"\n', "trust.unsupported"),
+        (TEXT + f'[principals."a"]\nmode = "key"\nkey = "{HEAD.id}"\n', "trust.policy"),
+    ],
+)
+def test_a_text_that_is_no_policy_is_refused(text: str, code: str) -> None:
+    assert code_of(lambda: to_sign(text)) == code
+
+
+def test_what_is_there_already_is_not_added_again() -> None:
+    key = SigningKey.generate().public
+    text = policies.with_principal(TEXT, Name("ann"), key, None)
+    assert code_of(lambda: policies.with_principal(text, Name("ann"), key, None)) == "usage.exists"
+    text = policies.with_plugin(text, PluginId("a_b"), [], [Name("ann")], [], None)
+    assert code_of(lambda: policies.with_plugin(text, PluginId("a_b"), [], [], [], None)) == "usage.exists"
+
+
+def test_a_policy_under_which_the_server_could_not_sign_is_refused(authority: Authority) -> None:
+    office = authority.office()
+    other = SigningKey.generate().public
+    head = authority.standing(NOW).trust.policy.head_keys[0]
+    for text in (
+        office.text().replace(f'key = "{head.key}"', f'key = "{other.id}"', 1)
+        + f'[keys."{other.id}"]\nalg = "ed25519"\nspki = "{other.entry.spki}"\n',
+        office.text().replace(head.not_after, Time.of(NOW)),
+    ):
+        assert code_of(lambda text=text: office.sign_policy(text, ACTOR, NOW)) == "trust.policy"
+
+
+@pytest.mark.parametrize(
+    ("missing", "code"), [("offline/targets.pem", "io.failed"), ("online/timestamp.pem", "io.failed")]
+)
+def test_without_its_key_a_policy_is_not_signed(authority: Authority, missing: str, code: str) -> None:
+    (authority.layout.root / missing).unlink()
+    assert code_of(lambda: authority.office().sign_policy(authority.office().text(), ACTOR, NOW)) == code
+
+
+def test_a_policy_signed_with_another_key_changes_nothing(authority: Authority) -> None:
+    shutil.copy(authority.layout.offline / "root-1.pem", authority.layout.offline / "targets.pem")
+    log = authority.verify_audit(NOW)
+    changed = authority.office().text() + "# changed\n"
+    assert code_of(lambda: authority.office().sign_policy(changed, ACTOR, NOW)) == "usage.key"
+    assert authority.standing(NOW).trust.policy.version == 1
+    assert "# changed" not in authority.office().text()
+    assert authority.verify_audit(NOW) == log
+
+
+def test_a_signed_policy_is_in_force_at_once(authority: Authority) -> None:
+    office = authority.office()
+    revoke(authority, 1)
+    key = SigningKey.generate("ecdsa-p256").public
+    text = policies.with_principal("# ours\n" + office.text(), Name("ann.x-1"), key, "vetted")
+    text = policies.with_plugin(
+        text, PluginId("a_b"), [Name("builder")], [Name("owner")], [Name("ann.x-1")], Version("1.4")
+    )
+    signed = office.sign_policy(text, ACTOR, NOW + DAY)
+    standing = authority.standing(NOW + DAY)
+    policy = standing.trust.policy
+    assert signed.policy == policy
+    assert (policy.version, policy.valid_until) == (2, Time.of(NOW + 31 * DAY))
+    assert policy.certifiers["ann.x-1"].max_tier == "vetted"  # type: ignore[index]
+    assert policy.plugins["a_b"].min_version == "1.4"  # type: ignore[index]
+    assert policy.keys[key.id].alg == "ecdsa-p256"
+    assert office.text() == text
+    # Hosts that have heard of the list know that there is newer trust.
+    assert standing.revocations.head.trust.targets == 2
+
+
+def test_the_enrolment_floor_rises_with_the_policy_where_the_root_keys_are(authority: Authority) -> None:
+    office, bundle = authority.office(), authority.layout.enrolment
+    first = bundle.read_bytes()
+    assert office.sign_policy(office.text(), ACTOR, NOW).enrolment
+    second = bundle.read_bytes()
+    assert second != first
+    (authority.layout.offline / "root-2.pem").unlink()
+    assert not office.sign_policy(office.text(), ACTOR, NOW).enrolment
+    assert bundle.read_bytes() == second
+
+
+def test_offline_keys_may_lie_elsewhere(authority: Authority, tmp_path: Path) -> None:
+    shutil.move(authority.layout.offline, tmp_path / "medium")
+    office = authority.office(tmp_path / "medium")
+    assert office.sign_policy(office.text(), ACTOR, NOW).policy.version == 2
+    assert code_of(lambda: authority.office().sign_policy(office.text(), ACTOR, NOW)) == "io.failed"

@@ -4,12 +4,12 @@ A vector holds a list of edits, applied in order; each is a table whose first ke
 
     about the wheel (these make the honest statements anew, so they come first)
       {wheel = {name, version, requires}}         another wheel
-      {file = PATH, text = T}                     a further file; ``zeros = N`` instead of ``text``: so many zero bytes;
+      {file = PATH, text = T}                     a further file; ``zeros = N`` for ``text``: N zero bytes;
                                                   ``embed = {field: value}``: the honest declaration, changed
       {unrecorded = PATH, text = T}               a further file that RECORD does not know
       {prepend = T}                               bytes before the archive
     about the statements (``pin`` lets those that pin others follow)
-      {set = "manifest.owner", to = V}            a place of a predicate; of a certification, ``terms`` are its own terms
+      {set = "manifest.owner", to = V}            a place of a predicate; ``terms`` are those of a certification
       {unset = PLACE}
       {claim = "manifest.payload_type", to = V}   an attribute of the statement: see :class:`tests.simulator.Claim`
       {sign = TITLE, by = PERSON}                 somebody else signs
@@ -39,8 +39,8 @@ A vector holds a list of edits, applied in order; each is a table whose first ke
       {enrolled = NAME}  {floor = FIELD, to = N}  {seen = SECONDS}
       {request = FIELD, to = V}  {provides = {name: version}}  {host = "breaks"}
 
-In every string ``$wheel`` is the wheel's digest and ``$other`` that of the other plugin's; ``$key:PERSON`` is the id of a
-key (``$key:head`` that of the head key), ``$statement:TITLE`` the digest by which others pin a statement.
+In every string ``$wheel`` is the wheel's digest and ``$other`` that of the other plugin's; ``$key:PERSON`` is the id of
+a key (``$key:head`` that of the head key), ``$statement:TITLE`` the digest by which others pin a statement.
 """
 
 from __future__ import annotations
@@ -339,8 +339,8 @@ VERBS: Mapping[str, Callable[[Scenario, Edit], None]] = {
         for verb in (
             "wheel", "file", "prepend", "set", "claim", "sign", "hint", "drop", "copy", "swap", "pin", "raw", "flip",
             "freeze", "oversize", "file_name", "policy", "revoke", "head", "head_by", "head_type", "checkpoint", "base",
-            "rules", "damage", "next_head", "metadata", "rotate", "root", "clock", "enrolled", "floor", "seen", "request",
-            "provides", "host",
+            "rules", "damage", "next_head", "metadata", "rotate", "root", "clock", "enrolled", "floor", "seen",
+            "request", "provides", "host",
         )
     },
     "unset": Scenario._set,

@@ -13,25 +13,25 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
-from operator import attrgetter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from verifier import importing
 from verifier.command import find_deployment
 from verifier.decide import Request
-from verifier.errors import PluginRevoked, Refused
+from verifier.errors import PluginRevoked, Refused, UsageError
 from verifier.files import read_capped
 from verifier.formats.bundle import MAX_SET
 from verifier.home import Home, InForce, State
-from verifier.runtime import Run, Switch, current, stamps
+from verifier.plugin import EntryPoint, Plugin
+from verifier.runtime import stamps
 from verifier.standing import check_standing
 from verifier.verify import Ground, Outcome, VerifiedPlugin, verify
 from verifier.wheel import DEFAULT_LIMITS
@@ -40,9 +40,17 @@ if TYPE_CHECKING:
     from verifier.refresh import Refresher
     from verifier.watch import Watcher
 
+logger = logging.getLogger(__name__)
+
 SET_SUFFIX = ".attestations.jsonl"
+"""What follows a wheel's file name in that of its attestation set."""
+REOPEN = timedelta(minutes=5)
+"""How long what was read from disk serves, if it does not change: a head key's end, for one, comes by itself."""
+MAX_INTERVAL = 86_400.0
+"""The longest interval of watching, in seconds."""
+
 Clock = Callable[[], datetime]
-OnRevoked = Callable[["Plugin", PluginRevoked], None]
+OnRevoked = Callable[[Plugin, PluginRevoked], object]
 
 
 def utc_now() -> datetime:
@@ -81,132 +89,27 @@ def _ground_of(found: InForce) -> Ground:
     )
 
 
-class EntryPoint:
-    """One entry point out of the signed manifest; calling it calls into the plugin, as long as that is allowed."""
+class _Opened(NamedTuple):
+    """A ground, the record that named it, and the moment at which it was opened."""
 
-    def __init__(self, plugin: Plugin, group: str, name: str, reference: str) -> None:
-        self.plugin, self.group, self.name, self.value = plugin, group, name, reference
-
-    def load(self) -> Any:
-        """The object itself, as ``importlib.metadata`` would give it. What a host keeps of it, the kill switch no
-        longer reaches: prefer to call the entry point.
-
-        Raises:
-            PluginRevoked: the plugin may no longer run.
-            PluginFailed: the plugin's own code failed while it was imported.
-            Refused: ``manifest.entry-point`` when the object does not exist.
-        """
-        module_name, _, attribute = self.value.partition(":")
-        module = self.plugin.module(module_name)
-        try:
-            return attrgetter(attribute)(module) if attribute else module
-        except AttributeError as error:
-            raise Refused(
-                "manifest.entry-point", f"the module {module_name!r} has no {attribute!r}", expected=self.value
-            ) from error
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the object, inside the plugin's current run or one of its own.
-
-        Raises:
-            PluginRevoked: the plugin may no longer run; otherwise whatever the plugin raises.
-        """
-        target = self.load()
-        active = current()
-        if active is not None and active.artifact_digest == self.plugin.facts.artifact_digest:
-            return target(*args, **kwargs)
-        with self.plugin.run():
-            return target(*args, **kwargs)
-
-
-class Plugin:
-    """A loaded plugin: the facts it was loaded on, and the way to call it.
-
-    Attributes:
-        facts: what was verified.
-    """
-
-    def __init__(self, facts: VerifiedPlugin, registration: importing.Registration) -> None:
-        self.facts = facts
-        self._registration = registration
-        self._switch = Switch(facts.plugin_id, facts.artifact_digest)
-
-    def check(self) -> None:
-        """Return as long as the plugin may run.
-
-        Raises:
-            PluginRevoked: ``plugin.revoked``.
-        """
-        self._switch.check()
-
-    def module(self, name: str) -> ModuleType:
-        """Import a module of the plugin from the verified snapshot.
-
-        Raises:
-            PluginRevoked: the plugin may no longer run.
-            PluginFailed: the module's own code failed.
-            Refused: the wheel holds no such module.
-        """
-        self.check()
-        return self._registration.import_module(name)
-
-    @property
-    def entry_points(self) -> Mapping[str, Mapping[str, EntryPoint]]:
-        """All entry points of the signed manifest, by group and name; those in METADATA count for nothing."""
-        return {
-            group: {name: EntryPoint(self, group, name, reference) for name, reference in named.items()}
-            for group, named in self.facts.manifest.entry_points.items()
-        }
-
-    def entry_point(self, group: str, name: str) -> EntryPoint:
-        """One entry point of the signed manifest.
-
-        Raises:
-            PluginRevoked: the plugin may no longer run.
-            Refused: ``manifest.entry-point``.
-        """
-        self.check()
-        reference = self.facts.manifest.entry_points.get(group, {}).get(name)
-        if reference is None:
-            known = [f"{g}:{n}" for g, named in self.facts.manifest.entry_points.items() for n in named]
-            raise Refused(
-                "manifest.entry-point",
-                "the signed manifest names no such entry point",
-                found=f"{group}:{name}",
-                expected=", ".join(known),
-            )
-        return EntryPoint(self, group, name, reference)
-
-    def run(self) -> Run:
-        """A run, to be entered: inside it log records carry plugin_id, artifact_digest and run_id.
-
-        Raises:
-            PluginRevoked: on entering, when the plugin may no longer run.
-        """
-        facts = self.facts
-        return Run(plugin_id=facts.plugin_id, artifact_digest=facts.artifact_digest, switch=self._switch)
-
-    @property
-    def revoked(self) -> str | None:
-        """Why the plugin may no longer run, to be shown; None while it may."""
-        return self._switch.reason
-
-    def revoke(self, reason: str | PluginRevoked) -> None:
-        """Let nothing call into the plugin any more; the first reason stays. Safe from any thread."""
-        self._switch.throw(reason)
+    state: State
+    ground: Ground
+    at: datetime
 
 
 class Gate:
-    """Verifies and loads plugins for one host process.
+    """Verifies and loads plugins for one host process. Safe from any thread, and in a forked child.
 
     Args:
         home: the host's deployment directory.
         request: what the host wants of every plugin.
         clock: tells the time (aware, UTC).
-        on_revoked: is told of each loaded plugin that may no longer run.
+        on_revoked: is told once of each loaded plugin that may no longer run, in whichever thread found out: the
+            watcher's, or one that was verifying. Whatever it raises is logged.
 
     Raises:
         Refused: trust or list are missing, damaged, rolled back or foreign.
+        UsageError: ``usage.configuration`` when ``clock`` gives times without a zone.
     """
 
     def __init__(
@@ -223,10 +126,10 @@ class Gate:
         self._on_revoked = on_revoked
         self._lock = threading.RLock()
         self._plugins: dict[str, Plugin] = {}
+        self._to_tell: dict[str, tuple[Plugin, PluginRevoked]] = {}
         self._watcher: Watcher | None = None
         self._refresher: Refresher | None = None
-        self._state: State | None = None
-        self._ground = self._reopen()
+        self._opened = self._open(self._now())
         _gates.add(self)
 
     @classmethod
@@ -240,12 +143,12 @@ class Gate:
 
     @property
     def ground(self) -> Ground:
-        """What plugins are judged against now; read again when another process has refreshed it."""
-        with self._lock:
-            if self.home.state() != self._state:
-                self._ground = self._reopen()
-                self._judge_running()
-            return self._ground
+        """What plugins are judged against now; read again when another process has refreshed it.
+
+        Raises:
+            Refused: as the constructor.
+        """
+        return self._ground_at(self._now())
 
     @property
     def plugins(self) -> tuple[Plugin, ...]:
@@ -257,29 +160,30 @@ class Gate:
 
         Raises:
             Refused: with the code and step of the first check that said no.
-            UsageError: the wheel cannot be read.
+            UsageError: ``wheel.unreadable``; ``io.failed`` for a set that cannot be read: nothing could be checked.
         """
-        path = Path(wheel)
-        data = read_capped(path, DEFAULT_LIMITS.archive, "wheel")
-        return verify(data, path.name, self._set_of(path, data), self.ground, self._clock(), self.request, observe)
+        path, now = Path(wheel), self._now()
+        data = read_wheel_file(path)
+        return verify(data, path.name, self._set_of(path, data), self._ground_at(now), now, self.request, observe)
 
     def load(self, wheel: Path | str) -> Plugin:
         """Verify a wheel and make it callable; the same artifact is loaded once.
 
         Raises:
             Refused: as :meth:`verify`, or because the wheel cannot be loaded into this process.
-            UsageError: the wheel cannot be read.
+            UsageError: as :meth:`verify`.
         """
+        facts = self.verify(wheel)
         with self._lock:
-            facts = self.verify(wheel)
-            known = self._plugins.get(facts.artifact_digest)
-            if known is not None:
-                known.check()
-                return known
-            stamps.install()
-            plugin = Plugin(facts, importing.register(facts.snapshot, plugin_id=facts.plugin_id))
-            self._plugins[facts.artifact_digest] = plugin
-            return plugin
+            plugin = self._plugins.get(facts.artifact_digest)
+            if plugin is None:
+                # Whoever was not in the list of plugins yet when news arrived was not judged by them.
+                check_standing(facts, self._opened.ground, self.request)
+                stamps.install()
+                plugin = Plugin(facts, importing.register(facts.snapshot, plugin_id=facts.plugin_id))
+                self._plugins[facts.artifact_digest] = plugin
+        plugin.check()
+        return plugin
 
     def refresh(self) -> None:
         """Fetch trust and list now, and judge loaded plugins by them; the old ones stay in force if that fails.
@@ -290,22 +194,40 @@ class Gate:
         """
         from verifier.refresh import Refresher
 
+        now = self._now()
         if self._refresher is None:
             self._refresher = Refresher(self.home)
-        self._refresher.refresh(self._clock())
-        self.ground  # noqa: B018 - reads the new state and judges what runs
+        try:
+            self._refresher.refresh(now)
+        finally:
+            # Also after a failure: a new policy may be in force without the list, or another process had more luck.
+            self._ground_at(now)
 
-    def watch(self, interval: float = 60.0) -> None:
-        """Keep trust and list fresh in the background, every ``interval`` seconds with jitter, also across ``fork``."""
+    def watch(self, interval: float = 60.0, on_failure: Callable[[Exception], object] | None = None) -> None:
+        """Keep trust and list fresh in the background, with jitter, also across ``fork``. Watching twice is watching
+        once.
+
+        Args:
+            interval: seconds between two passes; at most a day.
+            on_failure: is called with what a pass raised, after it was logged: the place to alarm.
+
+        Raises:
+            UsageError: ``usage.arguments`` for an interval out of range.
+        """
         from verifier.watch import Watcher
 
+        if not 0 < interval <= MAX_INTERVAL:
+            raise UsageError(
+                "usage.arguments", "the interval of watching is out of range", found=repr(interval),
+                expected=f"more than 0 and at most {MAX_INTERVAL} seconds", todo="Pass another interval.",
+            )  # fmt: skip
         with self._lock:
             if self._watcher is None:
-                self._watcher = Watcher(self.refresh, interval=interval)
+                self._watcher = Watcher(self.refresh, interval=interval, on_failure=on_failure)
                 self._watcher.start()
 
     def close(self) -> None:
-        """Stop watching. Loaded plugins stay loaded, and are no longer judged again."""
+        """Stop watching. Loaded plugins stay loaded, and are judged again only when something is verified."""
         with self._lock:
             watcher, self._watcher = self._watcher, None
         if watcher is not None:
@@ -317,31 +239,83 @@ class Gate:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _reopen(self) -> Ground:
-        found = self.home.in_force(self._clock())
-        self._state = found.state
-        return _ground_of(found)
+    def _now(self) -> datetime:
+        now = self._clock()
+        if now.utcoffset() is None:
+            raise UsageError(
+                "usage.configuration", "the gate's clock does not say which zone its times are of", found=str(now),
+                expected="aware times, such as datetime.now(UTC)",
+            )  # fmt: skip
+        return now
+
+    def _ground_at(self, now: datetime) -> Ground:
+        """The ground in force, opened again if that on disk is another, or time may have told on it."""
+        try:
+            with self._lock:
+                opened = self._opened
+                if self.home.state() != opened.state or abs(now - opened.at) >= REOPEN:
+                    self._opened = self._open(now)
+                return self._opened.ground
+        finally:
+            self._tell()
+
+    def _open(self, now: datetime) -> _Opened:
+        """Open what is on disk, and judge by it what runs: once it is in force, nothing is left to be judged, so that
+        a process that is forked in between judges again.
+        """
+        found = self.home.in_force(now)
+        ground = _ground_of(found)
+        for plugin in self.plugins:
+            if plugin.revoked is None:
+                try:
+                    check_standing(plugin.facts, ground, self.request)
+                except PluginRevoked as error:
+                    self._to_tell.setdefault(plugin.facts.artifact_digest, (plugin, error))
+                    plugin.revoke(error)
+        return _Opened(found.state, ground, now)
+
+    def _tell(self) -> None:
+        """Call the host's callback, holding no lock: it may load another plugin, or wait for a thread that does."""
+        for digest in list(self._to_tell):
+            news = self._to_tell.pop(digest, None)  # another thread may have told it
+            if news is not None and self._on_revoked is not None:
+                try:
+                    self._on_revoked(*news)
+                except (Exception, SystemExit):  # a thread cannot end the process; it could end the watch
+                    logger.exception("the host's on_revoked callback raised an error")
 
     def _set_of(self, path: Path, wheel: bytes) -> bytes | None:
         beside = path.with_name(path.name + SET_SUFFIX)
+        if os.path.isfile(beside):
+            return _read(beside, MAX_SET, "attestation set", "format.too-large")
         stored = self.home.set_path(hashlib.sha256(wheel).hexdigest())
-        for candidate in (beside, stored):
-            if candidate.is_file():
-                return read_capped(candidate, MAX_SET, "attestation set")
-        return None
+        return _read(stored, MAX_SET, "attestation set", "format.too-large") if os.path.isfile(stored) else None
 
     def _renew_lock(self) -> None:
         self._lock = threading.RLock()
 
-    def _judge_running(self) -> None:
-        for plugin in self._plugins.values():
-            if plugin.revoked is None:
-                try:
-                    check_standing(plugin.facts, self._ground)
-                except PluginRevoked as error:
-                    plugin.revoke(error)
-                    if self._on_revoked is not None:
-                        self._on_revoked(plugin, error)
+
+def read_wheel_file(path: Path) -> bytes:
+    """Read a wheel, once.
+
+    Raises:
+        UsageError: ``wheel.unreadable``: there is nothing that could be checked.
+        Refused: ``wheel.too-large``.
+    """
+    try:
+        return _read(path, DEFAULT_LIMITS.archive, "wheel", "wheel.too-large")
+    except UsageError as error:
+        raise UsageError("wheel.unreadable", error.what, found=error.found) from error
+
+
+def _read(path: Path, limit: int, what: str, too_large: str) -> bytes:
+    """Read a file; one over its cap was looked at, and is refused."""
+    try:
+        return read_capped(path, limit, what)
+    except UsageError as error:
+        if error.code != "format.too-large":
+            raise
+        raise Refused(too_large, error.what, found=repr(path.name), expected=error.expected) from error
 
 
 _gates: weakref.WeakSet[Gate] = weakref.WeakSet()

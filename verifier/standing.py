@@ -1,24 +1,29 @@
 """Whether a plugin that already runs may go on, judged again whenever the revocation list or the policy changes.
 
-Expiry is not asked: a certification, manifest or policy that ends stops new loads, not running plugins.
+What was taken back stops it: the artifact, a signer or its key, the certification, the tier, what the policy admits.
+What merely ends does not: expiry of a certification, manifest, policy or list stops new loads. Nor does what the policy
+newly asks for as evidence, which a running plugin cannot bring.
 """
 
 from __future__ import annotations
 
+from verifier import decide
 from verifier.authority import check_rules
-from verifier.decide import check_lists
 from verifier.errors import PluginRevoked, Refused
 from verifier.evidence import why_not
+from verifier.formats.policy import TIERS, Policy
+from verifier.formats.statement import CERTIFICATION
 from verifier.judgements import check_dependencies_not_listed, check_not_listed
 from verifier.verify import Ground, VerifiedPlugin
 
 
-def check_standing(plugin: VerifiedPlugin, ground: Ground) -> None:
+def check_standing(plugin: VerifiedPlugin, ground: Ground, request: decide.Request = decide.ANY) -> None:
     """Return when ``plugin`` may go on under ``ground``.
 
     Args:
         plugin: the facts it was loaded on.
         ground: the trust and the revocation list that are in force now.
+        request: what the host wants of it.
 
     Raises:
         PluginRevoked: ``plugin.revoked``; ``found`` says why, and the cause is the refusal of a new load.
@@ -27,25 +32,38 @@ def check_standing(plugin: VerifiedPlugin, ground: Ground) -> None:
         check_not_listed(ground.revocations, plugin.artifact_digest)
         check_dependencies_not_listed(ground.revocations, plugin.manifest)
         check_rules(ground.revocations.rules)
-        _check_policy(plugin, ground)
+        _check_policy(plugin, ground.trust.policy, request)
     except Refused as refusal:
-        raise PluginRevoked(
-            "plugin.revoked",
-            f"the plugin {plugin.plugin_id} {plugin.version} may no longer run",
-            found=f"[{refusal.code}] {refusal.what}: {refusal.found}",
-        ) from refusal
+        raise _revoked(plugin, f"[{refusal.code}] {refusal.what}: {refusal.found}") from refusal
+    except Exception as error:  # what cannot be judged may not go on
+        raise _revoked(plugin, f"[internal.unexpected] it could not be judged: {type(error).__name__}") from error
 
 
-def _check_policy(plugin: VerifiedPlugin, ground: Ground) -> None:
-    policy = ground.trust.policy
+def _check_policy(plugin: VerifiedPlugin, policy: Policy, request: decide.Request) -> None:
     rule = policy.plugins.get(plugin.plugin_id)
     if rule is None:
-        raise Refused("decision.unknown-plugin", "the policy no longer knows the plugin")
-    check_lists(plugin.manifest, plugin.artifact_digest, rule, policy)
+        raise Refused("decision.unknown-plugin", "the policy no longer knows the plugin", found=plugin.plugin_id)
     for kind, signer in plugin.signers.items():
         principal = policy.principals.get(signer)
         if principal is None:
-            raise Refused("signature.unknown-signer", "the policy no longer names a signer", found=signer)
+            raise Refused("signature.unknown-signer", "the policy no longer names a signer", found=repr(str(signer)))
         aside = why_not(kind, signer, principal, rule, plugin.artifact_digest)
         if aside is not None:
             raise Refused(aside.code, "a signature no longer counts", found=aside.reason)
+    _check_tier(plugin, policy)
+    decide.check(plugin.manifest, plugin.artifact_digest, plugin.tier, rule, policy, request)
+
+
+def _check_tier(plugin: VerifiedPlugin, policy: Policy) -> None:
+    if plugin.tier not in policy.tiers:
+        raise Refused("certification.tier", "the policy no longer has the plugin's tier", found=plugin.tier)
+    certifier, certification = plugin.signers.get(CERTIFICATION), plugin.statements.get(CERTIFICATION)
+    if certification in policy.withdrawn:
+        raise Refused("certification.withdrawn", "the certification was withdrawn", found=str(certification))
+    if certifier is not None and TIERS.index(plugin.tier) > TIERS.index(policy.certifiers[certifier].max_tier):
+        raise Refused("certification.tier", f"{certifier!r} may no longer certify this tier", found=plugin.tier)
+
+
+def _revoked(plugin: VerifiedPlugin, why: str) -> PluginRevoked:
+    what = f"the plugin {plugin.plugin_id} {plugin.version} may no longer run"
+    return PluginRevoked("plugin.revoked", what, found=why)

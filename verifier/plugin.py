@@ -1,0 +1,153 @@
+"""A loaded plugin, as a host holds it: the facts it was loaded on, and the ways to call it, each behind its switch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from operator import attrgetter
+from types import ModuleType
+from typing import Any, NoReturn
+
+from verifier.errors import PluginFailed, PluginRevoked, Refused
+from verifier.importing import Registration
+from verifier.runtime import Run, Switch, current
+from verifier.verify import VerifiedPlugin
+
+
+class _BoundToProcess:
+    """Something that must not be copied: a copy would have a switch of its own, which nobody throws."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} can be neither copied nor pickled: load the plugin through a gate of that process")
+
+
+class EntryPoint(_BoundToProcess):
+    """One entry point out of the signed manifest; calling it calls into the plugin, as long as that is allowed.
+
+    Attributes:
+        plugin: whose it is.
+        group: its group, as in ``importlib.metadata``.
+        name: its name in the group.
+        value: what it refers to, ``module:attribute``.
+    """
+
+    def __init__(self, plugin: Plugin, group: str, name: str, value: str) -> None:
+        self.plugin, self.group, self.name, self.value = plugin, group, name, value
+
+    def __repr__(self) -> str:
+        return f"<EntryPoint {self.group}:{self.name} of {self.plugin!r}>"
+
+    def load(self) -> Any:
+        """The object itself, as ``importlib.metadata`` would give it. What a host keeps of it, the kill switch no
+        longer reaches: prefer to call the entry point.
+
+        Raises:
+            PluginRevoked: the plugin may no longer run.
+            PluginFailed: the plugin's own code failed while it was imported or looked up.
+            Refused: ``manifest.entry-point`` when the object does not exist.
+        """
+        module_name, _, attribute = self.value.partition(":")
+        module = self.plugin.module(module_name)
+        try:
+            return attrgetter(attribute)(module) if attribute else module
+        except AttributeError as error:
+            raise Refused(
+                "manifest.entry-point", f"the module {module_name!r} has no {attribute!r}", expected=self.value
+            ) from error
+        except Exception as error:  # a module may compute its attributes
+            raise PluginFailed(
+                "plugin.failed", f"looking up {self.value!r} failed", found=type(error).__name__
+            ) from error
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the object, inside the plugin's current run or one of its own; a first import is part of it.
+
+        Raises:
+            PluginRevoked: the plugin may no longer run; PluginFailed and Refused as :meth:`load`; otherwise whatever
+                the plugin raises.
+        """
+        active = current()
+        if active is not None and active.artifact_digest == self.plugin.facts.artifact_digest:
+            return self.load()(*args, **kwargs)
+        with self.plugin.run():
+            return self.load()(*args, **kwargs)
+
+
+class Plugin(_BoundToProcess):
+    """A loaded plugin: the facts it was loaded on, and the way to call it. Made by :meth:`verifier.Gate.load`.
+
+    Attributes:
+        facts: what was verified.
+    """
+
+    def __init__(self, facts: VerifiedPlugin, registration: Registration) -> None:
+        self.facts = facts
+        self._registration = registration
+        self._switch = Switch(facts.plugin_id, facts.artifact_digest)
+        # A copy: what the facts hold is a plain dictionary, which code in this process could extend.
+        self._references = {group: dict(named) for group, named in facts.manifest.entry_points.items()}
+
+    def __repr__(self) -> str:
+        return f"<Plugin {self.facts.plugin_id} {self.facts.version}{' (revoked)' if self.revoked else ''}>"
+
+    def check(self) -> None:
+        """Return as long as the plugin may run.
+
+        Raises:
+            PluginRevoked: ``plugin.revoked``.
+        """
+        self._switch.check()
+
+    def module(self, name: str) -> ModuleType:
+        """Import a module of the plugin from the verified snapshot.
+
+        Raises:
+            PluginRevoked: the plugin may no longer run.
+            PluginFailed: the module's own code failed.
+            Refused: the wheel holds no such module.
+        """
+        self.check()
+        return self._registration.import_module(name)
+
+    @property
+    def entry_points(self) -> Mapping[str, Mapping[str, EntryPoint]]:
+        """All entry points of the signed manifest, by group and name; those in METADATA count for nothing."""
+        return {
+            group: {name: EntryPoint(self, group, name, value) for name, value in named.items()}
+            for group, named in self._references.items()
+        }
+
+    def entry_point(self, group: str, name: str) -> EntryPoint:
+        """One entry point of the signed manifest.
+
+        Raises:
+            PluginRevoked: the plugin may no longer run.
+            Refused: ``manifest.entry-point``.
+        """
+        self.check()
+        value = self._references.get(group, {}).get(name)
+        if value is None:
+            raise Refused(
+                "manifest.entry-point",
+                "the signed manifest names no such entry point",
+                found=repr(f"{group}:{name}"),
+                expected=", ".join(f"{g}:{n}" for g, named in self._references.items() for n in named) or "none at all",
+            )
+        return EntryPoint(self, group, name, value)
+
+    def run(self) -> Run:
+        """A run, to be entered: inside it log records carry plugin_id, artifact_digest and run_id.
+
+        Raises:
+            PluginRevoked: on entering, when the plugin may no longer run.
+        """
+        facts = self.facts
+        return Run(plugin_id=facts.plugin_id, artifact_digest=facts.artifact_digest, switch=self._switch)
+
+    @property
+    def revoked(self) -> str | None:
+        """Why the plugin may no longer run, to be shown; None while it may."""
+        return self._switch.reason
+
+    def revoke(self, reason: str | PluginRevoked) -> None:
+        """Let nothing call into the plugin any more; the first reason stays. Safe from any thread."""
+        self._switch.throw(reason)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
+import math
+import os
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from verifier.command import DIRECTORY_NAME, Command, Output, find_deployment
-from verifier.errors import LoadlockError, PluginFailed, Refused, UsageError
+from verifier.command import DIRECTORY_NAME, ENVIRONMENT, Command, Output, find_deployment
+from verifier.errors import FormatError, LoadlockError, PluginFailed, UsageError
 
 if TYPE_CHECKING:
     from verifier.gate import Gate
     from verifier.verify import Outcome, VerifiedPlugin
+
+MAX_ARGUMENTS = 1024 * 1024
+"""Size cap of ``--args`` in bytes."""
 
 
 def _configure_enroll(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +33,7 @@ def _configure_enroll(parser: argparse.ArgumentParser) -> None:
 def _enroll(args: argparse.Namespace, output: Output) -> None:
     from verifier.refresh import enroll
 
-    directory = Path(args.deployment or DIRECTORY_NAME)
+    directory = Path(args.deployment or os.environ.get(ENVIRONMENT) or DIRECTORY_NAME)
     home = enroll(args.server, args.root, directory)
     output.say(f"Enrolled in deployment {home.host.deployment!r}; pinned {home.host.root}.")
     _refresh(directory, output)
@@ -72,10 +79,9 @@ def _refresh(directory: Path, output: Output, wheels: list[Path] | None = None) 
 def _digest_of(wheel: Path) -> str:
     import hashlib
 
-    from verifier.files import read_capped
-    from verifier.wheel import DEFAULT_LIMITS
+    from verifier.gate import read_wheel_file
 
-    return hashlib.sha256(read_capped(wheel, DEFAULT_LIMITS.archive, "wheel")).hexdigest()
+    return hashlib.sha256(read_wheel_file(wheel)).hexdigest()
 
 
 def _configure_request(parser: argparse.ArgumentParser) -> None:
@@ -97,25 +103,33 @@ def _configure_verify(parser: argparse.ArgumentParser) -> None:
 def _verify(args: argparse.Namespace, output: Output) -> int:
     gate = _open_gate(args)
     results = [_verify_one(gate, wheel, output) for wheel in args.wheels]
-    ok = all(result["ok"] for result in results)
-    output.result({"ok": ok, "plugins": results})
-    return 0 if ok else 1
+    status = max(result.status for result in results)
+    output.result({"ok": status == 0, "plugins": [result.document for result in results]})
+    return status
 
 
-def _verify_one(gate: Gate, wheel: Path, output: Output) -> dict[str, Any]:
+class _Result(NamedTuple):
+    """What became of one wheel: the exit status it deserves, and the words for it."""
+
+    status: int
+    document: dict[str, Any]
+
+
+def _verify_one(gate: Gate, wheel: Path, output: Output) -> _Result:
     steps: list[Outcome] = []
-    output.say(f"{wheel.name}")
+    document: dict[str, Any] = {"file": wheel.name, "ok": False, "steps": []}
+    output.say(wheel.name)
     try:
         facts = gate.verify(wheel, observe=steps.append)
-    except Refused as error:
+    except LoadlockError as error:  # the other wheels are looked at all the same
         _say_steps(steps, output)
         output.say(str(error))
-        return {"file": wheel.name, "ok": False, "steps": [_step(s) for s in steps], "error": error.document()}
+        return _Result(error.exit_status, document | {"steps": [*map(_step, steps)], "error": error.document()})
     _say_steps(steps, output)
     output.say(f"verified: {facts.plugin_id} {facts.version} at tier {facts.tier}, {_as_of(facts)}")
     for warning in facts.warnings:
         output.say(f"warning: {warning}")
-    return {"file": wheel.name, "ok": True, "steps": [_step(s) for s in steps], "facts": _facts(facts)}
+    return _Result(0, document | {"ok": True, "steps": [*map(_step, steps)], "facts": _facts(facts)})
 
 
 def _say_steps(steps: list[Outcome], output: Output) -> None:
@@ -166,25 +180,47 @@ def _run(args: argparse.Namespace, output: Output) -> None:
     arguments = _arguments(args.args)
     plugin = _open_gate(args).load(args.wheel)
     entry = plugin.entry_point(group, name)
-    with plugin.run() as run:
-        try:
-            value = entry(*arguments)
-        except LoadlockError:
-            raise
-        except Exception as error:
-            raise PluginFailed(
-                "plugin.failed", "the plugin raised an error", found=f"{type(error).__name__}: {error}"
-            ) from error
-    output.say(value if isinstance(value, str) else repr(value))
-    shown = value if isinstance(value, str | int | float | bool | None) else repr(value)
-    output.result({"ok": True, "run_id": run.run_id, "facts": _facts(plugin.facts), "value": shown})
+    # What a plugin prints must not get between the braces of the one JSON object.
+    with contextlib.redirect_stdout(sys.stderr) if output.json else contextlib.nullcontext(), plugin.run() as run:
+        target = entry.load()
+        text, value = _guarded(lambda: _shown(target(*arguments)))
+    output.say(text)
+    output.result({"ok": True, "run_id": run.run_id, "facts": _facts(plugin.facts), "value": value})
+
+
+def _guarded(action: Callable[[], tuple[str, Any]]) -> tuple[str, Any]:
+    """Run what is the plugin's; whatever it raises is its failure, also an exit or an error that looks like ours."""
+    try:
+        return action()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PluginFailed("plugin.failed", "the plugin raised an error", found=_described(error)) from error
+
+
+def _described(error: BaseException) -> str:
+    from verifier.formats.strict_json import quoted
+
+    try:
+        return quoted(f"{type(error).__name__}: {error}")
+    except Exception:  # its words are the plugin's too
+        return type(error).__name__
+
+
+def _shown(value: Any) -> tuple[str, Any]:
+    """A value for a person, and for JSON: itself where JSON has such a thing, else in words."""
+    text = value if type(value) is str else repr(value)
+    plain = value is None or type(value) in {str, int, bool} or (type(value) is float and math.isfinite(value))
+    return text, value if plain else text
 
 
 def _arguments(text: str) -> list[Any]:
+    from verifier.formats import strict_json
+
     try:
-        arguments = json.loads(text)
-    except ValueError as error:
-        raise UsageError("usage.arguments", "--args is not JSON", found=str(error)) from None
+        arguments = strict_json.loads(os.fsencode(text), limit=MAX_ARGUMENTS, what="--args")
+    except FormatError as error:
+        raise UsageError("usage.arguments", error.what, found=error.found, expected="a JSON array") from error
     if not isinstance(arguments, list):
         raise UsageError("usage.arguments", "--args is not a JSON array", found=type(arguments).__name__)
     return arguments

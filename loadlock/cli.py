@@ -7,7 +7,8 @@ Exit status: 0 done or verified; 1 refused; 2 wrong usage or configuration; 3 so
 from __future__ import annotations
 
 import argparse
-import json
+import io
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ PACKAGES = {
     "loadlock": "To look at",
 }
 """The packages that contribute commands, in the order of the table of contents; a host needs only the first."""
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it: 128 and the signal's number."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,25 +49,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     output = StandardOutput(as_json="--json" in arguments)
     debug = "--debug" in arguments
+    _escape_what_cannot_be_written()
+    try:
+        status = _attempt(arguments, output, debug=debug)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, and must not complain of it then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _attempt(arguments: list[str], output: Output, *, debug: bool) -> int:
+    """Run one command and say what went wrong; only that nobody reads the output is left to the caller."""
     try:
         return invoke(arguments, output)
     except LoadlockError as error:
-        _report(error, output, debug=debug)
-        return error.exit_status
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read the output went away; the interpreter must not complain of it at its end
-        return 1
+        return _report(error, output, debug=debug)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except SystemExit as done:  # argparse has printed a command's help
+        return int(done.code or 0)
     except Exception as error:
-        unexpected = LoadlockError(
-            "internal.unexpected",
-            "something unexpected happened, and nothing was allowed",
-            found=f"{type(error).__name__}: {error}",
-            todo="Run the command again with --debug and report what it prints.",
-        )
-        _report(unexpected, output, debug=debug)
-        return unexpected.exit_status
+        if isinstance(error, BrokenPipeError):
+            sys.stdout.flush()  # raises once more if it is ours: a command may have pipes of its own
+        return _report(_unexpected(error), output, debug=debug)
 
 
 def invoke(arguments: list[str], output: Output) -> int:
@@ -80,21 +89,39 @@ def invoke(arguments: list[str], output: Output) -> int:
     Raises:
         LoadlockError: what the command raised.
     """
-    words = [word for word in arguments if not word.startswith("-")]
-    leading, command = _leading_options(arguments), None
+    leading = _leading_options(arguments)
+    words = arguments[len(leading) :]
     if "--version" in leading:
         output.say(f"loadlock {version('loadlock')}")
         output.result({"version": version("loadlock")})
         return 0
-    command = _find(arguments[len(leading) :])
-    if command is None:
-        if words and "--help" not in leading and "-h" not in leading:
-            raise UsageError("usage.arguments", f"no such command: {words[0]!a}", todo="See 'loadlock --help'.")
-        output.say(_contents())
-        return 0
-    rest = arguments[len(leading) + len(command.name.split()) :]
-    args = _parser_of(command).parse_args([*leading, *rest])
-    return command.run(args, output) or 0
+    command = _find(words)
+    if command is not None:
+        rest = words[len(command.name.split()) :]
+        args = _parser_of(command).parse_args([*leading, *rest])
+        return command.run(args, output) or 0
+    if not {"--help", "-h"} & set(leading):
+        _check_nothing_asked(leading, words)
+    output.say(_contents())
+    output.result({"commands": {command.name: command.help for _, commands in _packages() for command in commands}})
+    return 0
+
+
+def _check_nothing_asked(leading: list[str], words: list[str]) -> None:
+    """Where no command was found, none may have been meant."""
+    if words:
+        packages = dict(_packages())
+        known = [command.name for commands in packages.values() for command in commands]
+        missing = ", ".join(package for package, commands in packages.items() if not commands)
+        raise UsageError(
+            "usage.arguments",
+            f"no such command: {words[0]!a}",
+            found=f"without the extras for {missing}" if missing else "",
+            expected=", ".join(name for name in known if name.split()[0] == words[0]),
+            todo="See 'loadlock --help'.",
+        )
+    if not {"--json", "--debug"}.issuperset(leading):
+        raise UsageError("usage.arguments", "there is no command", found=ascii(leading), todo="See 'loadlock --help'.")
 
 
 def _leading_options(arguments: list[str]) -> list[str]:
@@ -164,13 +191,32 @@ def _contents() -> str:
     return "\n".join(lines)
 
 
-def _report(error: LoadlockError, output: Output, *, debug: bool) -> None:
+def _unexpected(error: Exception) -> LoadlockError:
+    from verifier.formats.strict_json import quoted
+
+    return LoadlockError(
+        "internal.unexpected",
+        "something unexpected happened, and nothing was allowed",
+        found=quoted(f"{type(error).__name__}: {error}"),
+        todo="Run the command again with --debug and report what it prints.",
+    )
+
+
+def _report(error: LoadlockError, output: Output, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     if output.json:
-        sys.stdout.write(json.dumps({"ok": False, "error": error.document()}, ensure_ascii=False) + "\n")
+        output.result({"ok": False, "error": error.document()})
     else:
         sys.stderr.write(f"{error}\n")
+    return error.exit_status
+
+
+def _escape_what_cannot_be_written() -> None:
+    # A file name need not be text, and a terminal need not know UTF-8; in JSON the escapes are those of JSON.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

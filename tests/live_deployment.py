@@ -14,7 +14,7 @@ from tests.loopback import Loopback
 from tests.trust_samples import Documents, envelope, sha256
 from tests.tuf_repository import TufRepository
 from verifier.formats import dsse
-from verifier.formats.enrolment import Enrolment, Floor, dump_enrolment, encode_root
+from verifier.formats.enrolment import Enrolment, Floor, ServerUrl, dump_enrolment, encode_root
 from verifier.formats.text import Name, Time
 from verifier.home import Home
 from verifier.refresh import Refresher, enroll
@@ -89,7 +89,7 @@ class LiveDeployment:
         enrolment = Enrolment(
             v=1,
             deployment=Name(self.documents.deployment),
-            server=self.server.url,
+            server=ServerUrl(self.server.url),
             root=encode_root(self.repository.roots[version]),
             floor=floor or Floor(root=1, targets=1, epoch=1, seq=0),
             issued=Time.of(self.now),

@@ -28,22 +28,18 @@ def verify_enrolment(bundle: bytes, root_fingerprint: Digest) -> Enrolment:
 
     envelope = dsse.parse_envelope(bundle, what="enrolment bundle")
     if envelope.payload_type != dsse.ENROLMENT:
-        raise Refused(
-            "signature.payload-type",
-            "not an enrolment bundle",
-            found=repr(envelope.payload_type),
-            expected=repr(dsse.ENROLMENT),
-        )
+        found, expected = repr(envelope.payload_type), repr(dsse.ENROLMENT)
+        raise Refused("signature.payload-type", "not an enrolment bundle", found=found, expected=expected)
     # The one place where a payload is read before its signature is verified: its root holds the keys. Nothing but the
     # root is used until the fingerprint has vouched for it and its keys for the rest.
     enrolment = parse_enrolment(envelope.unverified_payload)
     root = enrolment.root_bytes
-    found = Digest(f"sha256:{sha256_hex(root)}")
-    if found != root_fingerprint:
+    fingerprint = Digest(f"sha256:{sha256_hex(root)}")
+    if fingerprint != root_fingerprint:
         raise Refused(
             "trust.root",
             "the bundle's root is not the one that was announced",
-            found=found,
+            found=fingerprint,
             expected=root_fingerprint,
             todo="Compare the fingerprint with the deployment's operator; do not enrol until both agree.",
         )

@@ -32,7 +32,7 @@ from verifier.blobs import LOCK_WAIT, Blobs, Kind, writing
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import read_capped, write_atomic
 from verifier.formats import strict_json
-from verifier.formats.enrolment import Enrolment, Floor
+from verifier.formats.enrolment import Enrolment, Floor, ServerUrl
 from verifier.formats.revocations import MAX_BASE, MAX_RULES, MAX_TAIL, PREFIX
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Digest, Hex, Name, Time
@@ -67,7 +67,7 @@ class Host(Document, frozen=True):
 
     v: Literal[1]
     deployment: Name
-    server: Annotated[str, Meta(pattern=r"\Ahttps?://[A-Za-z0-9.\-:\[\]]+(/[A-Za-z0-9._/\-]*)?\Z", max_length=500)]
+    server: ServerUrl
     root: Digest
     floor: Floor
 

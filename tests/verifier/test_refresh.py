@@ -181,6 +181,7 @@ def test_a_rolled_back_list_is_refused_by_a_fresh_host_below_its_floor(live: Liv
         refresh(home, live.now)
     assert caught.value.code == "list.rollback"
     assert home.state().trust is None
+    assert not (home.directory / "lists").exists()
 
 
 def test_a_missing_segment_is_unreachable(live: LiveDeployment, host: Refresher) -> None:

@@ -1,43 +1,90 @@
-"""What the tests with real plugins share: each is attested once."""
+"""What the tests with real plugins share: each is attested once, and one enrolled host may load them all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from attestor.certify import Terms, certify
+from attestor.endorse import endorse
 from attestor.pipeline import Attestation, Options, attest_source
+from attestor.places import WheelFiles
 from attestor.signers import KeySigner, new_key
 from attestor.wheelhouse import Wheelhouse
-from tests.real_plugins.fetch import Plugin, build_wheels, sdists
+from tests.hosts import HostedDeployment
+from tests.real_plugins.fetch import Plugin, build_wheels, plugins, sdists
 
-NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+ROLES = ("builder", "owner", "certifier")
 
 
 @dataclass(frozen=True)
 class Attested:
-    """A real plugin, attested from its sdist, and the key of who did."""
+    """A real plugin, attested from its sdist, and who signs for it by role."""
 
     plugin: Plugin
     made: Attestation
-    builder: KeySigner
+    people: dict[str, KeySigner]
+
+    def write(self, folder: Path) -> Path:
+        """Put the wheel on disk with a set that owner and certifier have signed too; gives back the wheel's path."""
+        now = datetime.now(UTC)
+        made, builders = self.made, [self.people["builder"].public_key]
+        endorsed = endorse(
+            made.wheel, made.file_name, made.attestations, made.unsigned, self.people["owner"], builders, now=now
+        )
+        certified = certify(
+            made.wheel,
+            made.file_name,
+            endorsed.attestations,
+            self.people["certifier"],
+            {"builder": builders, "owner": [self.people["owner"].public_key]},
+            Terms("core", now + timedelta(days=30)),
+            now=now,
+        )
+        files = WheelFiles(folder / made.file_name)
+        files.wheel.write_bytes(made.wheel)
+        files.attestations.write_bytes(certified.attestations)
+        return files.wheel
 
 
 @pytest.fixture(scope="session")
-def attest(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Plugin], Attested]:
+def people(tmp_path_factory: pytest.TempPathFactory) -> dict[str, KeySigner]:
+    """A key for each role."""
+    place = tmp_path_factory.mktemp("people")
+    return {role: new_key(place / f"{role}.pem") for role in ROLES}
+
+
+@pytest.fixture(scope="session")
+def attest(people: dict[str, KeySigner], tmp_path_factory: pytest.TempPathFactory) -> Callable[[Plugin], Attested]:
     """Attests a plugin from its sdist, offline once that and the build wheels are there; each only once."""
-    scratch = tmp_path_factory.mktemp("real")
-    builder = new_key(scratch / "builder.pem")
-    house = Wheelhouse(build_wheels(), cache=scratch / "cache")
+    house = Wheelhouse(build_wheels(), cache=tmp_path_factory.mktemp("cache"))
     places: dict[str, Path] = sdists()
 
     @cache
     def once(plugin: Plugin) -> Attested:
         options = Options(manifest=plugin.manifest, house=house)
-        return Attested(plugin, attest_source(places[plugin.name], options, builder, now=NOW), builder)
+        made = attest_source(places[plugin.name], options, people["builder"], now=datetime.now(UTC))
+        return Attested(plugin, made, people)
 
     return once
+
+
+@pytest.fixture(scope="session")
+def hosted(people: dict[str, KeySigner], tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostedDeployment]:
+    """A deployment whose policy names these people for the five plugins, and a host that is enrolled in it."""
+    deployment = HostedDeployment(tmp_path_factory.mktemp("hosted"))
+    rules = deployment.sim.rules
+    for role, signer in people.items():
+        key = signer.public_key
+        rules["keys"][key.id] = {"alg": key.alg, "spki": key.entry.spki}
+        rules["principals"][role]["key"] = key.id
+    for plugin in plugins():
+        rules["plugins"][plugin.name.replace("-", "_")] = {f"{role}s": [role] for role in ROLES}
+    deployment.sim.policy("certifiers.certifier.max_tier", "core")
+    with deployment:
+        yield deployment

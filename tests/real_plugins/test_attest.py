@@ -40,7 +40,7 @@ def test_none_of_their_code_is_kept_here() -> None:
 def test_a_real_plugin_is_attested_from_its_source(plugin: Plugin, attest: Callable[[Plugin], Attested]) -> None:
     attested = attest(plugin)
     made = attested.made
-    found = review(made.wheel, made.file_name, made.attestations, {"builder": [attested.builder.public_key]})
+    found = review(made.wheel, made.file_name, made.attestations, {"builder": [attested.people["builder"].public_key]})
     assert list(found.statements) == [PROVENANCE, SBOM]
     assert made.manifest.artifact_digest == f"sha256:{hashlib.sha256(made.wheel).hexdigest()}"
     assert made.manifest.source.sdist == f"sha256:{plugin.sha256}"
@@ -56,7 +56,9 @@ def test_the_wheel_holds_only_what_its_name_says(attest: Callable[[Plugin], Atte
     tops = {plugin.name: set[str]() for plugin in PLUGINS}
     for plugin in PLUGINS:
         made = attest(plugin).made
-        found = review(made.wheel, made.file_name, made.attestations, {"builder": [attest(plugin).builder.public_key]})
+        found = review(
+            made.wheel, made.file_name, made.attestations, {"builder": [attest(plugin).people["builder"].public_key]}
+        )
         tops[plugin.name] = {top for top in found.snapshot.top_levels if not top.endswith(".dist-info")}
     assert tops == {
         "pytest-timeout": {"pytest_timeout"},

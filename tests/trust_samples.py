@@ -27,6 +27,7 @@ class Documents:
 
     Attributes:
         files: every segment, base and rules file made so far, by (kind, sha256).
+        default_rules: the sha256 and the number of the standing rules that heads name.
     """
 
     def __init__(self, deployment: str = DEPLOYMENT) -> None:
@@ -34,7 +35,7 @@ class Documents:
         self.head_key = Ed25519PrivateKey.generate()
         self.files: dict[tuple[str, str], bytes] = {}
         self.keep("bases", EMPTY_SET)
-        self.keep("rules", EMPTY_RULES)
+        self.default_rules = (self.keep("rules", EMPTY_RULES), 0)
 
     def keep(self, kind: str, data: bytes) -> str:
         self.files[kind, sha256(data)] = data
@@ -112,7 +113,7 @@ class Documents:
             "expires": Time.of(now + life),
             "trust": {"root": root, "targets": targets},
             "segments": segments,
-            "rules": {"sha256": sha256(EMPTY_RULES), "count": 0},
+            "rules": {"sha256": self.default_rules[0], "count": self.default_rules[1]},
             "audit": {"count": 0, "sha256": "0" * 64},
         }
         return self.sign(strict_json.dumps(document | more))

@@ -232,8 +232,9 @@ class Refresher:
         keep = {name for name in (old.trust, old.head, new.trust, new.head) if name}
         for revocations in lists:
             if revocations is not None:
-                keep |= {ref.sha256 for ref in revocations.head.segments}
-                keep |= {revocations.checkpoint.root, revocations.head.rules.sha256}
+                head, checkpoint = revocations.head, revocations.checkpoint
+                keep |= {ref.sha256 for ref in head.segments}
+                keep |= {head.rules.sha256, checkpoint.root, checkpoint.rules}
         try:
             self.home.sweep(keep)
         except Unreachable as error:

@@ -442,6 +442,23 @@ def test_a_new_epoch_is_adopted_with_its_checkpoint_and_without_fetching_the_bas
     assert Home(host.home.directory).in_force(live.now).revocations.lists(Hex(digest(2)))
 
 
+def test_all_that_head_and_checkpoint_name_is_kept(live: LiveDeployment, host: Refresher) -> None:
+    one = {"id": "R1", "kind": "signer", "match": {"key": "x"}, "reason": "key-compromise"}
+    older = live.documents.keep("rules", json.dumps({"v": 1, "rules": [one]}).encode())
+    newer = live.documents.keep("rules", json.dumps({"v": 1, "rules": [one, one | {"id": "R2"}]}).encode())
+    live.documents.default_rules = (newer, 2)
+    live.publish_epoch(2, 2, [digest(1), digest(2)], rules=older)
+    host.refresh(live.now)
+    for number in range(3, 6):  # each pass sweeps what the one before no longer names
+        live.revoked.append(digest(number))
+        live.head = live.documents.head(live.now, epoch=2, first=3, revoked=live.revoked[2:])
+        live.publish()
+        host.refresh(live.now)
+        assert len(Home(host.home.directory).in_force(live.now).revocations.rules.rules) == 2
+    assert {path.name for path in (host.home.directory / "lists" / "rules").iterdir()} == {older, newer}
+    assert len(list((host.home.directory / "lists" / "heads").iterdir())) == 2
+
+
 def test_a_new_epoch_whose_head_is_withheld_leaves_the_old_one_in_force(live: LiveDeployment, host: Refresher) -> None:
     old_head = live.head
     live.publish_epoch(2, 2, [digest(2)], removed=[digest(1)])

@@ -96,9 +96,12 @@ class Signers:
 def signers(tmp_path_factory: pytest.TempPathFactory) -> Signers:
     """Keys of both algorithms, one for each role."""
     place = tmp_path_factory.mktemp("keys")
-    names = {"builder": "ecdsa-p256", "owner": "ed25519", "certifier": "ecdsa-p256", "stranger": "ecdsa-p256"}
     return Signers(
-        place=place, **{name: new_key(place / f"{name}.pem", algorithm) for name, algorithm in names.items()}
+        place=place,
+        builder=new_key(place / "builder.pem"),
+        owner=new_key(place / "owner.pem", "ed25519"),
+        certifier=new_key(place / "certifier.pem"),
+        stranger=new_key(place / "stranger.pem"),
     )
 
 

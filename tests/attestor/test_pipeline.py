@@ -9,10 +9,11 @@ import pytest
 
 from attestor import pipeline
 from attestor.pipeline import ELSEWHERE, Attestation, Options, attest_source, attest_wheel
-from attestor.review import review
+from attestor.review import Keys, review
 from attestor.wheelhouse import Wheelhouse
 from tests.attestor.conftest import EXAMPLE, NOW, Signers, make_repository
 from verifier.errors import LoadlockError
+from verifier.formats.bundle import dump_set
 from verifier.formats.manifest import parse_signed_manifest
 from verifier.formats.statement import MANIFEST, PROVENANCE, SBOM, parse_provenance, parse_statement
 
@@ -76,8 +77,7 @@ def test_a_manifest_from_elsewhere_must_equal_the_embedded_one(
 def test_own_output_that_does_not_verify_is_not_handed_over(
     repository: Path, house: Wheelhouse, signers: Signers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = pipeline.dump_set
-    monkeypatch.setattr(pipeline, "dump_set", lambda bundles: written(bundles[:1]))
+    monkeypatch.setattr(pipeline, "dump_set", lambda bundles: dump_set(bundles[:1]))
     assert code_of(repository, Options(house=house), signers) == "set.statement-missing"
 
 
@@ -101,7 +101,7 @@ def test_a_damaged_wheel_is_refused(tmp_path: Path, signers: Signers, attested: 
 def test_the_set_holds_what_the_builder_says_and_the_manifest_awaits_its_owner(
     attested: Attestation, signers: Signers
 ) -> None:
-    keys = {"builder": [signers.builder.public_key]}
+    keys: Keys = {"builder": [signers.builder.public_key]}
     found = review(attested.wheel, attested.file_name, attested.attestations, keys)
     assert list(found.statements) == [PROVENANCE, SBOM]
     unsigned = parse_statement(attested.unsigned)

@@ -40,7 +40,7 @@ def member(
     name: str, data: bytes = b"x", *, mode: int = 0o600, mtime: float = 1_700_000_000, **changes: object
 ) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
-    info.size, info.mode, info.mtime = len(data), mode, mtime  # type: ignore[assignment]
+    info.size, info.mode, info.mtime = len(data), mode, mtime
     for field, value in changes.items():
         setattr(info, field, value)
     return info, data

@@ -33,7 +33,7 @@ MAX_QUOTED = 300
 # Possessive: a string is never read a second time, so that a long one takes no memory for ways back.
 _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
 # msgspec ends a message with the place, in field names alone; what stands before may repeat the document.
-_PLACE = re.compile(r"(.*) - at `(key` in `)?(\$[A-Za-z0-9_.\[\]]*)`", re.DOTALL)
+_PLACE = re.compile(r"(.*) - at `(key` in `)?(\$[A-Za-z0-9_.:/\[\]-]*)`", re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 

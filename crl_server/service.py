@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from crl_server import admission, auth, idempotency, registry, revoking
+from crl_server import admission, idempotency, registry, revoking, tokens
 from crl_server.admission import Admission, Upload
 from crl_server.audit import Act, verify_log
-from crl_server.auth import Identity, Operation, Role
 from crl_server.layout import Layout
 from crl_server.locking import exclusive
 from crl_server.offline import Office
 from crl_server.publishing import Publisher
 from crl_server.repository import Repository
 from crl_server.revoking import Order, Revoked
+from crl_server.roles import Identity, Operation, Role
 from crl_server.signing import SigningKey
 from crl_server.store import Store
 from verifier.errors import Refused, UsageError
@@ -199,23 +199,23 @@ class Authority:
     # -- tokens --------------------------------------------------------------------------------------------------------
 
     def create_token(self, name: Name, roles: Sequence[Role], life: timedelta, actor: str, now: datetime) -> str:
-        """Make an API token; raises as :func:`crl_server.auth.create_token`."""
+        """Make an API token; raises as :func:`crl_server.tokens.create_token`."""
         with self.store.write() as ledger:
-            secret = auth.create_token(ledger, name, roles, life, now)
+            secret = tokens.create_token(ledger, name, roles, life, now)
             detail = {"roles": sorted(set(roles)), "expires": Time.of(now + life)}
             ledger.record(Act(actor, "token.create", name, {**detail}), now)
         return secret
 
     def revoke_token(self, name: Name, actor: str, now: datetime) -> None:
-        """Take an API token back; raises as :func:`crl_server.auth.revoke_token`."""
+        """Take an API token back; raises as :func:`crl_server.tokens.revoke_token`."""
         with self.store.write() as ledger:
-            auth.revoke_token(ledger, name, now)
+            tokens.revoke_token(ledger, name, now)
             ledger.record(Act(actor, "token.revoke", name, {}), now)
 
     def identify(self, presented: str, now: datetime) -> Identity:
-        """Who presents a token; raises as :func:`crl_server.auth.authenticate`."""
+        """Who presents a token; raises as :func:`crl_server.tokens.authenticate`."""
         with self.store.read() as ledger:
-            return auth.authenticate(ledger, presented, now)
+            return tokens.authenticate(ledger, presented, now)
 
     def record_denial(self, actor: str, operation: Operation, code: str, now: datetime) -> None:
         """Record a refused write, unless too many were recorded within the hour."""

@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlmodel import QueuePool, Session, create_engine
+from sqlmodel import QueuePool, Session, create_engine, inspect
 
 from crl_server.ledger import Ledger
 from verifier.errors import Unreachable
 
 BUSY_TIMEOUT = 20.0
 """How long, in seconds, to wait for another process's transaction."""
+SCHEMA = "0001"
+"""The newest migration."""
 CONNECTIONS = 8
 """How many connections the pool keeps."""
 
@@ -40,9 +42,13 @@ class Store:
         """Bring the schema to the newest version.
 
         Raises:
+            UsageError: ``usage.configuration`` when a newer release has written the database.
             Unreachable: ``io.failed``.
         """
-        from crl_server.migrations import upgrade
+        with self._session("BEGIN") as session:
+            if _schema(session) == SCHEMA:
+                return
+        from crl_server.migrations import upgrade  # takes long to import, and is hardly ever needed
 
         with self._session("BEGIN IMMEDIATE") as session:
             upgrade(session.connection())
@@ -91,3 +97,11 @@ class Store:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
         return connection
+
+
+def _schema(session: Session) -> str | None:
+    """The migration that the database is at, or None when it is new."""
+    if not inspect(session.connection()).has_table("alembic_version"):
+        return None
+    version: str | None = session.connection().exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return version

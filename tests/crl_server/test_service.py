@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from crl_server.audit import Act, append, parse_entry
-from crl_server.auth import ALLOWED, ROLES, Identity, Operation, Role, authorise
 from crl_server.revoking import Order
+from crl_server.roles import ALLOWED, ROLES, Identity, Operation, Role, authorise
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
 from verifier.errors import LoadlockError, Refused, UsageError

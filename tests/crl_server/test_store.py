@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
 from crl_server import idempotency
@@ -105,6 +107,20 @@ def test_the_migrations_make_the_schema_of_the_tables(store: Store) -> None:
     with store.read() as ledger:
         context = MigrationContext.configure(ledger.session.connection())
         assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_the_newest_migration_is_the_one_that_is_asked_for() -> None:
+    config = Config()
+    config.set_main_option("script_location", "crl_server:migrations")
+    assert ScriptDirectory.from_config(config).get_heads() == [store_module.SCHEMA]
+
+
+def test_a_database_of_a_newer_release_is_refused(store: Store) -> None:
+    with store.write() as ledger:
+        ledger.session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(UsageError) as caught:
+        store.upgrade()
+    assert caught.value.code == "usage.configuration"
 
 
 def test_upgrading_again_changes_nothing(store: Store) -> None:

@@ -1,35 +1,19 @@
-"""Who may do what: API tokens, roles, and the one table that says which role an action takes."""
+"""API tokens: made, presented, taken back. What their roles allow is the business of :mod:`crl_server.roles`."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Literal, get_args
 
 from sqlmodel import col, select
 
 from crl_server.ledger import Ledger
+from crl_server.roles import ROLES, Identity, Role
 from crl_server.tables import Token
 from verifier.errors import Refused, UsageError
 from verifier.formats.text import Hex, Name, Time
-
-Role = Literal["publisher", "revoker", "approver", "auditor", "operator"]
-ROLES: tuple[Role, ...] = get_args(Role)
-Operation = Literal["artifact.admit", "artifact.read", "revocation.add", "revocation.read", "audit.read"]
-
-ALLOWED: Mapping[Operation, frozenset[Role]] = {
-    "artifact.admit": frozenset({"publisher"}),
-    "artifact.read": frozenset(ROLES),
-    "revocation.add": frozenset({"revoker"}),
-    "revocation.read": frozenset(ROLES),
-    "audit.read": frozenset({"approver", "auditor", "operator"}),
-}
-"""Which roles may do what. An operation that is not here may be done by nobody."""
-WRITES: frozenset[Operation] = frozenset({"artifact.admit", "revocation.add"})
-"""Operations whose refusal is recorded."""
 
 PREFIX = "loadlock_"
 """What a token begins with, so that scanners for leaked secrets can find it."""
@@ -38,35 +22,6 @@ MAX_TOKEN = 200
 """How many characters are looked at as a token at all."""
 DEFAULT_LIFE = timedelta(days=90)
 MAX_LIFE = timedelta(days=366)
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who is asking.
-
-    Attributes:
-        actor: as the audit log names them: ``token:<name>`` or ``local:<user>``.
-        roles: what they may act as.
-    """
-
-    actor: str
-    roles: frozenset[Role]
-
-
-def authorise(identity: Identity, operation: Operation) -> None:
-    """Demand that ``identity`` may do ``operation``.
-
-    Raises:
-        Refused: ``auth.role``.
-    """
-    allowed = ALLOWED[operation]
-    if not identity.roles & allowed:
-        raise Refused(
-            "auth.role",
-            f"{identity.actor} may not do this ({operation})",
-            found=f"roles {_words(identity.roles)}",
-            expected=f"one of {_words(allowed)}",
-        )
 
 
 def create_token(ledger: Ledger, name: Name, roles: Sequence[Role], life: timedelta, now: datetime) -> str:
@@ -129,7 +84,3 @@ def authenticate(ledger: Ledger, presented: str, now: datetime) -> Identity:
 
 def _hash(secret: str) -> Hex:
     return Hex(hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest())
-
-
-def _words(roles: frozenset[Role]) -> str:
-    return ", ".join(sorted(roles)) or "none"

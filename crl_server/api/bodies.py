@@ -1,0 +1,98 @@
+"""Request bodies, read under a cap while they arrive."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Annotated, Any
+
+from fastapi import Request
+from msgspec import Meta
+
+from crl_server.admission import Upload
+from crl_server.revoking import MAX_DIGESTS, MAX_NOTE, Order
+from verifier.errors import FormatError, UsageError
+from verifier.formats.bundle import MAX_SET
+from verifier.formats.strict_json import Document, parse
+from verifier.formats.text import Digest
+from verifier.wheel import DEFAULT_LIMITS
+
+MAX_JSON = 256 * 1024
+"""Size cap of a JSON body in bytes."""
+MAX_UPLOAD = DEFAULT_LIMITS.archive + MAX_SET + 64 * 1024
+"""Size cap of an upload in bytes: a wheel, its attestation set, and what multipart puts around them."""
+MAX_FILE_NAME = 255
+PARTS = ("wheel", "attestations")
+
+
+class RevocationBody(Document, frozen=True, kw_only=True):
+    """What ``POST /v1/revocations`` takes."""
+
+    digests: Annotated[tuple[Digest, ...], Meta(max_length=MAX_DIGESTS)]
+    reason: Annotated[str, Meta(max_length=50)]
+    note: Annotated[str, Meta(max_length=MAX_NOTE)] = ""
+
+
+async def read_order(request: Request) -> Order:
+    """The order in a JSON body.
+
+    Raises:
+        FormatError: any ``format.*`` code.
+        UsageError: ``usage.arguments``.
+    """
+    capped = _capped(request, MAX_JSON)
+    body = parse(await capped.body(), RevocationBody, limit=MAX_JSON, what="request body")
+    return Order(body.digests, body.reason, body.note)
+
+
+async def read_upload(request: Request) -> Upload:
+    """The wheel and the attestation set in a multipart body.
+
+    Raises:
+        FormatError: ``format.too-large``.
+        UsageError: ``request.invalid``.
+    """
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise _malformed("a body of another type")
+    async with _capped(request, MAX_UPLOAD).form(max_files=len(PARTS), max_fields=0) as form:
+        parts = [(name, part) for name, part in form.multi_items() if not isinstance(part, str)]
+        if sorted(name for name, _ in parts) != sorted(PARTS):
+            raise _malformed(f"parts {[name[:40] for name, _ in form.multi_items()]!r}")
+        files = dict(parts)
+        return Upload(
+            _file_name(files["wheel"].filename or ""), await files["wheel"].read(), await files["attestations"].read()
+        )
+
+
+def _file_name(name: str) -> str:
+    if not 1 <= len(name) <= MAX_FILE_NAME or not name.isprintable() or "/" in name or "\\" in name:
+        raise _malformed(f"a wheel named {name[:80]!r}")
+    return name
+
+
+def _malformed(found: str) -> UsageError:
+    return UsageError(
+        "request.invalid",
+        "the upload is malformed",
+        found=found,
+        expected="multipart/form-data with one file 'wheel', under its own name, and one file 'attestations'",
+    )
+
+
+def _capped(request: Request, limit: int) -> Request:
+    """The same request, whose body raises as soon as it exceeds ``limit`` bytes."""
+    _check(int(length) if (length := request.headers.get("content-length", "0")).isdecimal() else 0, limit)
+    received = 0
+
+    async def receive() -> MutableMapping[str, Any]:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        _check(received, limit)
+        return message
+
+    return Request(request.scope, receive)
+
+
+def _check(size: int, limit: int) -> None:
+    if size > limit:
+        raise FormatError("format.too-large", "the request's body is too large", expected=f"at most {limit} bytes")

@@ -1,0 +1,13 @@
+"""The service's part of the command line: a table, so that printing help imports nothing heavy."""
+
+from __future__ import annotations
+
+from crl_server.commands import deployments, lists, tokens, trust
+from verifier.command import Command
+
+COMMANDS: tuple[Command, ...] = (
+    *deployments.COMMANDS,
+    *tokens.COMMANDS,
+    *trust.COMMANDS,
+    *lists.COMMANDS,
+)

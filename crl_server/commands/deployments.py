@@ -1,0 +1,100 @@
+"""``init`` and ``serve``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from crl_server.commands.common import given, local_actor, needing_the_extra, now, opened
+from verifier.command import DIRECTORY_NAME, Command, Output
+from verifier.errors import UsageError
+from verifier.formats.enrolment import ServerUrl
+from verifier.formats.revocations import sha256_hex
+from verifier.formats.text import Duration, Name, Time, Version
+
+DEFAULT_SERVER = "http://127.0.0.1:8600"
+DEMO = "demo"
+
+
+def _configure_init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", nargs="?", metavar="DIR", help=f"where it is made (default: {DIRECTORY_NAME})")
+    parser.add_argument("--id", metavar="NAME", help="the deployment's id (a demo's default: demo)")
+    parser.add_argument("--profile", choices=("demo", "production"), default="production", help="what it is for")
+    parser.add_argument("--server", metavar="URL", default=DEFAULT_SERVER, help="where hosts will find its server")
+    parser.add_argument("--host-api", metavar="VERSION", default="1.0", help="the API version that hosts offer")
+    parser.add_argument("--list-lifetime", metavar="DURATION", default="PT24H", help="how long a list is valid")
+
+
+def _init(args: argparse.Namespace, output: Output) -> None:
+    directory = Path(args.directory or args.deployment or DIRECTORY_NAME)
+    identity = args.id or (DEMO if args.profile == DEMO else None)
+    if identity is None:
+        raise UsageError("usage.arguments", "a production deployment needs an id", expected="--id NAME")
+    with needing_the_extra():
+        from crl_server.initialise import Plan, initialise
+        from crl_server.layout import Deployment, Layout
+        from crl_server.repository import Repository
+    moment = now()
+    record = Deployment(
+        v=1,
+        deployment=given(Name, identity, "the id"),
+        server=given(ServerUrl, args.server, "the server's address"),
+        created=Time.of(moment),
+        head_life=_lifetime(args.list_lifetime),
+    )
+    plan = Plan(record, args.profile, given(Version, args.host_api, "the API version"))
+    policy = initialise(directory, plan, local_actor(), moment)
+    layout = Layout(directory)
+    root = f"sha256:{sha256_hex(Repository(layout.trust).root(1))}"
+    output.say(f"deployment {record.deployment!s} made in {directory}")
+    output.say(f"root of trust {root}")
+    output.say(f"policy 1 is valid until {policy.valid_until}; sign it again before that: loadlock trust policy")
+    if args.profile == DEMO:
+        output.say("This is a demo: keys of all roles lie in it together. Never let a real host trust it.")
+    else:
+        output.say(f"Now move {layout.offline} to a medium that this machine does not hold, in two people's hands:")
+        output.say("the server refuses to start while it can read those keys. Name it with --keys when you sign.")
+    output.result(
+        {
+            "directory": str(directory),
+            "deployment": record.deployment,
+            "profile": args.profile,
+            "server": record.server,
+            "root": root,
+            "offline": str(layout.offline),
+            "valid_until": policy.valid_until,
+        }
+    )
+
+
+def _lifetime(text: str) -> Duration:
+    life = given(Duration, text, "the list's lifetime")
+    if not 60 <= life.span.total_seconds() <= 30 * 86400:
+        raise UsageError("usage.arguments", "the list's lifetime is not usable", found=text, expected="PT1M to P30D")
+    return life
+
+
+def _configure_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", metavar="ADDRESS", default="127.0.0.1", help="the address to listen on")
+    parser.add_argument("--port", metavar="PORT", type=int, help="the port (default: that of the deployment's address)")
+
+
+def _serve(args: argparse.Namespace, output: Output) -> None:
+    with opened(args) as authority, needing_the_extra():
+        from crl_server.serving import port_of, serve
+
+        port = port_of(authority.record.server) if args.port is None else args.port
+        if not 0 <= port <= 65535:
+            raise UsageError("usage.arguments", "no such port", found=str(port), expected="0 to 65535")
+
+        def announce(address: str) -> None:
+            output.say(f"serving deployment {authority.record.deployment!s} at {address}; end with Ctrl-C")
+            output.result({"address": address, "deployment": authority.record.deployment})
+
+        serve(authority, args.host, port, announce)
+
+
+COMMANDS = (
+    Command("init", "make a deployment: policy, keys, first checkpoint, first signed list", _configure_init, _init),
+    Command("serve", "run the server; re-sign what is about to expire", _configure_serve, _serve),
+)

@@ -1,0 +1,76 @@
+"""``token create``, ``token revoke`` and ``token ls``."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import timedelta
+
+from crl_server.commands.common import given, local_actor, now, opened
+from crl_server.roles import ROLES
+from verifier.command import Command, Output
+from verifier.formats.text import Name, Time
+
+DEFAULT_DAYS = 90
+
+
+def _configure_create(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="whose it is; a name is used once")
+    parser.add_argument("--role", metavar="ROLE", action="append", required=True, choices=ROLES, help=", ".join(ROLES))
+    parser.add_argument(
+        "--days", metavar="N", type=int, default=DEFAULT_DAYS, help=f"valid for (default {DEFAULT_DAYS})"
+    )
+
+
+def _create(args: argparse.Namespace, output: Output) -> None:
+    moment, life = now(), timedelta(days=max(min(args.days, 10_000), 0))
+    with opened(args) as authority:
+        token = authority.create_token(given(Name, args.name, "the name"), args.role, life, local_actor(), moment)
+    expires = Time.of(moment + life)
+    output.say(token)
+    output.say(f"for {args.name}, as {', '.join(args.role)}, until {expires}. It is shown once and kept nowhere.")
+    output.result({"token": token, "name": args.name, "roles": sorted(set(args.role)), "expires": expires})
+
+
+def _configure_revoke(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="whose token is taken back")
+
+
+def _revoke(args: argparse.Namespace, output: Output) -> None:
+    with opened(args) as authority:
+        authority.revoke_token(given(Name, args.name, "the name"), local_actor(), now())
+    output.say(f"the token of {args.name} is no longer valid")
+    output.result({"name": args.name, "revoked": True})
+
+
+def _configure_ls(_: argparse.ArgumentParser) -> None:
+    """Nothing to ask."""
+
+
+def _ls(args: argparse.Namespace, output: Output) -> None:
+    from crl_server.tokens import tokens
+
+    moment = Time.of(now())
+    with opened(args) as authority, authority.store.read() as ledger:
+        rows = tokens(ledger)
+    listed = [
+        {
+            "name": row.name,
+            "roles": row.roles.split(),
+            "created": row.created,
+            "expires": row.expires,
+            "revoked": row.revoked,
+            "valid": row.revoked is None and moment < row.expires,
+        }
+        for row in rows
+    ]
+    for row, shown in zip(rows, listed, strict=True):
+        state = f"until {row.expires}" if shown["valid"] else f"revoked {row.revoked}" if row.revoked else "expired"
+        output.say(f"{row.name:<24} {row.roles:<40} {state}")
+    output.result({"tokens": listed})
+
+
+COMMANDS = (
+    Command("token create", "make an API token with a role", _configure_create, _create),
+    Command("token ls", "list API tokens", _configure_ls, _ls),
+    Command("token revoke", "take an API token back", _configure_revoke, _revoke),
+)

@@ -1,0 +1,128 @@
+"""``trust policy``, ``trust add-plugin`` and ``trust add-principal``: what takes the offline policy key."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crl_server.commands.common import given, local_actor, now, opened
+from verifier.command import Command, Output
+from verifier.errors import Refused, UsageError
+from verifier.files import read_capped
+from verifier.formats.policy import MAX_POLICY, TIERS
+from verifier.formats.revocations import sha256_hex
+from verifier.formats.strict_json import plain
+from verifier.formats.text import Name, PluginId, Version
+from verifier.keys import PublicKey
+
+if TYPE_CHECKING:
+    from crl_server.offline import Office
+    from crl_server.service import Authority
+
+MAX_KEY = 16 * 1024
+"""Size cap of a public key file in bytes."""
+
+
+def _configure_keys(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--keys", metavar="DIR", type=Path, help="where the offline keys are (default: offline/)")
+
+
+def _configure_policy(parser: argparse.ArgumentParser) -> None:
+    _configure_keys(parser)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--set-from", metavar="FILE", type=Path, help="take this text as the new policy.toml")
+    which.add_argument("--show", action="store_true", help="show the policy in force, and sign nothing")
+
+
+def _policy(args: argparse.Namespace, output: Output) -> None:
+    if args.show:
+        _show(args, output)
+        return
+    from crl_server.offline import decode
+
+    def text(office: Office) -> str:
+        if args.set_from is None:
+            return office.text()
+        return decode(read_capped(args.set_from, MAX_POLICY, "policy"))
+
+    _sign(args, output, text)
+
+
+def _configure_plugin(parser: argparse.ArgumentParser) -> None:
+    _configure_keys(parser)
+    parser.add_argument("plugin", metavar="ID", help="the plugin's id")
+    for role in ("builder", "owner", "certifier"):
+        parser.add_argument(f"--{role}", metavar="NAME", action="append", default=[], help=f"a {role} of it")
+    parser.add_argument("--min-version", metavar="V", help="the lowest version that may be loaded")
+
+
+def _plugin(args: argparse.Namespace, output: Output) -> None:
+    from crl_server.policies import with_plugin
+
+    plugin = given(PluginId, args.plugin, "the plugin's id")
+    builders, owners, certifiers = (
+        [given(Name, name, f"the {role}") for name in getattr(args, role)] for role in ("builder", "owner", "certifier")
+    )
+    lowest = given(Version, args.min_version, "the version") if args.min_version else None
+    _sign(args, output, lambda office: with_plugin(office.text(), plugin, builders, owners, certifiers, lowest))
+
+
+def _configure_principal(parser: argparse.ArgumentParser) -> None:
+    _configure_keys(parser)
+    parser.add_argument("name", metavar="NAME", help="who signs")
+    parser.add_argument("--public-key", metavar="PEM", type=Path, required=True, help="a file with their public key")
+    parser.add_argument("--max-tier", choices=TIERS, help="lets them certify, up to this tier")
+
+
+def _principal(args: argparse.Namespace, output: Output) -> None:
+    from crl_server.policies import with_principal
+
+    name = given(Name, args.name, "the name")
+    try:
+        key = PublicKey.from_pem(read_capped(args.public_key, MAX_KEY, "public key"))
+    except Refused as error:  # not a check that said no: the wrong file was named
+        raise UsageError(error.code, error.what, found=error.found, expected="a P-256 or Ed25519 PUBLIC KEY") from error
+    _sign(args, output, lambda office: with_principal(office.text(), name, key, args.max_tier))
+
+
+def _sign(args: argparse.Namespace, output: Output, text: Callable[[Office], str]) -> None:
+    with opened(args) as authority:
+        office = authority.office(args.keys)
+        signed = office.sign_policy(text(office), local_actor(), now())
+        root = _root(authority)
+    policy = signed.policy
+    output.say(f"policy {policy.version} of {policy.deployment!s} is signed and in force, until {policy.valid_until}")
+    if not signed.enrolment:
+        output.say("The root keys are not here: hosts enrol with the bundle of before, and move up at once.")
+    output.result(
+        {
+            "deployment": policy.deployment,
+            "version": policy.version,
+            "valid_until": policy.valid_until,
+            "root": root,
+            "enrolment_signed": signed.enrolment,
+        }
+    )
+
+
+def _show(args: argparse.Namespace, output: Output) -> None:
+    with opened(args) as authority:
+        policy, root = authority.repository.trust().policy, _root(authority)
+        text = authority.office().text()
+    output.say(f"# policy {policy.version}, valid until {policy.valid_until}, root of trust {root}")
+    output.say(text)
+    output.result({"deployment": policy.deployment, "root": root, "policy": plain(policy)})
+
+
+def _root(authority: Authority) -> str:
+    version = authority.repository.trust().root_version
+    return f"sha256:{sha256_hex(authority.repository.root(version))}"
+
+
+COMMANDS = (
+    Command("trust policy", "sign the policy that people write as TOML", _configure_policy, _policy),
+    Command("trust add-plugin", "name a plugin and its principals in the policy", _configure_plugin, _plugin),
+    Command("trust add-principal", "name somebody who signs in the policy", _configure_principal, _principal),
+)

@@ -1,0 +1,57 @@
+"""Who may do what: roles, and the one table that says which role an operation takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from verifier.errors import Refused
+
+Role = Literal["publisher", "revoker", "approver", "auditor", "operator"]
+ROLES: tuple[Role, ...] = get_args(Role)
+Operation = Literal["artifact.admit", "artifact.read", "revocation.add", "revocation.read", "audit.read"]
+
+ALLOWED: Mapping[Operation, frozenset[Role]] = {
+    "artifact.admit": frozenset({"publisher"}),
+    "artifact.read": frozenset(ROLES),
+    "revocation.add": frozenset({"revoker"}),
+    "revocation.read": frozenset(ROLES),
+    "audit.read": frozenset({"approver", "auditor", "operator"}),
+}
+"""Which roles may do what. An operation that is not here may be done by nobody."""
+WRITES: frozenset[Operation] = frozenset({"artifact.admit", "revocation.add"})
+"""Operations whose refusal is recorded."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who is asking.
+
+    Attributes:
+        actor: as the audit log names them: ``token:<name>`` or ``local:<user>``.
+        roles: what they may act as.
+    """
+
+    actor: str
+    roles: frozenset[Role]
+
+
+def authorise(identity: Identity, operation: Operation) -> None:
+    """Demand that ``identity`` may do ``operation``.
+
+    Raises:
+        Refused: ``auth.role``.
+    """
+    allowed = ALLOWED[operation]
+    if not identity.roles & allowed:
+        raise Refused(
+            "auth.role",
+            f"{identity.actor} may not do this ({operation})",
+            found=f"roles {_words(identity.roles)}",
+            expected=f"one of {_words(allowed)}",
+        )
+
+
+def _words(roles: frozenset[Role]) -> str:
+    return ", ".join(sorted(roles)) or "none"

@@ -1,0 +1,122 @@
+"""The server's process: refuses to start where it must not, listens, keeps the list fresh, ends gracefully."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from crl_server.api.app import Clock, create_app
+from crl_server.service import Authority
+from crl_server.signing import check_offline_keys_are_away
+from verifier.errors import LoadlockError, UsageError
+from verifier.formats.enrolment import ServerUrl
+
+INTERVAL = 60.0
+"""How often, in seconds, it is looked for what has to be signed again."""
+GRACE = 10
+"""How long, in seconds, requests that are under way may take once the server is told to end."""
+BACKLOG = 1024
+DEFAULT_PORT = {"http": 80, "https": 443}
+
+log = logging.getLogger("crl_server")
+
+
+def utc_now() -> datetime:
+    """The machine's clock."""
+    return datetime.now(UTC)
+
+
+def serve(authority: Authority, host: str, port: int, announce: Callable[[str], None], clock: Clock = utc_now) -> None:
+    """Serve one deployment until SIGTERM or SIGINT.
+
+    Args:
+        authority: the deployment.
+        host: the address to listen on.
+        port: the port; 0 for any that is free.
+        announce: is told the address once connections are taken.
+        clock: tells the time.
+
+    Raises:
+        Refused: ``server.offline-key``, ``server.behind``, ``server.lint``, ``clock.behind``, ``trust.*``.
+        UsageError: ``usage.configuration`` when the address cannot be listened on.
+        Unreachable: ``io.failed``.
+    """
+    import uvicorn
+
+    policy = authority.repository.trust().policy
+    check_offline_keys_are_away(authority.layout.offline, policy.profile)
+    authority.reconcile(clock())
+    for warning in authority.warnings(clock()):
+        log.warning("%s", warning)
+    listening = _listen(host, port)
+    address = listening.getsockname()
+    config = uvicorn.Config(
+        create_app(authority, clock),
+        access_log=False,
+        log_level="warning",
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+    )
+    # uvicorn raises the signal that ended it once more; ended as it was told to, this process has done well.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    announce(f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}")
+    with listening, Maintenance(authority, clock):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+class Maintenance:
+    """A thread that signs again what is about to expire. A failure is logged, and tried again the next time.
+
+    Args:
+        authority: the deployment.
+        clock: tells the time.
+        interval: seconds between two looks.
+    """
+
+    def __init__(self, authority: Authority, clock: Clock, interval: float = INTERVAL) -> None:
+        self._authority = authority
+        self._clock = clock
+        self._interval = interval
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
+
+    def __enter__(self) -> Maintenance:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._end.wait(self._interval):
+            try:
+                self._authority.maintain(self._clock())
+            except LoadlockError as error:
+                log.error("the list could not be kept fresh: %s", error)
+            except Exception:
+                # Whatever it was, the next look may succeed; hosts notice a stale list, and readyz tells.
+                log.exception("the list could not be kept fresh")
+
+
+def port_of(server: ServerUrl) -> int:
+    """The port that a deployment's address names."""
+    parts = urlsplit(server)
+    return parts.port or DEFAULT_PORT[parts.scheme]
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            "usage.configuration", f"cannot listen on {host} port {port}", found=str(error), expected="a free port"
+        ) from error

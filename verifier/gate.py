@@ -192,13 +192,9 @@ class Gate:
             Unreachable: the server did not answer.
             Refused: what it answered is not acceptable.
         """
-        from verifier.refresh import Refresher
-
         now = self._now()
-        if self._refresher is None:
-            self._refresher = Refresher(self.home)
         try:
-            self._refresher.refresh(now)
+            self._prepared_refresher().refresh(now)
         finally:
             # Also after a failure: a new policy may be in force without the list, or another process had more luck.
             self._ground_at(now)
@@ -223,6 +219,7 @@ class Gate:
             )  # fmt: skip
         with self._lock:
             if self._watcher is None:
+                self._prepared_refresher()
                 self._watcher = Watcher(self.refresh, interval=interval, on_failure=on_failure)
                 self._watcher.start()
 
@@ -238,6 +235,19 @@ class Gate:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _prepared_refresher(self) -> Refresher:
+        """The refresher, with all imported that it needs: a fork in the middle of an import by the watcher's thread
+        would leave that module locked for ever in the child, and the child without its watch.
+        """
+        import encodings.idna  # noqa: F401 - asked for when a name is looked up
+
+        import verifier.tuf_client  # noqa: F401 - asked for when trust is fetched
+        from verifier.refresh import Refresher
+
+        if self._refresher is None:
+            self._refresher = Refresher(self.home)
+        return self._refresher
 
     def _now(self) -> datetime:
         now = self._clock()

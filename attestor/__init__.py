@@ -3,6 +3,7 @@
 One module, one purpose; data flows from the top of this list to its bottom:
 
     source         what is built: a clean git commit, or an sdist identified by its digest
+    unpack         source archives → directories, under caps
     wheelhouse     wheels locked by hash: resolved, fetched, cached
     environment    where a build runs: a fresh interpreter environment with fixed inputs and no network
     build          source + locked build requirements → wheel, and the record of how it was made
@@ -12,10 +13,14 @@ One module, one purpose; data flows from the top of this list to its bottom:
     manifest       the owner's declaration, completed with what only the build knows
     leaks          refuses to sign a statement that would give something away
     signers        private keys → signed bundles
+    statements     values → statements that passed the leak gate
+    review         reads a set as a host would: one's own output, or what one is about to sign
     pipeline       the order of the steps
     endorse        the owner's signature, made elsewhere than in the build job
+    covenant       a manifest in plain words
     certify        the certifier's verdict
     publish        hands wheel and attestation set to a server
+    places         where the commands find keys, servers and the files beside a wheel
     cli            the commands
 
 It imports only public modules of :mod:`verifier`, and nothing of the server.

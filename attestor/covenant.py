@@ -6,7 +6,10 @@ from verifier.formats.manifest import SignedManifest
 
 
 def readable(manifest: SignedManifest) -> list[str]:
-    """What the manifest declares, line by line; what it does not declare is said too, since that is not allowed."""
+    """What the manifest declares, line by line; what it does not declare is said too, since that is not allowed.
+
+    The format has seen to it that no text of the owner's can steer a terminal.
+    """
     lines = [
         f"{manifest.plugin_id} {manifest.version} ({manifest.kind}, {manifest.maturity}): {manifest.description}",
         f"  owner          {manifest.owner}",
@@ -37,8 +40,7 @@ def readable(manifest: SignedManifest) -> list[str]:
     )
     if manifest.expires_at is not None:
         lines += _listed("expires", [manifest.expires_at])
-    # The owner's text reaches a terminal: nothing in it may steer that.
-    return [_printable(line) for line in lines]
+    return lines
 
 
 def _listed(title: str, items: list[str]) -> list[str]:
@@ -51,7 +53,3 @@ def _source(manifest: SignedManifest) -> str:
     if source.commit:
         return f"{source.repository or 'a repository without an address'} at {source.commit}"
     return f"sdist {source.sdist}" if source.sdist else "unknown: it was built elsewhere"
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)

@@ -6,30 +6,26 @@ times. Of a commit only ``subdirectory`` is exported, so what lies elsewhere in 
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import os
 import re
-import tarfile
-import zlib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from tempfile import NamedTemporaryFile, TemporaryFile
-from typing import IO, Literal
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Literal
 from urllib.parse import urlsplit
 
 from packaging.utils import InvalidSdistFilename, parse_sdist_filename
 
 from attestor import processes
+from attestor.unpack import MAX_TREE_ENTRIES, fix, gunzip, only_directory, read_members, unpack
 from verifier.errors import Refused, UsageError
 from verifier.files import read_capped
 
 #: The largest sdist that is read, in bytes.
 MAX_SDIST_BYTES = 100_000_000
-#: How far a source archive may unpack, in bytes and in entries.
-MAX_TREE_BYTES = 500_000_000
-MAX_TREE_ENTRIES = 50_000
+#: A clone's own attributes file larger than this is not read.
+MAX_ATTRIBUTES = 1_000_000
 #: How long one git command may take, in seconds.
 GIT_SECONDS = 120.0
 #: zip archives know no time before 1980 and none after 2107: build times stay within.
@@ -96,21 +92,21 @@ def export(source: Source, into: Path) -> Path:
         # Run in the subdirectory, git archives the commit's content of that subdirectory alone.
         with NamedTemporaryFile() as stream:
             _run_git(source.path, "archive", "--format=tar", f"--output={stream.name}", source.commit)
-            _unpack(stream, into)
+            unpack(stream, into)
     else:
         data = read_capped(source.path, MAX_SDIST_BYTES, "the sdist")
         if hashlib.sha256(data).hexdigest() != source.sha256:
             raise Refused("source.unusable", "the sdist changed while it was being attested")
-        with _gunzip(data) as stream:
-            _unpack(stream, into)
-        root = _only_directory(into)
-    _fix(into, source.epoch)
+        with gunzip(data) as stream:
+            unpack(stream, into)
+        root = only_directory(into)
+    fix(into, source.epoch)
     return root
 
 
-def clamp(epoch: int) -> int:
-    """The time within what zip archives can say."""
-    return max(EARLIEST_EPOCH, min(epoch, LATEST_EPOCH))
+def clamp(epoch: float) -> int:
+    """The time within what zip archives can say, in whole seconds; what is no number at all is the earliest."""
+    return int(max(EARLIEST_EPOCH, min(epoch, LATEST_EPOCH)))
 
 
 def public_url(remote: str) -> str:
@@ -136,6 +132,7 @@ def _describe_git(directory: Path) -> Source:
     subdirectory = directory.relative_to(top.resolve()).as_posix()
     subdirectory = "" if subdirectory == "." else subdirectory
     _refuse_dirty(directory)
+    _refuse_local_attributes(directory)
     commit = _git(directory, "rev-parse", "--verify", "HEAD^{commit}")
     tree = _git(directory, "rev-parse", "--verify", f"{commit}:{subdirectory}")
     if any(line.startswith("160000 ") for line in _git(directory, "ls-tree", "-r", "--full-tree", tree).splitlines()):
@@ -151,7 +148,7 @@ def _describe_git(directory: Path) -> Source:
         commit=commit,
         tree=tree,
         repository=public_url(_git_or_nothing(directory, "config", "--get", "remote.origin.url")),
-        ref=_git_or_nothing(directory, "symbolic-ref", "--quiet", "HEAD"),
+        ref=_ref(directory),
         subdirectory=subdirectory,
     )
 
@@ -164,12 +161,38 @@ def _refuse_dirty(directory: Path) -> None:
         raise Refused("source.dirty", "the source differs from its commit", found=listed + more)
 
 
+def _refuse_local_attributes(directory: Path) -> None:
+    """Attributes that only this clone has would change what is exported, and the commit would not say so."""
+    path = directory / _git(directory, "rev-parse", "--git-path", "info/attributes")
+    if path.is_file() and any(line.strip() and not line.startswith("#") for line in _lines(path)):
+        raise Refused(
+            "source.unusable",
+            "this clone has attributes of its own, which change what is exported",
+            found=".git/info/attributes",
+            expected="attributes in the commit (.gitattributes) alone",
+            todo="Move them into .gitattributes, or attest from another clone.",
+        )
+
+
+def _lines(path: Path) -> list[str]:
+    return read_capped(path, MAX_ATTRIBUTES, "the attributes file").decode("utf-8", "replace").splitlines()
+
+
+def _ref(directory: Path) -> str:
+    """The branch that is checked out; of a detached commit, a tag that names it; else nothing."""
+    branch = _git_or_nothing(directory, "symbolic-ref", "--quiet", "HEAD")
+    if branch:
+        return branch
+    tag = _git_or_nothing(directory, "describe", "--exact-match", "--tags", "HEAD")
+    return f"refs/tags/{tag}" if tag else ""
+
+
 def _git(directory: Path, *arguments: str) -> str:
     return _run_git(directory, *arguments).decode("utf-8", "replace").rstrip("\n")
 
 
 def _git_or_nothing(directory: Path, *arguments: str) -> str:
-    """What git says; nothing when it exits 1, git's way to say that there is no such value."""
+    """What git says; nothing when it fails, git's way to say that there is no such value."""
     done = _start_git(directory, arguments)
     return done.stdout.decode("utf-8", "replace").strip() if done.status == 0 else ""
 
@@ -210,99 +233,12 @@ def _describe_sdist(path: Path) -> Source:
         raise Refused(
             "source.unusable", "the source file is not an sdist", found=repr(path.name), expected="NAME-VERSION.tar.gz"
         ) from error
-    with _gunzip(data) as stream:
-        newest = max((member.mtime for member in _members(stream)), default=0)
+    with gunzip(data) as stream:
+        newest = max((clamp(member.mtime) for member in read_members(stream)), default=EARLIEST_EPOCH)
     return Source(
         kind="sdist",
         path=path,
-        epoch=clamp(int(newest)),
+        epoch=newest,
         sha256=hashlib.sha256(data).hexdigest(),
         purl=f"pkg:pypi/{name}@{version}",
     )
-
-
-def _gunzip(data: bytes) -> IO[bytes]:
-    """The unpacked archive as a temporary file, under the cap before any of it is interpreted."""
-    unpacked = TemporaryFile()  # noqa: SIM115 - handed to the caller, who closes it
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
-            while chunk := stream.read(1 << 20):
-                if unpacked.tell() + len(chunk) > MAX_TREE_BYTES:
-                    raise _too_much()
-                unpacked.write(chunk)
-    except (OSError, EOFError, zlib.error) as error:
-        unpacked.close()
-        raise Refused("source.archive", "the sdist is not a gzip file", found=str(error)) from error
-    except BaseException:
-        unpacked.close()
-        raise
-    unpacked.seek(0)
-    return unpacked
-
-
-def _only_directory(into: Path) -> Path:
-    entries = sorted(into.iterdir())
-    if len(entries) != 1 or not entries[0].is_dir() or entries[0].is_symlink():
-        raise Refused(
-            "source.archive", "the sdist must hold exactly one directory", found=f"{len(entries)} entries at its top"
-        )
-    return entries[0]
-
-
-# -- both --------------------------------------------------------------------------------------------------------------
-
-
-def _members(stream: IO[bytes]) -> list[tarfile.TarInfo]:
-    try:
-        with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as archive:
-            members: list[tarfile.TarInfo] = []
-            for member in archive:
-                members.append(member)
-                if len(members) > MAX_TREE_ENTRIES:
-                    raise _too_much()
-            return members
-    except tarfile.TarError as error:
-        raise Refused("source.archive", "the source archive is malformed", found=str(error)) from error
-
-
-def _unpack(stream: IO[bytes], into: Path) -> None:
-    """Extract with tarfile's ``data`` filter (PEP 706): nothing absolute, escaping, or special."""
-    members = _members(stream)
-    if sum(member.size for member in members) > MAX_TREE_BYTES:
-        raise _too_much()  # sparse members may claim more than the archive holds
-    _refuse_repeated(members)
-    stream.seek(0)
-    try:
-        with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as archive:
-            archive.extractall(into, filter="data")
-    except (tarfile.TarError, OSError) as error:
-        raise Refused("source.archive", "the source archive cannot be unpacked", found=str(error)) from error
-
-
-def _refuse_repeated(members: list[tarfile.TarInfo]) -> None:
-    seen: set[str] = set()
-    for member in members:
-        name = str(PurePosixPath(member.name))
-        if name in seen and not member.isdir():
-            raise Refused("source.archive", "the source archive holds a file twice", found=repr(name))
-        seen.add(name)
-
-
-def _too_much() -> Refused:
-    return Refused(
-        "source.archive",
-        "the source unpacks to more than the cap",
-        expected=f"at most {MAX_TREE_BYTES} bytes in {MAX_TREE_ENTRIES} entries",
-    )
-
-
-def _fix(root: Path, epoch: int) -> None:
-    """Modes 644 and 755, one time for all: a build must not depend on who unpacked, or when."""
-    for directory, _, files in os.walk(root, topdown=False):
-        for name in files:
-            path = Path(directory, name)
-            if not path.is_symlink():
-                path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
-            os.utime(path, (epoch, epoch), follow_symlinks=False)
-        Path(directory).chmod(0o755)
-        os.utime(directory, (epoch, epoch))

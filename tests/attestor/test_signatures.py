@@ -246,14 +246,9 @@ def test_certifying_again_replaces_the_old_certification(attested: Attestation, 
     assert parse_set(again)[:3] == parse_set(once)[:3]
 
 
-def test_what_is_signed_is_shown_in_plain_words_that_cannot_steer_a_terminal(attested: Attestation) -> None:
-    manifest = parse_signed_manifest(
-        json.dumps(
-            json.loads(dump_manifest(attested.manifest)) | {"description": "red \x1b[31m", "allowed_paths": ["/data"]}
-        ).encode()
-    )
-    shown = "\n".join(readable(manifest))
-    assert "\x1b" not in shown
+def test_what_is_signed_is_shown_in_plain_words(attested: Attestation) -> None:
+    declared = json.loads(dump_manifest(attested.manifest)) | {"allowed_paths": ["/data"]}
+    shown = "\n".join(readable(parse_signed_manifest(json.dumps(declared).encode())))
     for words in (
         "csv_exporter 1.0.0",
         "logging:",
@@ -262,3 +257,8 @@ def test_what_is_signed_is_shown_in_plain_words_that_cannot_steer_a_terminal(att
         attested.manifest.artifact_digest,
     ):
         assert words in shown
+
+
+def test_no_text_of_the_owners_can_steer_the_terminal_it_is_shown_on(attested: Attestation) -> None:
+    declared = json.loads(dump_manifest(attested.manifest)) | {"description": "red \x1b[31m"}
+    assert code_of(lambda: parse_signed_manifest(json.dumps(declared).encode())) == "format.schema"

@@ -6,11 +6,15 @@ import gzip
 import io
 import os
 import tarfile
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from attestor import source
+from attestor import source, unpack
 from attestor.source import describe, export, public_url
 from tests.attestor.conftest import COMMIT_TIME, Project, git, make_repository
 from verifier.errors import LoadlockError, Refused
@@ -79,6 +83,14 @@ def test_submodules_are_refused(tmp_path: Path) -> None:
     assert code_of(outer) == "source.unusable"
 
 
+def test_attributes_that_only_this_clone_has_are_refused(repository: Path) -> None:
+    (repository / ".git" / "info").mkdir(exist_ok=True)
+    (repository / ".git" / "info" / "attributes").write_text("# a comment alone is fine\n")
+    describe(repository)
+    (repository / ".git" / "info" / "attributes").write_text("README.md export-ignore\n")
+    assert code_of(repository) == "source.unusable"
+
+
 def test_nothing_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LoadlockError) as caught:
         describe(tmp_path / "absent-1.0.tar.gz")
@@ -116,6 +128,7 @@ def test_a_damaged_sdist_is_refused(tmp_path: Path, damage: str) -> None:
         [member("p-1.0/link", type=tarfile.SYMTYPE, linkname="../../elsewhere")],
         [member("p-1.0/link", type=tarfile.LNKTYPE, linkname="/etc/passwd")],
         [member("p-1.0/device", type=tarfile.CHRTYPE)],
+        [member("p-1.0/a.py", pax_headers={"path": "p-1.0/a\0b"})],
         [member("p-1.0/a.py"), member("p-1.0/a.py", b"y")],
         [member("p-1.0/a.py"), member("p-1.0/./a.py", b"y")],
         [member("p-1.0/a.py"), member("q-1.0/a.py")],
@@ -128,6 +141,7 @@ def test_a_damaged_sdist_is_refused(tmp_path: Path, damage: str) -> None:
         "symlink out",
         "hard link out",
         "device",
+        "null byte",
         "twice",
         "twice spelt",
         "two tops",
@@ -141,14 +155,14 @@ def test_a_hostile_sdist_is_refused(tmp_path: Path, members: list[tuple[tarfile.
 
 
 def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "MAX_TREE_BYTES", 100_000)
+    monkeypatch.setattr(unpack, "MAX_TREE_BYTES", 100_000)
     path = sdist(tmp_path / "p-1.0.tar.gz", [member("p-1.0/a.py", b"\0" * 200_000)])
     assert path.stat().st_size < 2_000
     assert code_of(path) == "source.archive"
 
 
 def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "MAX_TREE_ENTRIES", 10)
+    monkeypatch.setattr(unpack, "MAX_TREE_ENTRIES", 10)
     assert code_of(sdist(tmp_path / "p-1.0.tar.gz", [member(f"p-1.0/{n}.py") for n in range(11)])) == "source.archive"
 
 
@@ -166,6 +180,18 @@ def test_an_sdist_that_changes_after_it_was_described_is_refused(tmp_path: Path)
     assert caught.value.code == "source.unusable"
 
 
+@given(position=st.integers(0, 4095), value=st.integers(0, 255))
+def test_no_damage_to_an_archive_is_anything_but_a_refusal(position: int, value: int) -> None:
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        members = [member("p-1.0/a.py", b"x" * 600, pax_headers={"mtime": "1.5", "path": "p-1.0/ü.py"})]
+        tar = bytearray(gzip.decompress(sdist(place / "p-1.0.tar.gz", members).read_bytes()))
+        tar[position % len(tar)] = value
+        (place / "p-1.0.tar.gz").write_bytes(gzip.compress(bytes(tar)))
+        with suppress(LoadlockError):
+            export(describe(place / "p-1.0.tar.gz"), _empty(place / "out"))
+
+
 # -- accepted ----------------------------------------------------------------------------------------------------------
 
 
@@ -175,6 +201,13 @@ def test_a_commit_is_told_without_credentials(repository: Path) -> None:
     assert found.commit == git(repository, "rev-parse", "HEAD")
     assert found.tree == git(repository, "rev-parse", "HEAD^{tree}")
     assert found.repository == "https://host.example/reporting/csv-exporter.git"
+
+
+def test_a_detached_commit_is_told_by_its_tag(repository: Path) -> None:
+    git(repository, "checkout", "--quiet", "--detach")
+    assert describe(repository).ref == ""
+    git(repository, "tag", "v1.0.0")
+    assert describe(repository).ref == "refs/tags/v1.0.0"
 
 
 def test_the_commit_is_exported_with_fixed_modes_and_times(project: Project, tmp_path: Path) -> None:
@@ -227,9 +260,16 @@ def test_an_sdist_is_identified_by_its_digest_and_timed_by_its_newest_member(tmp
     assert {entry.stat().st_mode & 0o777 for entry in root.iterdir()} == {0o644}
 
 
-@pytest.mark.parametrize(("mtime", "epoch"), [(0, 315_532_800), (2**36, 4_354_819_198)])
-def test_times_stay_within_what_zip_archives_know(tmp_path: Path, mtime: int, epoch: int) -> None:
-    assert describe(sdist(tmp_path / "p-1.0.tar.gz", [member("p-1.0/a.py", mtime=mtime)])).epoch == epoch
+@pytest.mark.parametrize(
+    ("mtime", "epoch"),
+    [(0, 315_532_800), (2**36, 4_354_819_198), (float("inf"), 4_354_819_198), (float("nan"), 315_532_800)],
+)
+def test_times_stay_within_what_zip_archives_know(tmp_path: Path, mtime: float, epoch: int) -> None:
+    # Times that a tar header cannot hold stand in an extended one, where any text may stand.
+    path = sdist(tmp_path / "p-1.0.tar.gz", [member("p-1.0/a.py", mtime=0, pax_headers={"mtime": str(mtime)})])
+    found = describe(path)
+    assert found.epoch == epoch
+    assert (export(found, _empty(tmp_path / "out")) / "a.py").stat().st_mtime == epoch
 
 
 @pytest.mark.parametrize(

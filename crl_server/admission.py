@@ -105,7 +105,7 @@ def keep(ledger: Ledger, upload: Upload, admitted: Admitted, actor: str, now: da
     if ledger.listed(plugin.artifact_digest) is not None:
         raise Refused("revoked.artifact", "the artifact is revoked", found=plugin.artifact_digest)
     manifest_digest = f"sha256:{hashlib.sha256(admitted.manifest).hexdigest()}"
-    signers = {role: str(name) for role, name in sorted(plugin.signers.items())}
+    signers = {kind: str(name) for kind, name in sorted(plugin.signers.items())}
     row = Artifact(
         digest=plugin.artifact_digest,
         file_name=upload.file_name,

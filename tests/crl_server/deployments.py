@@ -18,17 +18,18 @@ NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 ACTOR = "local:test"
+SERVER = "http://127.0.0.1:8600"
 
 
-def plan(profile: Profile = "demo", server: str = "http://127.0.0.1:8600") -> Plan:
+def plan(profile: Profile = "demo", server: str = SERVER) -> Plan:
     """What kind of deployment the tests want."""
     record = Deployment(v=1, deployment=Name("acme"), server=ServerUrl(server), created=Time.of(NOW))
     return Plan(record, profile, Version("1.0"))
 
 
-def made(directory: Path, profile: Profile = "demo", now: datetime = NOW) -> Authority:
+def made(directory: Path, profile: Profile = "demo", now: datetime = NOW, server: str = SERVER) -> Authority:
     """A new deployment, opened."""
-    initialise(directory, plan(profile), ACTOR, now)
+    initialise(directory, plan(profile, server), ACTOR, now)
     return Authority(directory)
 
 

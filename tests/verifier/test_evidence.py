@@ -96,10 +96,10 @@ def test_the_worst_reason_comes_first() -> None:
     sim.policy("principals.owner.status", "revoked")
 
     def edit(claims: Claims) -> None:
-        for number, person in enumerate(("stranger", "other-owner")):
-            copy = sim.claims(WHEEL)["manifest"]
-            copy.signer = sim.people[person]
-            claims[f"copy {number}"] = copy
+        for person in ("stranger", "other-owner", "owner"):
+            claims[f"manifest of {person}"] = sim.claims(WHEEL)["manifest"]
+            claims[f"manifest of {person}"].signer = sim.people[person]
+        del claims["manifest"]
 
     evidence = weighed(edit, sim)
     assert len(evidence.set_aside) == 3

@@ -49,7 +49,8 @@ def _sync(args: argparse.Namespace, output: Output) -> None:
 
 
 def _refresh(directory: Path, output: Output, wheels: list[Path] | None = None) -> None:
-    from verifier.gate import open_ground, utc_now
+    from verifier.gate import utc_now
+    from verifier.ground import open_ground
     from verifier.home import Home
     from verifier.refresh import fetch_set, refresh
 

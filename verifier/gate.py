@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from verifier import importing
 from verifier.command import find_deployment
@@ -29,7 +29,8 @@ from verifier.decide import Request
 from verifier.errors import PluginRevoked, Refused, UsageError
 from verifier.files import read_capped
 from verifier.formats.bundle import MAX_SET
-from verifier.home import Home, InForce, State
+from verifier.ground import Opened, open_ground
+from verifier.home import Home
 from verifier.plugin import EntryPoint, Plugin
 from verifier.runtime import stamps
 from verifier.standing import check_standing
@@ -66,37 +67,6 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def open_ground(home: Home, wall: datetime) -> Ground:
-    """Verify again what is stored: trust from the pinned root, and the revocation list from that.
-
-    Args:
-        home: the host's deployment directory.
-        wall: the clock's time (aware, UTC).
-
-    Raises:
-        Refused: any ``trust.*`` or ``list.*`` code.
-    """
-    return _ground_of(home.in_force(wall))
-
-
-def _ground_of(found: InForce) -> Ground:
-    return Ground(
-        deployment=found.deployment,
-        floor=found.floor,
-        trust=found.trust,
-        revocations=found.revocations,
-        time_floor=found.time_floor,
-    )
-
-
-class _Opened(NamedTuple):
-    """A ground, the record that named it, and the moment at which it was opened."""
-
-    state: State
-    ground: Ground
-    at: datetime
-
-
 class Gate:
     """Verifies and loads plugins for one host process. Safe from any thread, and in a forked child.
 
@@ -129,7 +99,7 @@ class Gate:
         self._to_tell: dict[str, tuple[Plugin, PluginRevoked]] = {}
         self._watcher: Watcher | None = None
         self._refresher: Refresher | None = None
-        self._opened = self._open(self._now())
+        self._opened = Opened.at(home, self._now())
         _gates.add(self)
 
     @classmethod
@@ -263,26 +233,25 @@ class Gate:
         try:
             with self._lock:
                 opened = self._opened
-                if self.home.state() != opened.state or abs(now - opened.at) >= REOPEN:
-                    self._opened = self._open(now)
+                if self.home.state() != opened.state or abs(now - opened.moment) >= REOPEN:
+                    self._reopen(now)
                 return self._opened.ground
         finally:
             self._tell()
 
-    def _open(self, now: datetime) -> _Opened:
-        """Open what is on disk, and judge by it what runs: once it is in force, nothing is left to be judged, so that
-        a process that is forked in between judges again.
-        """
-        found = self.home.in_force(now)
-        ground = _ground_of(found)
+    def _reopen(self, now: datetime) -> None:
+        """Open what is on disk, and judge by it what runs."""
+        opened = Opened.at(self.home, now)
+        # On disk, whoever may write may put an older record back; what this process has seen it does not forget.
+        opened.state.seen.check_follows(self._opened.state.seen)
         for plugin in self.plugins:
             if plugin.revoked is None:
                 try:
-                    check_standing(plugin.facts, ground, self.request)
+                    check_standing(plugin.facts, opened.ground, self.request)
                 except PluginRevoked as error:
                     self._to_tell.setdefault(plugin.facts.artifact_digest, (plugin, error))
                     plugin.revoke(error)
-        return _Opened(found.state, ground, now)
+        self._opened = opened  # last, so that a process that is forked before judges again
 
     def _tell(self) -> None:
         """Call the host's callback, holding no lock: it may load another plugin, or wait for a thread that does."""

@@ -14,7 +14,8 @@ from tests.simulator import PluginWheel
 from verifier.decide import Request
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.formats.bundle import MAX_SET
-from verifier.gate import Gate, open_ground
+from verifier.gate import Gate
+from verifier.ground import open_ground
 from verifier.home import Home
 from verifier.verify import Outcome
 from verifier.wheel import DEFAULT_LIMITS

@@ -1,0 +1,155 @@
+"""Somebody works against the gate while it works: swaps, races, and code that uses the gate from within."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hosts import PACKAGE, HostedDeployment, code_of, set_of
+from verifier.blobs import Blobs
+from verifier.errors import LoadlockError, PluginRevoked
+from verifier.gate import Gate, Plugin
+
+
+@pytest.fixture
+def hosted(tmp_path: Path) -> Iterator[HostedDeployment]:
+    with HostedDeployment(tmp_path) as deployment:
+        yield deployment
+
+
+def switch_link(link: Path, target: Path) -> None:
+    """Point a link elsewhere in one step, as an attacker does who races a reader."""
+    fresh = link.with_name(f"{link.name}.new")
+    fresh.symlink_to(target)
+    os.replace(fresh, link)
+
+
+def test_a_wheel_that_is_swapped_while_it_is_verified_is_judged_by_the_bytes_that_were_read(
+    hosted: HostedDeployment,
+) -> None:
+    good = hosted.plugin(folder="good")
+    evil = hosted.put(hosted.sim.wheel(files={PACKAGE: b"raise SystemExit"}), set_of(good).read_bytes(), "evil")
+    wheel = hosted.wheels / good.name
+    switch_link(wheel, good)
+    switch_link(set_of(wheel), set_of(good))
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            switch_link(wheel, evil)
+            switch_link(wheel, good)
+
+    gate, outcomes = hosted.gate(), set()
+    attacker = threading.Thread(target=swap)
+    attacker.start()
+    for _ in range(200):
+        try:
+            facts = gate.verify(wheel)
+        except LoadlockError as error:
+            outcomes.add(error.code)
+        else:
+            assert facts.snapshot.files[PACKAGE].startswith(b"def hello()")
+            outcomes.add("verified")
+    stop.set()
+    attacker.join()
+    assert outcomes <= {"verified", "subject.digest"}
+
+
+def test_a_set_that_vanishes_between_the_look_and_the_read_is_refused(
+    hosted: HostedDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel, gate = hosted.plugin(), hosted.gate()
+    look = os.path.isfile
+
+    def vanish(path: Path) -> bool:
+        found = look(path)
+        path.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr("verifier.gate.os.path.isfile", vanish)
+    assert code_of(lambda: gate.verify(wheel)) == "io.failed"
+
+
+def test_a_record_that_is_replaced_while_it_is_followed_is_followed_anew(
+    hosted: HostedDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel, gate = hosted.plugin(), hosted.gate()
+    plugin = gate.load(wheel)
+    hosted.sim.revoke("sha256:" + "1" * 64, now=hosted.now)
+    hosted.publish()
+    hosted.refresh()
+    read = Blobs.read
+    rounds = [hosted.plugin(name="other-plugin"), wheel]
+
+    def overtaken(self: Blobs, kind: str, sha256: str) -> bytes:
+        if kind == "heads" and rounds:
+            monkeypatch.setattr(Blobs, "read", read)
+            while rounds:  # two refreshes sweep away what was in force before them
+                hosted.revoke(rounds.pop(0))
+                hosted.refresh()
+        return read(self, kind, sha256)
+
+    monkeypatch.setattr(Blobs, "read", overtaken)
+    assert code_of(lambda: gate.verify(wheel)) == "revoked.artifact"
+    assert code_of(plugin.check) == "plugin.revoked"
+
+
+def test_a_directory_that_is_swapped_for_another_deployments_is_refused(
+    hosted: HostedDeployment, tmp_path: Path
+) -> None:
+    wheel = hosted.plugin()
+    (tmp_path / "other").mkdir()
+    with HostedDeployment(tmp_path / "other") as other:
+        gate = hosted.gate()
+        hosted.directory.rename(tmp_path / "aside")
+        hosted.directory.symlink_to(other.directory)
+        assert code_of(lambda: gate.verify(wheel)) == "trust.metadata"
+        hosted.directory.unlink()
+        (tmp_path / "aside").rename(hosted.directory)
+    assert gate.verify(wheel).plugin_id == "sample_plugin"
+
+
+def test_an_older_record_that_is_put_back_is_refused_by_who_has_seen_the_newer(hosted: HostedDeployment) -> None:
+    wheel, gate = hosted.plugin(), hosted.gate()
+    record = hosted.directory / "state.json"
+    before = record.read_bytes()
+    hosted.revoke(wheel)
+    gate.refresh()
+    after = record.read_bytes()
+    record.write_bytes(before)
+    assert code_of(lambda: gate.load(wheel)) == "list.rollback"
+    record.write_bytes(after)
+    assert code_of(lambda: gate.load(wheel)) == "revoked.artifact"
+
+
+def test_a_callback_may_close_the_gate_from_the_watch_itself(hosted: HostedDeployment) -> None:
+    wheel, closed = hosted.plugin(), threading.Event()
+
+    def close(_: Plugin, __: PluginRevoked) -> None:
+        gate.close()
+        closed.set()
+
+    gate = hosted.gate(on_revoked=close)
+    plugin = gate.load(wheel)
+    gate.watch(0.02)
+    hosted.revoke(wheel)
+    assert closed.wait(20)
+    assert code_of(plugin.check) == "plugin.revoked"
+    assert gate._watcher is None
+
+
+def test_facts_cannot_be_loaded(hosted: HostedDeployment) -> None:
+    gate = hosted.gate()
+    facts = gate.verify(hosted.plugin())
+    with pytest.raises(TypeError):
+        gate.load(facts)  # type: ignore[arg-type]
+    assert gate.plugins == ()
+
+
+def test_a_root_that_is_changed_opens_no_gate(hosted: HostedDeployment) -> None:
+    (hosted.directory / "root.json").write_bytes(b"{}")
+    assert code_of(lambda: Gate.open(hosted.directory)) == "trust.root"

@@ -1,0 +1,126 @@
+"""Whether a running plugin may go on: each thing that can be taken back, and each that merely ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.simulator import EVERYTHING, NOW, Claims, Simulator
+from verifier.decide import Request
+from verifier.errors import PluginRevoked, Refused
+from verifier.formats.statement import CERTIFICATION
+from verifier.standing import check_standing
+from verifier.verify import VerifiedPlugin
+
+
+@pytest.fixture
+def sim() -> Simulator:
+    return Simulator()
+
+
+@pytest.fixture
+def claims(sim: Simulator) -> Claims:
+    return sim.claims(sim.wheel())
+
+
+@pytest.fixture
+def plugin(sim: Simulator, claims: Claims) -> VerifiedPlugin:
+    return sim.verify(sim.wheel(), claims.sign())
+
+
+def reason(plugin: VerifiedPlugin, sim: Simulator, request: Request = EVERYTHING) -> str:
+    """The code of the refusal that a new load would get."""
+    with pytest.raises(PluginRevoked) as caught:
+        check_standing(plugin, sim.ground(), request)
+    assert caught.value.code == "plugin.revoked"
+    cause = caught.value.__cause__
+    assert isinstance(cause, Refused)
+    assert caught.value.found.startswith(f"[{cause.code}]")
+    return cause.code
+
+
+POLICY: dict[str, tuple[Callable[[Simulator], None], str]] = {
+    "denied plugin": (lambda sim: sim.policy("denied_plugins", ["sample_plugin"]), "decision.denied"),
+    "unknown plugin": (lambda sim: sim.policy("plugins.sample_plugin", None), "decision.unknown-plugin"),
+    "empty allow-list": (lambda sim: sim.policy("plugins.sample_plugin.artifacts", []), "decision.denied"),
+    "lowest version": (lambda sim: sim.policy("plugins.sample_plugin.min_version", "1.1"), "decision.min-version"),
+    "builder revoked": (lambda sim: sim.policy("principals.builder.status", "revoked"), "signature.key-revoked"),
+    "owner revoked": (lambda sim: sim.policy("principals.owner.status", "revoked"), "signature.key-revoked"),
+    "certifier revoked": (lambda sim: sim.policy("principals.certifier.status", "revoked"), "signature.key-revoked"),
+    "owner retired": (lambda sim: sim.policy("principals.owner.status", "retired"), "signature.key-retired"),
+    "no builder": (lambda sim: sim.policy("plugins.sample_plugin.builders", []), "signature.wrong-signer"),
+    "no owner": (lambda sim: sim.policy("plugins.sample_plugin.owners", []), "signature.wrong-signer"),
+    "no certifier": (lambda sim: sim.policy("plugins.sample_plugin.certifiers", []), "signature.wrong-signer"),
+    "certifier demoted": (lambda sim: sim.policy("certifiers.certifier.max_tier", "untrusted"), "certification.tier"),
+    "tier gone": (lambda sim: sim.policy("tiers.core", None), "certification.tier"),
+    "isolation": (lambda sim: sim.policy("tiers.core.isolation", "sandbox"), "decision.isolation"),
+    "maturity": (lambda sim: sim.policy("tiers.core.maturities", ["beta"]), "decision.maturity"),
+    "capability": (lambda sim: sim.policy("tiers.core.capabilities", []), "decision.capability"),
+    "egress": (lambda sim: sim.policy("plugins.sample_plugin.egress", ["*.host.example2"]), "decision.egress"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", POLICY)
+def test_what_the_policy_takes_back_stops_it(sim: Simulator, plugin: VerifiedPlugin, case: str) -> None:
+    change, code = POLICY[case]
+    change(sim)
+    assert reason(plugin, sim, Request()) == code
+
+
+def test_a_signer_who_is_gone_stops_it(sim: Simulator, plugin: VerifiedPlugin) -> None:
+    sim.rules["plugins"]["sample_plugin"]["owners"] = []
+    sim.policy("principals.owner", None)
+    assert reason(plugin, sim) == "signature.unknown-signer"
+
+
+def test_a_withdrawn_certification_stops_it(sim: Simulator, claims: Claims, plugin: VerifiedPlugin) -> None:
+    sim.policy("withdrawn", [claims["certification"].digest])
+    assert reason(plugin, sim) == "certification.withdrawn"
+
+
+def test_the_list_stops_it(sim: Simulator, plugin: VerifiedPlugin) -> None:
+    sim.revoke(plugin.artifact_digest)
+    assert reason(plugin, sim) == "revoked.artifact"
+
+
+def test_a_request_that_no_longer_fits_stops_it(sim: Simulator, plugin: VerifiedPlugin) -> None:
+    assert reason(plugin, sim, replace(EVERYTHING, hermetic=True)) == "decision.hermetic"
+
+
+def test_an_error_that_nobody_foresaw_stops_it(sim: Simulator, plugin: VerifiedPlugin) -> None:
+    with pytest.raises(PluginRevoked) as caught:
+        check_standing(replace(plugin, signers=None), sim.ground())  # type: ignore[arg-type]
+    assert caught.value.found.startswith("[internal.unexpected]")
+
+
+def test_a_retired_key_that_is_accepted_for_it_stops_nothing(sim: Simulator, plugin: VerifiedPlugin) -> None:
+    retired = sim.rules["principals"]["owner"] | {"status": "retired", "accepted": [plugin.artifact_digest]}
+    sim.policy("principals.owner", retired)
+    check_standing(plugin, sim.ground())
+
+
+def test_what_others_did_stops_nothing(sim: Simulator, plugin: VerifiedPlugin) -> None:
+    sim.revoke("sha256:" + "0" * 64)
+    sim.policy("denied_plugins", ["other_plugin"])
+    sim.policy("principals.other-owner.status", "revoked")
+    sim.policy("withdrawn", ["sha256:" + "0" * 64])
+    check_standing(plugin, sim.ground())
+
+
+def test_what_ends_stops_nothing(sim: Simulator, plugin: VerifiedPlugin) -> None:
+    later = NOW + timedelta(days=300)  # certification, manifest, policy and list have ended
+    sim.rules["head_keys"][0]["not_after"] = "2030-01-01T00:00:00Z"
+    sim.policy("host_api", "1.1")
+    check_standing(plugin, sim.ground(later))
+
+
+def test_what_is_newly_asked_for_as_evidence_stops_nothing(sim: Simulator) -> None:
+    claims = sim.claims(sim.wheel())
+    del claims["certification"]
+    plugin = sim.verify(sim.wheel(), claims.sign())
+    assert (plugin.tier, CERTIFICATION in plugin.signers) == ("untrusted", False)
+    sim.policy("tiers.untrusted.require", ["provenance", "sbom", "certification"])
+    check_standing(plugin, sim.ground(), EVERYTHING)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from verifier.errors import Refused
@@ -21,11 +22,14 @@ from verifier.formats.enrolment import Floor
 from verifier.formats.manifest import FILE_NAME, RequirementText, SignedManifest, parse_manifest
 from verifier.formats.policy import PluginRule, Policy, TierRule
 from verifier.formats.revocations import Checkpoint
-from verifier.formats.sbom import Component, parse_sbom
+from verifier.formats.sbom import parse_sbom
 from verifier.formats.strict_json import plain
 from verifier.formats.text import Digest, Name, PluginId
 from verifier.revocations import RevocationList
 from verifier.wheel import Snapshot
+
+SHOWN = 100
+"""How many characters of a name that somebody else wrote a message shows."""
 
 Provided = Callable[[str], str | None]
 """The version of a distribution that the host's environment provides, by its normalised name, or None."""
@@ -122,7 +126,7 @@ def check_subjects(evidence: Evidence, artifact: Digest) -> None:
             raise Refused(
                 "subject.digest",
                 f"the {TITLES[kind]} is about another artifact",
-                found=f"{attested.statement.subject_name!a}, sha256:{attested.statement.sha256}",
+                found=f"{attested.statement.subject_name[:SHOWN]!a}, sha256:{attested.statement.sha256}",
                 expected=artifact,
             )
 
@@ -207,19 +211,21 @@ def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot)
         raise Refused(
             "sbom.subject",
             "the SBOM describes another component",
-            found=f"{sbom.name!a} {sbom.version!a}, {sbom.wheel}",
+            found=f"{sbom.name[:SHOWN]!a} {sbom.version[:SHOWN]!a}, {sbom.wheel}",
             expected=f"{snapshot.name!r} {snapshot.version!r}, {snapshot.digest}",
         )
-    allowed = (*manifest.sdk_allowlist, *manifest.host_provided)
+    provided = _specifiers(manifest.host_provided)
+    allowed = _specifiers((*manifest.sdk_allowlist, *manifest.host_provided))
     for component in sbom.components:
+        name = canonicalize_name(component.name)
         # Which version of what the host provides runs is the host's business, and check_dependencies asks for it.
-        of_the_host = not component.version and any(_names(text, component) for text in manifest.host_provided)
-        if not of_the_host and not any(_admits(text, component) for text in allowed):
+        of_the_host = not component.version and name in provided
+        if not of_the_host and not any(_within(specifier, component.version) for specifier in allowed.get(name, ())):
             raise Refused(
                 "sbom.not-allowed",
                 "a component is not on the plugin's sdk_allowlist",
-                found=f"{component.name!a} {component.version!a}",
-                expected=", ".join(allowed) or "no component at all",
+                found=f"{component.name[:SHOWN]!a} {component.version[:SHOWN]!a}",
+                expected=", ".join(str(specifier) for specifier in allowed.get(name, [])[:5]) or "no such component",
             )
     return len(sbom.components)
 
@@ -255,7 +261,7 @@ def check_dependencies(manifest: SignedManifest, snapshot: Snapshot, provided: P
         )
     for name, requirement in host:
         version = provided(name) if provided is not None else None
-        if provided is not None and (version is None or not _satisfies(requirement, version)):
+        if provided is not None and (version is None or not _within(requirement.parsed.specifier, version)):
             raise Refused(
                 "dependency.missing",
                 "the host does not provide what the plugin needs",
@@ -293,13 +299,14 @@ def _same_json(value: Any) -> str:
     return json.dumps(plain(value), sort_keys=True)
 
 
-def _names(requirement: RequirementText, component: Component) -> bool:
-    return canonicalize_name(requirement.parsed.name) == canonicalize_name(component.name)
+def _specifiers(requirements: Iterable[RequirementText]) -> dict[str, list[SpecifierSet]]:
+    """The bounds by normalised name, parsed once: an SBOM may list thousands of components."""
+    found: dict[str, list[SpecifierSet]] = {}
+    for requirement in requirements:
+        parsed = requirement.parsed
+        found.setdefault(canonicalize_name(parsed.name), []).append(parsed.specifier)
+    return found
 
 
-def _admits(requirement: RequirementText, component: Component) -> bool:
-    return _names(requirement, component) and _satisfies(requirement, component.version)
-
-
-def _satisfies(requirement: RequirementText, version: str) -> bool:
-    return requirement.parsed.specifier.contains(version, prereleases=True)
+def _within(specifier: SpecifierSet, version: str) -> bool:
+    return specifier.contains(version, prereleases=True)

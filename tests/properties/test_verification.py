@@ -27,6 +27,9 @@ GROUND = SIM.ground()
 CORE = replace(EVERYTHING, tier="core")
 HONEST = verify(WHEEL.data, WHEEL.file_name, SET, GROUND, NOW, EVERYTHING)
 
+MESSAGE = 4000
+"""No message is longer than a screen or two, whatever it quotes."""
+
 PROPERTY = settings(
     deadline=None, derandomize=True, database=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -45,6 +48,7 @@ def judge(wheel: bytes, attestations: bytes | None, request: Any = EVERYTHING) -
     except Refused as error:
         assert error.code in CODES
         assert str(error).replace("\n", "").isprintable()
+        assert len(str(error)) < MESSAGE
         return error
 
 

@@ -1,4 +1,4 @@
-"""The demo's eight refusals: each attack is really made, on copies, and says which code must answer it."""
+"""The demo's refusals: each attack is really made, on copies, and says which code must answer it."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ FOREIGN_LIST = Attack(
     "list of another deployment", "list.deployment", "A list that the same key signed for another deployment"
 )
 REVOKED = Attack("revoked", "revoked.artifact", "The plugin after security staff revoked it")
+RUNNING = Attack("running while revoked", "plugin.revoked", "The plugin that was loaded before, called once more")
 
 
 def copy_of(wheel: Path, folder: Path, *, with_set: bool = True) -> Path:

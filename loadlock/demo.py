@@ -15,7 +15,7 @@ from loadlock.stage import Stage, example_plugin
 from verifier.command import Command, Output
 
 if TYPE_CHECKING:
-    from verifier.gate import Plugin
+    from verifier.gate import Gate, Plugin
 
 ROWS = [{"name": "Ada", "year": 1815}, {"name": "Grace", "year": 1906}]
 
@@ -56,6 +56,7 @@ class _Story:
         self.wheel = Path()
         self.other = Path()
         self.misendorsed = Path()
+        self.gate: Gate | None = None
         self.plugin: Plugin | None = None
 
     def command(self, name: str, sentence: str, *words: str | Path, deployment: Path | None = None) -> dict[str, Any]:
@@ -150,7 +151,8 @@ def _run(story: _Story) -> None:
 def _load(story: _Story) -> Plugin:
     from verifier.gate import Gate
 
-    return Gate.open(story.stage.host).load(story.wheel)
+    story.gate = Gate.open(story.stage.host)
+    return story.gate.load(story.wheel)
 
 
 def _call(story: _Story) -> Any:
@@ -178,6 +180,13 @@ def _revoke(story: _Story) -> None:
     _sync_refused(story, attacks.ROLLED_BACK, old)
     _sync_refused(story, attacks.FOREIGN_LIST, attacks.head_for_another_deployment(stage))
     _verify_refused(story, attacks.REVOKED, wheel)
+    story.narrator.refusal(*attacks.RUNNING, lambda: _call_again(story))
+
+
+def _call_again(story: _Story) -> None:
+    assert story.gate is not None  # noqa: S101 - an earlier chapter opened it
+    story.gate.refresh()
+    _call(story)
 
 
 def _verify_refused(story: _Story, attack: attacks.Attack, wheel: Path) -> None:

@@ -77,8 +77,8 @@ class Narrator:
             error = refused
         self._record(name, code, sentence, error, started)
         if error is not None:
-            self.tell(f"[{error.code}] {error.what}")
-            self.tell(f"next: {error.todo}")
+            for line in str(error).splitlines():
+                self.tell(line)
 
     @property
     def ok(self) -> bool:

@@ -19,6 +19,10 @@ class Code(NamedTuple):
 
 _REATTEST = "Attest the plugin again with a current attestor and publish the new set."
 _ASK_OWNER = "Ask the plugin's owner for a set that was made for exactly this wheel."
+_OLD_COPY = (
+    "What was in force stays. Ask the operator whether the server was set back; if not, somebody replays an old copy."
+)
+_FOREIGN = "What was in force stays. Check which server this host asks, and who answers in its place."
 _SYNC = "Run 'loadlock host sync' to fetch current trust and lists, then try again."
 _PUBLISHER = "Treat the file as damaged or hostile: fetch it again from its publisher and compare its digest."
 
@@ -37,9 +41,9 @@ CODES: dict[str, Code] = {
     ),
     # -- 0 trust -----------------------------------------------------------------------------------------------------
     "trust.missing": Code(0, "this host has no root of trust", "Run 'loadlock host enroll' first."),
-    "trust.root": Code(0, "the chain of roots does not lead from the pinned root", _SYNC),
-    "trust.metadata": Code(0, "trust metadata does not verify under its role's keys and threshold", _SYNC),
-    "trust.rollback": Code(0, "trust metadata is older than this host has already seen", _SYNC),
+    "trust.root": Code(0, "the chain of roots does not lead from the pinned root", _FOREIGN),
+    "trust.metadata": Code(0, "trust metadata does not verify under its role's keys and threshold", _FOREIGN),
+    "trust.rollback": Code(0, "trust metadata is older than this host has already seen", _OLD_COPY),
     "trust.expired": Code(0, "the policy's valid_until has passed", _SYNC),
     "trust.deployment": Code(0, "trust metadata belongs to another deployment", "Enrol this host with the right one."),
     "trust.policy": Code(0, "the policy contradicts itself", "Correct the policy and sign it again."),
@@ -50,15 +54,17 @@ CODES: dict[str, Code] = {
     "wheel.too-large": Code(1, "the wheel exceeds the size cap", "Raise the cap only for a plugin that you know."),
     # -- 2 revocation list -------------------------------------------------------------------------------------------
     "list.missing": Code(2, "this host has no revocation list", _SYNC),
-    "list.signature": Code(2, "the list is not signed by a head key that the policy names", _SYNC),
+    "list.signature": Code(2, "the list is not signed by a head key that the policy names", _FOREIGN),
     "list.key-expired": Code(2, "the head key's time is over", _SYNC),
-    "list.deployment": Code(2, "the list belongs to another deployment", _SYNC),
-    "list.rollback": Code(2, "the list is older than one this host has already seen", _SYNC),
+    "list.deployment": Code(2, "the list belongs to another deployment", _FOREIGN),
+    "list.rollback": Code(2, "the list is older than one this host has already seen", _OLD_COPY),
     "list.fork": Code(2, "two lists of one history contradict each other", "Alarm security: a head key may be stolen."),
     "list.future": Code(2, "the list was issued in the future", "Compare this machine's clock with the server's."),
     "list.epoch": Code(2, "the list and the checkpoint are of different epochs", _SYNC),
-    "list.segments": Code(2, "segments are not contiguous, or differ from the head in digest, count or order", _SYNC),
-    "list.base": Code(2, "the base set differs from the checkpoint", _SYNC),
+    "list.segments": Code(
+        2, "segments are not contiguous, or differ from the head in digest, count or order", _FOREIGN
+    ),
+    "list.base": Code(2, "the base set differs from the checkpoint", _FOREIGN),
     "list.stale": Code(2, "the list has expired and the grace of the tier is used up", _SYNC),
     "list.state": Code(2, "the record of what this host has seen is missing or damaged", "Enrol this host again."),
     "revoked.artifact": Code(2, "the artifact is revoked", "Install the remediated version."),
@@ -181,7 +187,11 @@ CODES: dict[str, Code] = {
     "audit.chain": Code(None, "the audit log was edited, cut or rewritten", "Keep a copy of it and alarm security."),
     # -- commands ----------------------------------------------------------------------------------------------------
     "usage.arguments": Code(None, "wrong arguments", "See the command's --help."),
-    "usage.deployment": Code(None, "no deployment found", "Pass --deployment, or run 'loadlock init'."),
+    "usage.deployment": Code(
+        None,
+        "no deployment found",
+        "Pass --deployment, or run 'loadlock host enroll' (a host) or 'loadlock init' (an operator).",
+    ),
     "usage.configuration": Code(None, "the configuration is not usable", "Correct the setting named."),
     "usage.exists": Code(None, "something is already there", "Choose another place."),
     "usage.key": Code(None, "a key cannot be read or used", "Check the file, its format and its permissions."),

@@ -80,7 +80,7 @@ class Evidence:
                     aside.code,
                     f"no {title} that counts",
                     found=aside.reason,
-                    expected=f"a {title} signed by a {ROLE_OF[predicate_type]} whom the policy names for this plugin",
+                    expected=f"a {title} by the {ROLE_OF[predicate_type]} whom the policy names for this plugin",
                 )
         code = "certification.missing" if predicate_type == CERTIFICATION else "set.statement-missing"
         present = ", ".join(sorted(TITLES[kind] for kind in self.attested)) or "none that counts"

@@ -218,6 +218,7 @@ def verify(
     tier = _authorise(steps, ground, manifest, evidence, rule, now)
     with steps(11):
         check_rules(ground.revocations.rules)
+        steps.detail = "none is in force"
     with steps(12):
         check_embedded_where_demanded(ground.trust.policy.tiers[tier], snapshot)
         decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)

@@ -5,8 +5,11 @@ else is asked: a submodule that the wheel does not hold does not exist. Each mod
 :func:`owner_of` from the globals of any frame.
 
     modules.py        what the files of a snapshot are to the import system
-    loader.py         compiles and runs one module
+    loader.py         compiles and runs one module, or hands compiled code to the system's loader
     code_cache.py     compiled code, authenticated, between processes
+    libraries.py      the libraries that compiled code needs, loaded before anything can ask for them
+    elf.py            which those are
+    sealed.py         files in memory that nobody can change any more
     resources.py      package data (importlib.resources)
     metadata.py       the distribution (importlib.metadata)
     owners.py         which plugin's globals these are

@@ -39,8 +39,9 @@ _KEY_NAME: Final = "key"
 _KEY_BYTES: Final = 32
 _TAG_BYTES: Final = 32
 _PRIVATE: Final = 0o077  # permission bits that a private file or directory has none of
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_POSIX: Final = os.name == "posix"
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC if _POSIX else 0
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC if _POSIX else 0
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +169,8 @@ def _name(source: bytes, file_name: str) -> bytes:
 
 def _open_directory(path: str) -> int:
     """A descriptor of the directory, so that nothing that happens to its path later matters (1)."""
+    if not _POSIX:
+        raise _Unsafe("this system does not say whose a directory is")
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)

@@ -15,7 +15,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from verifier.importing.loader import NamespaceLoader, Portion, SourceLoader
+from verifier.importing.loader import ExtensionLoader, NamespaceLoader, Portion, SourceLoader
 from verifier.importing.metadata import MemoryDistribution
 
 
@@ -39,7 +39,7 @@ class Finder(DistributionFinder):
             return None
         for portion in owners:
             if fullname in portion.modules.sources:
-                return _source_spec(portion, fullname)
+                return _module_spec(portion, fullname)
         sharing = tuple(portion for portion in owners if fullname in portion.modules.namespaces)
         if sharing:
             spec = ModuleSpec(fullname, NamespaceLoader(sharing), is_package=True)
@@ -125,10 +125,11 @@ class Lister(importlib.abc.PathEntryFinder):
             yield prefix + name, is_package
 
 
-def _source_spec(portion: Portion, name: str) -> ModuleSpec:
+def _module_spec(portion: Portion, name: str) -> ModuleSpec:
     source = portion.modules.sources[name]
     origin = portion.modules.file_name(source.path)
-    spec = ModuleSpec(name, SourceLoader(portion, name), origin=origin, is_package=source.is_package)
+    loader = ExtensionLoader(portion, name) if source.is_extension else SourceLoader(portion, name)
+    spec = ModuleSpec(name, loader, origin=origin, is_package=source.is_package)
     spec.has_location = True
     if source.is_package:
         spec.submodule_search_locations = [portion.modules.search_path(name)]

@@ -1,4 +1,5 @@
-"""Loaders: one compiles and runs a module from the snapshot's bytes, one makes a namespace.
+"""Loaders: one compiles and runs a module from the snapshot's bytes, one hands compiled code to the system's loader
+from sealed memory, one makes a namespace.
 
 Bytecode of Python's own kind is neither read nor written; the host may pass an authenticated cache instead. Each
 module's dictionary is claimed for its owner before its first line runs.
@@ -11,9 +12,11 @@ import importlib.util
 import linecache
 import os
 import threading
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import CodeType, ModuleType
 
 from verifier.importing.code_cache import CodeCache
+from verifier.importing.libraries import Libraries
 from verifier.importing.modules import Modules
 from verifier.importing.owners import Owner, claim
 from verifier.importing.resources import MemoryReader, MemoryTree
@@ -27,6 +30,7 @@ class Portion:
         owner: whom its modules are claimed for.
         cache: where compiled code is kept, if anywhere.
         tree: its files.
+        libraries: its compiled code.
         lock: held while one of its modules is imported for the host.
         executed: names of modules that a loader of ours began to run.
         ready: modules that were imported for the host, as they were then.
@@ -37,18 +41,54 @@ class Portion:
         self.owner = owner
         self.cache = cache
         self.tree = MemoryTree(modules.root, modules.snapshot.files)
+        self.libraries = Libraries(modules.snapshot.digest, modules.snapshot.files)
         self.lock = threading.RLock()
         self.executed: set[str] = set()
         self.ready: dict[str, ModuleType] = {}
 
 
-class SourceLoader(importlib.abc.ExecutionLoader):
-    """Runs one module of a portion."""
+class ModuleLoader(importlib.abc.InspectLoader):
+    """What the loaders of modules have in common: one portion, one name, and the files around it."""
 
     def __init__(self, portion: Portion, name: str) -> None:
         self._portion = portion
         self._name = name
         self._source = portion.modules.sources[name]
+
+    def get_filename(self, fullname: str) -> str:
+        """What stands for the module's file."""
+        self._check(fullname)
+        return self._portion.modules.file_name(self._source.path)
+
+    def is_package(self, fullname: str) -> bool:
+        """Whether the module is a package."""
+        self._check(fullname)
+        return self._source.is_package
+
+    def get_data(self, path: str) -> bytes:
+        """A file of the wheel, named as ``__file__`` names files; ``pkgutil.get_data`` asks for this.
+
+        Raises:
+            OSError: no file of the wheel.
+        """
+        root, plain = f"{self._portion.modules.root}/", path.replace(os.sep, "/")
+        content = self._portion.tree.files.get(plain.removeprefix(root)) if plain.startswith(root) else None
+        if content is None:
+            raise FileNotFoundError(f"{path!r} is no file of the verified wheel")
+        return content
+
+    def get_resource_reader(self, fullname: str) -> MemoryReader:
+        """The files beside the module."""
+        self._check(fullname)
+        return MemoryReader(self._portion.tree, self._source.path.rpartition("/")[0])
+
+    def _check(self, fullname: str) -> None:
+        if fullname != self._name:
+            raise ImportError(f"the loader of {self._name} cannot load {fullname}", name=fullname)
+
+
+class SourceLoader(ModuleLoader, importlib.abc.ExecutionLoader):
+    """Compiles and runs one module of a portion."""
 
     def create_module(self, spec: object) -> ModuleType | None:
         """An ordinary module will do."""
@@ -80,37 +120,47 @@ class SourceLoader(importlib.abc.ExecutionLoader):
         """The module's source, for tracebacks, ``inspect`` and ``linecache``."""
         return importlib.util.decode_source(self._content(fullname))
 
-    def get_filename(self, fullname: str) -> str:
-        """What stands for the module's file."""
-        self._content(fullname)
-        return self._portion.modules.file_name(self._source.path)
+    def _content(self, fullname: str) -> bytes:
+        self._check(fullname)
+        return self._portion.tree.files[self._source.path]
 
-    def is_package(self, fullname: str) -> bool:
-        """Whether the module is a package."""
-        self._content(fullname)
-        return self._source.is_package
 
-    def get_data(self, path: str) -> bytes:
-        """A file of the wheel, named as ``__file__`` names files; ``pkgutil.get_data`` asks for this.
+class ExtensionLoader(ModuleLoader):
+    """Loads one extension module of a portion from sealed memory."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Hand the module to the system's loader. Its code runs from here on.
 
         Raises:
-            OSError: no file of the wheel.
+            Refused: ``wheel.unsupported`` or ``wheel.shadowing``.
+            ImportError: the system's loader refuses it, or it fails by itself.
         """
-        root, plain = f"{self._portion.modules.root}/", path.replace(os.sep, "/")
-        content = self._portion.tree.files.get(plain.removeprefix(root)) if plain.startswith(root) else None
-        if content is None:
-            raise FileNotFoundError(f"{path!r} is no file of the verified wheel")
-        return content
+        path = self._portion.libraries.path_of(self._source.path)
+        self._native = ExtensionFileLoader(self._name, path)
+        module = self._native.create_module(
+            ModuleSpec(self._name, self, origin=path, is_package=self._source.is_package)
+        )
+        if isinstance(module, ModuleType):  # an extension may make anything
+            claim(module.__dict__, self._portion.owner)
+            module.__file__ = self.get_filename(self._name)
+        return module
 
-    def get_resource_reader(self, fullname: str) -> MemoryReader:
-        """The files beside the module."""
-        self._content(fullname)
-        return MemoryReader(self._portion.tree, self._source.path.rpartition("/")[0])
+    def exec_module(self, module: ModuleType) -> None:
+        """Let the module initialise itself."""
+        self._portion.executed.add(self._name)
+        try:
+            ExtensionFileLoader(self._name, self.get_filename(self._name)).exec_module(module)
+        except BaseException:
+            self._portion.executed.discard(self._name)
+            raise
 
-    def _content(self, fullname: str) -> bytes:
-        if fullname != self._name:
-            raise ImportError(f"the loader of {self._name} cannot load {fullname}", name=fullname)
-        return self._portion.tree.files[self._source.path]
+    def get_code(self, fullname: str) -> None:
+        """Nothing: there is no Python code."""
+        self._check(fullname)
+
+    def get_source(self, fullname: str) -> None:
+        """Nothing: there is no Python source."""
+        self._check(fullname)
 
 
 class NamespaceLoader(importlib.abc.Loader):

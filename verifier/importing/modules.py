@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
 from typing import Final
 
 from verifier.wheel import Snapshot
 
 _DIGEST_SHOWN: Final = len("sha256:") + 16
-_COMPILED = re.compile(r".*\.(so|so(\.[0-9]+)+|pyd|dylib|dll)", re.IGNORECASE)
+_SUFFIXES: Final = (*EXTENSION_SUFFIXES, ".py")  # the first one wins, as on disk
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One module in source form: its path inside the wheel, and whether it is a package."""
+    """Where a module comes from.
+
+    Attributes:
+        path: inside the wheel.
+        is_package: whether it is a package.
+        is_extension: whether it is compiled, for this interpreter; else it is Python source.
+        rank: of two sources of one name, the one of lower rank is the module.
+    """
 
     path: str
     is_package: bool
+    is_extension: bool
+    rank: tuple[bool, int]
 
 
 class Modules:
@@ -27,11 +36,12 @@ class Modules:
     Attributes:
         snapshot: the snapshot.
         root: what stands for the wheel in file names, such as "<loadlock sha256:0123456789abcdef>".
-        sources: full module name to source. As on disk, a package outranks a module of its name.
+        sources: full module name to source. As on disk, a package outranks a module of its name, and compiled code
+            outranks Python source. Compiled code for other interpreters is data.
         namespaces: full names of directories without ``__init__.py``; on disk they would be namespace packages.
         top_levels: the names that are served: those of the snapshot below which there is a module. A directory that
             holds only data is nothing that another module could be hidden by.
-        compiled: paths of extension modules and shared libraries, sorted.
+        compiled: paths of the extension modules, sorted.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -49,16 +59,19 @@ class Modules:
             self._add_source(path, parents, leaf)
         self.namespaces: frozenset[str] = frozenset(directories - self.sources.keys())
         self.top_levels = frozenset(name.partition(".")[0] for name in self.sources)
-        self.compiled = sorted(path for path in snapshot.files if _COMPILED.fullmatch(path.rpartition("/")[2]))
+        self.compiled = sorted(source.path for source in self.sources.values() if source.is_extension)
 
     def _add_source(self, path: str, parents: list[str], leaf: str) -> None:
-        stem, dot, suffix = leaf.rpartition(".")
-        if not dot or suffix != "py" or "." in stem:
+        stem, _, rest = leaf.partition(".")
+        suffix = f".{rest}"
+        if suffix not in _SUFFIXES or not stem:
             return
-        if stem == "__init__" and parents:
-            self.sources[".".join(parents)] = Source(path, is_package=True)
-        else:
-            self.sources.setdefault(".".join([*parents, stem]), Source(path, is_package=False))
+        is_package = stem == "__init__" and bool(parents)
+        name = ".".join(parents if is_package else [*parents, stem])
+        source = Source(path, is_package, suffix != ".py", (not is_package, _SUFFIXES.index(suffix)))
+        known = self.sources.get(name)
+        if known is None or source.rank < known.rank:
+            self.sources[name] = source
 
     def __contains__(self, name: str) -> bool:
         return name in self.sources or name in self.namespaces

@@ -59,7 +59,8 @@ class Registration:
 
         Raises:
             Refused: ``manifest.entry-point`` if the wheel holds no such module; ``wheel.shadowing`` if another import
-                hook, or something put into ``sys.modules``, served it.
+                hook, something put into ``sys.modules``, or a library that was loaded before, served it or would
+                have; ``wheel.unsupported`` if the system cannot load its compiled code safely.
             PluginFailed: ``plugin.failed``; the plugin's own error is the cause.
         """
         portion = self._portion
@@ -121,10 +122,10 @@ def register(snapshot: Snapshot, *, plugin_id: str = "", cache: CodeCache | None
 def _check_loadable(modules: Modules) -> None:
     """This release and this interpreter can load the wheel (1)."""
     snapshot = modules.snapshot
-    if modules.compiled:
+    if modules.compiled and sys.platform != "linux":
         raise Refused(
             "wheel.unsupported",
-            "the wheel holds compiled code, which this release cannot load from memory",
+            "the wheel holds compiled code, which can be loaded from memory on Linux only",
             found=shown(modules.compiled[0]),
             expected="modules in Python source",
         )
@@ -208,7 +209,7 @@ def _import_from(portion: Portion, name: str) -> ModuleType:
     """Import a module, and refuse it unless our loaders ran it and its parents."""
     try:
         module = importlib.import_module(name)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Refused):  # a refusal by a loader of ours, which found no safe way
         raise
     except BaseException as error:  # SystemExit too: a plugin must not end the host
         raise PluginFailed("plugin.failed", f"importing {name} failed", found=shown(_describe(error))) from error

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
+from tests.verifier.importing.children import bare_directory, run_child
 from tests.wheels import build_wheel
 from verifier.importing import Registration, register
 from verifier.wheel import Snapshot, read_wheel
@@ -46,3 +49,35 @@ def host(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
     importlib.invalidate_caches()
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory from which Loadlock alone can be imported."""
+    return bare_directory(tmp_path_factory.mktemp("bare") / "modules")
+
+
+@pytest.fixture
+def child(bare: Path, tmp_path: Path) -> Callable[..., str]:
+    """Run code in a clean host that has registered wheels made of modules, as ``plugins``; what it printed.
+
+    Called as ``child(code, *modules, environ=…)``; the wheels are named plugin-0, plugin-1 and so on.
+    """
+
+    def run(code: str, *plugins: Mapping[str, str | bytes], environ: Mapping[str, str] | None = None) -> str:
+        wheels = []
+        for number, modules in enumerate(plugins):
+            wheel = build_wheel(modules, name=f"plugin-{number}")
+            wheels.append(tmp_path / wheel.file_name)
+            wheels[-1].write_bytes(wheel.data)
+        return run_child(bare, code, wheels, environ)
+
+    return run
+
+
+def compiled(name: str) -> bytes:
+    """The content of a compiled module of this environment."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).read_bytes()

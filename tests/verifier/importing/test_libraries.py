@@ -1,0 +1,248 @@
+"""Libraries that a wheel brings: found in the wheel alone, whatever the environment says and whoever came first.
+
+The libraries are real, and the system's loader loads them; only no module among them has code to run. So an import ends
+with "no module export function" once everything that it needs was loaded.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.verifier.importing.elf_files import shared_library
+from verifier.errors import Refused
+from verifier.importing.libraries import MAX_DEPTH, Libraries, _Needed
+
+Child = Callable[..., str]
+DIGEST = f"sha256:{'0' * 64}"
+MODULE = "sample_plugin/fast.so"
+LIBS = "$ORIGIN/../sample.libs"
+
+IMPORT = """
+import re
+try:
+    plugins[-1].import_module("sample_plugin.fast" if len(plugins) == 1 else f"sample_{len(plugins) - 1}.fast")
+except PluginFailed as failure:
+    assert "export function" in failure.found, failure
+    print("loaded", end=" ")
+except Refused as refusal:
+    print(refusal.code, end=" ")
+mapped = {line.split(maxsplit=5)[5].strip() for line in open("/proc/self/maps") if len(line.split()) > 5}
+print(*sorted(name for name in mapped if re.search("lib(hijack|round|shared)", name)), sep="|")
+"""
+
+
+def refused(code: str, files: dict[str, bytes], path: str = MODULE) -> Refused:
+    with pytest.raises(Refused) as refusal:
+        Libraries(DIGEST, files).path_of(path)
+    assert refusal.value.code == code
+    return refusal.value
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["", ".", "lib", "/opt/lib", "/usr/local/lib", "$ORIGINAL/x", "$LIB/x", "$PLATFORM", "../$ORIGIN", "$ORIGIN:/opt"],
+)
+@pytest.mark.parametrize("tag", ["rpath", "runpath"])
+def test_search_outside_the_wheel(entry: str, tag: str) -> None:
+    content = shared_library(needed=["libany.so"], **{tag: entry or ":$ORIGIN"})  # type: ignore[arg-type]
+    refused("wheel.unsupported", {MODULE: content})
+
+
+@pytest.mark.parametrize("name", ["./liba.so", "libs/liba.so", "/opt/liba.so", "../sample.libs/liba.so"])
+def test_library_needed_by_its_path(name: str) -> None:
+    refused("wheel.unsupported", {MODULE: shared_library(needed=[name], rpath=LIBS)})
+
+
+@pytest.mark.parametrize("soname", ["", "libother.so"])
+def test_library_of_another_name_than_its_own(soname: str) -> None:
+    module = shared_library(needed=["liba.so"], rpath=LIBS)
+    refused("wheel.unsupported", {MODULE: module, "sample.libs/liba.so": shared_library(soname=soname)})
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF", b"not a library"])
+def test_no_library(content: bytes) -> None:
+    refused("wheel.unsupported", {MODULE: content})
+    module = shared_library(needed=["liba.so"], rpath=LIBS)
+    refused("wheel.unsupported", {MODULE: module, "sample.libs/liba.so": content})
+
+
+def test_library_that_the_loader_refuses() -> None:
+    broken = bytearray(shared_library(soname="libbroken.so"))
+    broken[18:20] = b"\xff\xff"  # the machine
+    module = shared_library(needed=["libbroken.so"], rpath=LIBS)
+    refused("wheel.unsupported", {MODULE: module, "sample.libs/libbroken.so": bytes(broken)})
+
+
+def test_chain_that_is_too_long() -> None:
+    files = {MODULE: shared_library(needed=["lib0.so"], rpath=LIBS)}
+    for number in range(MAX_DEPTH + 1):
+        needed = [f"lib{number + 1}.so"]
+        files[f"sample.libs/lib{number}.so"] = shared_library(soname=f"lib{number}.so", needed=needed, rpath="$ORIGIN")
+    refused("wheel.unsupported", files)
+
+
+def circle(**search: str) -> dict[str, bytes]:
+    """A module that needs a library that needs another that needs the first."""
+    return {
+        MODULE: shared_library(needed=["libround-a.so"], rpath=LIBS),
+        "sample.libs/libround-a.so": shared_library(soname="libround-a.so", needed=["libround-b.so"], rpath="$ORIGIN"),
+        "sample.libs/libround-b.so": shared_library(soname="libround-b.so", needed=["libround-a.so"], **search),  # type: ignore[arg-type]
+    }
+
+
+@pytest.mark.parametrize("search", [{}, {"runpath": "$ORIGIN"}, {"rpath": "$ORIGIN/elsewhere"}])
+def test_circle_that_the_environment_could_enter(search: dict[str, str]) -> None:
+    assert "DT_RPATH" in refused("wheel.unsupported", circle(**search)).expected
+
+
+def test_deepest_first_and_each_once() -> None:
+    def library(name: str, *needed: str) -> bytes:
+        return shared_library(soname=name, needed=needed)
+
+    needed = _Needed(
+        {
+            MODULE: shared_library(needed=["liba.so", "libd.so", "libc.so.6"], runpath=f"$ORIGIN:{LIBS}"),
+            "sample.libs/liba.so": library("liba.so", "libb.so", "libd.so"),
+            "sample.libs/libb.so": library("libb.so", "libd.so", "libm.so.6"),
+            "sample.libs/libd.so": library("libd.so"),
+            "elsewhere/libc.so.6": library("libc.so.6"),
+        },
+        MODULE,
+    )
+    assert list(needed.found) == ["libd.so", "libb.so", "liba.so"]
+    assert not needed.is_circular
+
+
+def test_first_directory_wins() -> None:
+    files = {
+        MODULE: shared_library(needed=["liba.so"], rpath=f"${{ORIGIN}}/near:{LIBS}"),
+        "sample.libs/liba.so": shared_library(soname="liba.so"),
+        "sample_plugin/near/liba.so": shared_library(soname="liba.so"),
+    }
+    assert _Needed(files, MODULE).found == {"liba.so": "sample_plugin/near/liba.so"}
+
+
+@pytest.fixture
+def evil(tmp_path: Path) -> Path:
+    """A directory with an attacker's libraries, of the names that the wheels' have."""
+    directory = tmp_path / "evil"
+    directory.mkdir()
+    for name in ("libhijack.so", "libround-a.so", "libround-b.so"):
+        (directory / name).write_bytes(shared_library(soname=name, padding=b"evil"))
+    return directory
+
+
+def hijackable() -> dict[str, str | bytes]:
+    """A wheel whose module lets the environment decide where its library is searched first."""
+    return {
+        MODULE: shared_library(needed=["libhijack.so"], runpath=LIBS),
+        "sample.libs/libhijack.so": shared_library(soname="libhijack.so"),
+    }
+
+
+def test_the_environment_can_hijack_a_plain_import(evil: Path, tmp_path: Path) -> None:
+    for path, content in hijackable().items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(bytes(content))  # type: ignore[arg-type]
+    code = "import ctypes, sys; ctypes.CDLL(sys.argv[1]); print('evil' in open('/proc/self/maps').read())"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, str(tmp_path / MODULE)],
+        env={"LD_LIBRARY_PATH": str(evil)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "True\n"
+
+
+def test_the_environment_cannot_hijack_ours(child: Child, evil: Path) -> None:
+    said = child(IMPORT, hijackable(), environ={"LD_LIBRARY_PATH": str(evil)})
+    assert said == "loaded /memfd:loadlock sample.libs/libhijack.so (deleted)\n"
+
+
+def test_a_circle_is_loaded_past_the_environment(child: Child, evil: Path, tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    environ = {"LD_LIBRARY_PATH": str(evil), "TMPDIR": str(tmp_path / "scratch")}
+    said = child(IMPORT, circle(rpath="$ORIGIN"), environ=environ)
+    kept = [f"/memfd:loadlock sample.libs/libround-{which}.so (deleted)" for which in "ab"]
+    assert said == f"loaded {'|'.join(kept)}\n"
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_circle_without_a_directory_for_its_links(child: Child, tmp_path: Path) -> None:
+    code = "import tempfile; tempfile.tempdir = '/nonexistent'\n"
+    assert child(code + IMPORT, circle(rpath="$ORIGIN")) == "wheel.unsupported \n"
+
+
+def test_the_current_directory_is_not_searched(child: Child, evil: Path) -> None:
+    said = child(f"import os; os.chdir({str(evil)!r})\n{IMPORT}", hijackable(), environ={"LD_LIBRARY_PATH": ":."})
+    assert said == "loaded /memfd:loadlock sample.libs/libhijack.so (deleted)\n"
+
+
+def test_a_library_that_the_host_loaded_before(child: Child, evil: Path) -> None:
+    code = f"import ctypes; ctypes.CDLL({str(evil / 'libhijack.so')!r})\n"
+    said = child(code + IMPORT, hijackable())
+    assert said == f"wheel.shadowing {evil / 'libhijack.so'}\n"
+
+
+def plugin(number: int, padding: bytes) -> dict[str, str | bytes]:
+    return {
+        f"sample_{number}/fast.so": shared_library(needed=["libshared.so"], rpath="$ORIGIN"),
+        f"sample_{number}/libshared.so": shared_library(soname="libshared.so", padding=padding),
+    }
+
+
+FIRST = """
+try:
+    plugins[0].import_module("sample_0.fast")
+except PluginFailed:
+    pass
+"""
+
+
+def test_a_library_of_another_plugin(child: Child) -> None:
+    said = child(FIRST + IMPORT, plugin(0, b"one"), plugin(1, b"two"))
+    assert said.startswith("wheel.shadowing ")
+
+
+def test_the_same_library_in_two_plugins(child: Child) -> None:
+    said = child(FIRST + IMPORT, plugin(0, b"one"), plugin(1, b"one"))
+    assert said.startswith("loaded ")
+    assert said.count("libshared") == 1
+
+
+def test_forked_child_loads_libraries(child: Child) -> None:
+    code = """
+import os
+from verifier.importing import libraries, sealed
+libraries._LOCK.acquire()
+sealed._LOCK.acquire()
+process = os.fork()
+if process:
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+else:
+    import signal
+    signal.alarm(10)
+    try:
+        plugins[0].import_module("sample_plugin.fast")
+    except PluginFailed:
+        os._exit(7)
+"""
+    assert child(code, hijackable()) == "7\n"
+
+
+def test_descriptors_of_the_circle_are_closed(child: Child) -> None:
+    code = """
+import os
+before = len(os.listdir("/proc/self/fd"))
+try:
+    plugins[0].import_module("sample_plugin.fast")
+except PluginFailed:
+    print(len(os.listdir("/proc/self/fd")) - before)
+"""
+    assert child(code, circle(rpath="$ORIGIN")) == "3\n"

@@ -1,0 +1,244 @@
+"""The shared libraries that a wheel brings for its extension modules, loaded before anything can ask for them.
+
+An extension module names the libraries it needs, and the system's loader searches them: in directories that the module
+states, in those of ``LD_LIBRARY_PATH``, in those of the system. Nothing of the wheel lies in any directory, so a search
+could find only what nobody attested. But the system's loader searches no name that is loaded already. So (1) what a
+module needs of the wheel is found out from the verified bytes, (2) it is made sure that no other library of such a name
+is loaded, which would be used instead, and (3) each is loaded from sealed memory, deepest first.
+
+Where libraries need each other, no order is right; these are loaded out of a private directory of links to the sealed
+files, which exists only meanwhile, and only if they want their own directory searched before the environment's.
+
+Left to the system, as for every program: libraries that the wheel does not bring (``libc.so.6``), and what a plugin
+opens by itself. ``docs/adr/0007-compiled-modules-from-sealed-memory.md`` says why it is done so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from verifier.errors import Refused
+from verifier.importing.elf import Dynamic, read_dynamic
+from verifier.importing.sealed import sealed_path
+from verifier.wheel_paths import shown
+
+MAX_DEPTH: Final = 64  # of libraries that need libraries
+_ORIGINS: Final = ("$ORIGIN", "${ORIGIN}")
+
+
+class Libraries:
+    """The compiled code of one wheel.
+
+    Args:
+        digest: the wheel's.
+        files: path to content.
+    """
+
+    def __init__(self, digest: str, files: Mapping[str, bytes]) -> None:
+        self._digest = digest
+        self._files = files
+
+    def path_of(self, path: str) -> str:
+        """Where the system's loader finds an extension module; what the module needs of the wheel is loaded by then.
+
+        Args:
+            path: the module's path in the wheel.
+
+        Raises:
+            Refused: ``wheel.unsupported`` if it cannot be loaded safely on this system; ``wheel.shadowing`` if another
+                library of a name it needs is loaded already.
+        """
+        needed = _Needed(self._files, path)
+        if needed.found:
+            with _LOCK:
+                self._load(needed)
+        return self._sealed(path)
+
+    def _load(self, needed: _Needed) -> None:
+        """Load what is needed and not yet loaded (2, 3)."""
+        missing = {name: path for name, path in needed.found.items() if not self._is_ours(name, path)}
+        for name, path in missing.items():
+            self._check(name, path)
+        paths = {path: self._sealed(path) for path in missing.values()}
+        with _tree(paths) if needed.is_circular else contextlib.nullcontext(paths) as places:
+            for name, path in missing.items():
+                _open(places[path], path)
+                _LOADED[name] = self._files[path]
+
+    def _is_ours(self, name: str, path: str) -> bool:
+        """Whether exactly this library was loaded before, by this wheel or another."""
+        if name in _LOADED and _LOADED[name] != self._files[path]:
+            raise Refused("wheel.shadowing", f"another plugin has loaded another library {shown(name)}")
+        return name in _LOADED
+
+    def _check(self, name: str, path: str) -> None:
+        """Loaded, the library will be the one that is found by the name (2)."""
+        soname = read_dynamic(self._files[path], path).soname
+        if soname != name:
+            raise Refused(
+                "wheel.unsupported",
+                f"the library {shown(path)} is asked for by another name than its own",
+                found=shown(name),
+                expected=shown(soname),
+            )
+        _require_glibc()
+        if _is_loaded(name):
+            raise Refused(
+                "wheel.shadowing",
+                f"a library {shown(name)} from elsewhere is already loaded, and would be used instead of the wheel's",
+                todo="Remove the other copy from the host's environment, or load the plugin first.",
+            )
+
+    def _sealed(self, path: str) -> str:
+        return sealed_path((self._digest, path), self._files[path])
+
+
+class _Needed:
+    """What an extension module needs of its own wheel (1).
+
+    Attributes:
+        found: name to path of each library, deepest first.
+        is_circular: whether some of them need each other.
+    """
+
+    def __init__(self, files: Mapping[str, bytes], path: str) -> None:
+        self._files = files
+        self.found: dict[str, str] = {}
+        self.is_circular = False
+        self._follow(path, directories=(), above=(path,))
+
+    def _follow(self, path: str, directories: tuple[str, ...], above: tuple[str, ...]) -> None:
+        """Find what a library needs.
+
+        Args:
+            path: the library's.
+            directories: where those that need it want libraries searched; that holds for what it needs as well.
+            above: the libraries on the way to it, itself included.
+        """
+        if len(above) > MAX_DEPTH:
+            raise Refused("wheel.unsupported", "libraries of the wheel need one another too deeply", found=shown(path))
+        dynamic = read_dynamic(self._files[path], path)
+        own = tuple(_directory(path, entry) for entry in dynamic.search)
+        for name in dynamic.needed:
+            found = self._find(path, name, (*own, *directories))
+            if found is None or self.found.get(name) == found:
+                continue
+            if found in above:
+                self._close_circle(path, found, own, dynamic)
+                continue
+            self._follow(found, (*own, *directories), (*above, found))
+            self.found[name] = found
+
+    def _find(self, path: str, name: str, directories: tuple[str, ...]) -> str | None:
+        """The wheel's library of that name, or None if it brings none."""
+        if "/" in name:
+            raise Refused(
+                "wheel.unsupported",
+                f"{shown(path)} needs a library by its path, which would be searched from the current directory",
+                found=shown(name),
+            )
+        candidates = (posixpath.normpath(posixpath.join(directory, name)) for directory in directories)
+        return next((candidate for candidate in candidates if candidate in self._files), None)
+
+    def _close_circle(self, path: str, found: str, own: tuple[str, ...], dynamic: Dynamic) -> None:
+        """A library that is not loaded yet will be searched: only where the wheel says, before anywhere else."""
+        self.is_circular = True
+        if posixpath.dirname(found) not in own or not dynamic.searched_first:
+            raise Refused(
+                "wheel.unsupported",
+                f"{shown(path)} needs a library that needs it, and lets the environment say where that is searched",
+                found=shown(found),
+                expected="its directory in DT_RPATH",
+            )
+
+
+def _directory(path: str, entry: str) -> str:
+    """A directory of the wheel in which a library wants others searched."""
+    for origin in _ORIGINS:
+        if entry == origin or entry.startswith(f"{origin}/"):
+            below = entry.removeprefix(origin).lstrip("/")
+            return posixpath.normpath(posixpath.join(posixpath.dirname(path), below))
+    raise Refused(
+        "wheel.unsupported",
+        f"{shown(path)} wants libraries searched outside the wheel, where anybody may have put them",
+        found=shown(entry),
+        expected="directories below $ORIGIN",
+    )
+
+
+@contextlib.contextmanager
+def _tree(paths: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """A private directory in which each library lies where the wheel has it, as a link to its sealed file.
+
+    It is named by a descriptor, so that nothing that happens to its path changes what is found in it.
+    """
+    import tempfile
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="loadlock-", ignore_cleanup_errors=True) as directory:
+            for path, target in paths.items():
+                place = Path(directory, path)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(target)
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                yield {path: f"/proc/self/fd/{descriptor}/{path}" for path in paths}
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        raise Refused(
+            "wheel.unsupported",
+            "libraries that need each other are loaded out of a temporary directory, which cannot be made",
+            found=error.strerror or str(error),
+        ) from error
+
+
+def _open(place: str, path: str) -> None:
+    """Load one library for the rest of the process's life."""
+    import ctypes
+
+    try:
+        ctypes.CDLL(place, mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    except OSError as error:
+        raise Refused(
+            "wheel.unsupported", f"the system's loader refuses {shown(path)}", found=shown(str(error))
+        ) from error
+
+
+def _require_glibc() -> None:
+    """Only glibc's loader knows a library by its soname, however it was opened."""
+    try:
+        library = os.confstr("CS_GNU_LIBC_VERSION")
+    except (OSError, ValueError):
+        library = None
+    if not library:
+        raise Refused("wheel.unsupported", "wheels that bring libraries of their own can be loaded with glibc only")
+
+
+def _is_loaded(name: str) -> bool:
+    import ctypes
+
+    try:
+        ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    except OSError:
+        return False
+    return True
+
+
+def _after_fork() -> None:
+    """A lock that another thread held when the process forked would never be freed in the child."""
+    global _LOCK  # noqa: PLW0603 - replaced for the child, where no other thread exists yet
+    _LOCK = threading.Lock()
+
+
+# What was loaded, by the name it is found by. One for the process: libraries cannot be unloaded.
+_LOADED: dict[str, bytes] = {}
+_LOCK = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -29,7 +29,7 @@ EMPTY = AuditHead(count=0, sha256=NO_ENTRY)
 """The state of a log without entries."""
 
 Action = Literal[
-    "deployment.create", "artifact.admit", "artifact.revoke", "list.publish", "trust.publish", "trust.resign",
+    "deployment.create", "artifact.admit", "artifact.revoke", "list.publish", "trust.resign",
     "policy.sign", "enrolment.sign", "token.create", "token.revoke", "access.denied",
 ]  # fmt: skip
 

@@ -11,6 +11,7 @@ commits an event first and then calls :meth:`Publisher.publish`; it may find tha
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ from verifier.formats.revocations import (
 from verifier.formats.text import Digest, Hex, Time
 from verifier.revocations import FileKind, RevocationList, apply_head, open_list
 from verifier.trust import Trust
+
+log = logging.getLogger(__name__)
 
 CONTENT_MODE = 0o444
 """Content-addressed files are never written again."""
@@ -104,7 +107,7 @@ class Publisher:
         """
         with exclusive(self._layout.lock):
             trust = self._repository.trust()
-            old = self.current(trust, now)
+            old = self._standing(trust, now)
             with self._store.read() as ledger:
                 committed = max(ledger.last_seq(), trust.checkpoint.through)
                 position = Position.read(ledger)
@@ -114,18 +117,28 @@ class Publisher:
                     return old
             return self._publish(old, trust, now)
 
-    def current(self, trust: Trust, now: datetime) -> RevocationList | None:
-        """The list on disk, or None when there is none that verifies under ``trust``."""
-        try:
-            data = read_capped(self._layout.head, MAX_ENVELOPE, "revocation head")
-            if self._last and (self._last[0].roles, self._last[1].envelope) == (trust.roles, data):
-                return self._last[1]
-            found = open_list(data, self._file, trust, now)
-        except LoadlockError:
-            # Damaged, or signed by a key that the policy no longer names: no client accepts it, a new one is due.
-            return None
+    def read(self, trust: Trust, now: datetime) -> RevocationList:
+        """The list on disk, judged as a client judges it, though its time may be over.
+
+        Raises:
+            Refused: a ``list.*`` or ``format.*`` code.
+            UsageError: ``io.failed`` when there is none.
+        """
+        data = read_capped(self._layout.head, MAX_ENVELOPE, "revocation head")
+        if self._last and (self._last[0].roles, self._last[1].envelope) == (trust.roles, data):
+            return self._last[1]
+        found = open_list(data, self._file, trust, now)
         self._last = trust, found
         return found
+
+    def _standing(self, trust: Trust, now: datetime) -> RevocationList | None:
+        """The list on disk, or None when no client would accept it either, so that a new one is due."""
+        try:
+            return self.read(trust, now)
+        except LoadlockError as error:
+            if self._layout.head.exists():
+                log.warning("the list on disk is not usable and will be replaced: %s", error)
+            return None
 
     def prepare(self) -> None:
         """Write the files that every list builds on: the empty base and the empty rules."""

@@ -24,7 +24,7 @@ from crl_server.revoking import Order, Revoked
 from crl_server.roles import Identity, Operation, Role
 from crl_server.signing import SigningKey
 from crl_server.store import Store
-from verifier.errors import Refused, UsageError
+from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import write_atomic
 from verifier.formats.revocations import AuditHead
 from verifier.formats.strict_json import dumps, parse
@@ -91,12 +91,18 @@ class Authority:
             Refused: ``server.not-ready`` when there is no valid, fresh list; ``trust.*``.
         """
         trust = self.repository.trust()
-        current = self.publisher.current(trust, now)
-        if current is None:
-            raise Refused("server.not-ready", "there is no signed list that verifies")
+        current = self._verified(trust, now)
         if now >= current.head.expires.instant:
             raise Refused("server.not-ready", "the signed list has expired", found=current.head.expires)
         return Standing(trust, current)
+
+    def _verified(self, trust: Trust, now: datetime) -> RevocationList:
+        try:
+            return self.publisher.read(trust, now)
+        except LoadlockError as error:
+            raise Refused(
+                "server.not-ready", "there is no signed list that verifies", found=f"[{error.code}] {error.what}"
+            ) from error
 
     def reconcile(self, now: datetime) -> None:
         """Do what a crash or downtime has left undone; the service starts with this.
@@ -193,7 +199,8 @@ class Authority:
         with self.store.write() as ledger:
             admission.keep(ledger, upload, admitted, actor, now)
             idempotency.remember(ledger, actor, key, upload.fingerprint, dumps(admitted.outcome), now)
-        write_atomic(self.layout.set_file(admitted.plugin.artifact_digest.hex), upload.attestations)
+            # Before the commit: a set that verified and is not registered does no harm; the reverse would be a gap.
+            write_atomic(self.layout.set_file(admitted.plugin.artifact_digest.hex), upload.attestations)
         return admitted.outcome
 
     # -- tokens --------------------------------------------------------------------------------------------------------
@@ -242,8 +249,6 @@ class Authority:
         Raises:
             Refused: ``audit.chain``; ``server.not-ready`` when there is no head that verifies; ``trust.*``.
         """
-        current = self.publisher.current(self.repository.trust(), now)
-        if current is None:
-            raise Refused("server.not-ready", "there is no signed list that could vouch for the audit log")
+        current = self._verified(self.repository.trust(), now)
         with self.store.read() as ledger:
             return verify_log(ledger.audit_lines(), current.head.audit)

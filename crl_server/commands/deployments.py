@@ -56,6 +56,7 @@ def _init(args: argparse.Namespace, output: Output) -> None:
         output.say("the server refuses to start while it can read those keys. Name it with --keys when you sign.")
     output.result(
         {
+            "ok": True,
             "directory": str(directory),
             "deployment": record.deployment,
             "profile": args.profile,
@@ -89,7 +90,7 @@ def _serve(args: argparse.Namespace, output: Output) -> None:
 
         def announce(address: str) -> None:
             output.say(f"serving deployment {authority.record.deployment!s} at {address}; end with Ctrl-C")
-            output.result({"address": address, "deployment": authority.record.deployment})
+            output.result({"ok": True, "address": address, "deployment": authority.record.deployment})
 
         serve(authority, args.host, port, announce)
 

@@ -44,7 +44,7 @@ def _revoke(args: argparse.Namespace, output: Output) -> None:
     for digest in done.get("already", []):
         output.say(f"was revoked already: {digest}")
     output.say(f"signed and published as seq {done['seq']} of the list")
-    output.result(done)
+    output.result({"ok": True, **done})
 
 
 def _act(args: argparse.Namespace, digests: tuple[Digest, ...]) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _audit(args: argparse.Namespace, output: Output) -> None:
     output.say(
         f"{state.count} entries in one unbroken chain that ends in {state.sha256}; the signed list vouches for it"
     )
-    output.result({"verified": True, "state": plain(state), "entries": [plain(entry) for entry in entries]})
+    output.result({"ok": True, "verified": True, "state": plain(state), "entries": [plain(entry) for entry in entries]})
 
 
 COMMANDS = (

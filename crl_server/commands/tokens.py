@@ -28,7 +28,7 @@ def _create(args: argparse.Namespace, output: Output) -> None:
     expires = Time.of(moment + life)
     output.say(token)
     output.say(f"for {args.name}, as {', '.join(args.role)}, until {expires}. It is shown once and kept nowhere.")
-    output.result({"token": token, "name": args.name, "roles": sorted(set(args.role)), "expires": expires})
+    output.result({"ok": True, "token": token, "name": args.name, "roles": sorted(set(args.role)), "expires": expires})
 
 
 def _configure_revoke(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,7 @@ def _revoke(args: argparse.Namespace, output: Output) -> None:
     with opened(args) as authority:
         authority.revoke_token(given(Name, args.name, "the name"), local_actor(), now())
     output.say(f"the token of {args.name} is no longer valid")
-    output.result({"name": args.name, "revoked": True})
+    output.result({"ok": True, "name": args.name, "revoked": True})
 
 
 def _configure_ls(_: argparse.ArgumentParser) -> None:
@@ -66,7 +66,7 @@ def _ls(args: argparse.Namespace, output: Output) -> None:
     for row, shown in zip(rows, listed, strict=True):
         state = f"until {row.expires}" if shown["valid"] else f"revoked {row.revoked}" if row.revoked else "expired"
         output.say(f"{row.name:<24} {row.roles:<40} {state}")
-    output.result({"tokens": listed})
+    output.result({"ok": True, "tokens": listed})
 
 
 COMMANDS = (

@@ -98,6 +98,7 @@ def _sign(args: argparse.Namespace, output: Output, text: Callable[[Office], str
         output.say("The root keys are not here: hosts enrol with the bundle of before, and move up at once.")
     output.result(
         {
+            "ok": True,
             "deployment": policy.deployment,
             "version": policy.version,
             "valid_until": policy.valid_until,
@@ -113,7 +114,7 @@ def _show(args: argparse.Namespace, output: Output) -> None:
         text = authority.office().text()
     output.say(f"# policy {policy.version}, valid until {policy.valid_until}, root of trust {root}")
     output.say(text)
-    output.result({"deployment": policy.deployment, "root": root, "policy": plain(policy)})
+    output.result({"ok": True, "deployment": policy.deployment, "root": root, "policy": plain(policy)})
 
 
 def _root(authority: Authority) -> str:

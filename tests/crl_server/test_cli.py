@@ -52,6 +52,7 @@ def run(*words: object) -> dict[str, Any]:
     output = Recorder()
     invoke([str(word) for word in words], output)
     assert output.lines
+    assert output.value.pop("ok") is True
     return output.value
 
 
@@ -171,7 +172,7 @@ def test_without_a_deployment_nothing_is_done(
 def test_token_commands_refuse_what_makes_no_sense(words: tuple[str, ...], code: str) -> None:
     assert refused("token", *words).code == code
     assert invoke(["token", "ls"], output := Recorder()) == 0
-    assert output.value == {"tokens": []}
+    assert output.value == {"ok": True, "tokens": []}
 
 
 @pytest.mark.usefixtures("demo")
@@ -315,7 +316,7 @@ def test_the_audit_log_is_verified_before_it_is_shown(demo: Path) -> None:
 
 def test_exit_statuses(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["token", "ls", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"tokens": []}
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "tokens": []}
     assert main(["trust", "add-plugin", "a", "--builder", "nobody"]) == 1
     assert main(["init", str(demo)]) == 2
     assert (

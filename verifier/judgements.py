@@ -241,15 +241,16 @@ def check_dependencies(manifest: SignedManifest, snapshot: Snapshot, provided: P
     Raises:
         Refused: ``dependency.undeclared``, ``dependency.locked``, ``dependency.missing``.
     """
-    host = [(canonicalize_name(requirement.parsed.name), requirement) for requirement in manifest.host_provided]
-    declared = {name for name, _ in host}
+    host = [requirement.parsed for requirement in manifest.host_provided]
+    needed = requirements_here(snapshot)
     locked = {dependency.name for dependency in manifest.dependencies}
-    for name in required_names(snapshot):
-        if name not in declared and name not in locked:
+    declared = locked.union(canonicalize_name(requirement.name) for requirement in host)
+    for requirement in needed:
+        if canonicalize_name(requirement.name) not in declared:
             raise Refused(
                 "dependency.undeclared",
                 "the wheel requires what its manifest does not declare",
-                found=name,
+                found=canonicalize_name(requirement.name),
                 expected="every requirement under host_provided, or locked under dependencies",
             )
     if locked:
@@ -259,24 +260,30 @@ def check_dependencies(manifest: SignedManifest, snapshot: Snapshot, provided: P
             found=", ".join(sorted(locked)),
             expected="dependencies that the host provides (host_provided)",
         )
-    for name, requirement in host:
-        version = provided(name) if provided is not None else None
-        if provided is not None and (version is None or not _within(requirement.parsed.specifier, version)):
-            raise Refused(
-                "dependency.missing",
-                "the host does not provide what the plugin needs",
-                found=f"{name} {version}" if version else f"no {name}",
-                expected=requirement,
-            )
+    if provided is not None:
+        for requirement in (*host, *needed):
+            _check_provided(requirement, provided)
 
 
-def required_names(snapshot: Snapshot) -> tuple[str, ...]:
-    """The normalised names that the wheel requires here, extras left out.
+def _check_provided(requirement: Requirement, provided: Provided) -> None:
+    name = canonicalize_name(requirement.name)
+    version = provided(name)
+    if version is None or not _within(requirement.specifier, version):
+        raise Refused(
+            "dependency.missing",
+            "the host does not provide what the plugin needs",
+            found=f"{name} {version[:SHOWN]!a}" if version else f"no {name}",
+            expected=f"{name}{requirement.specifier}",
+        )
+
+
+def requirements_here(snapshot: Snapshot) -> tuple[Requirement, ...]:
+    """What the wheel requires on this interpreter and platform, extras left out.
 
     Raises:
         Refused: ``wheel.metadata`` for a malformed requirement.
     """
-    names = []
+    found = []
     for text in snapshot.metadata.requires_dist:
         try:
             requirement = Requirement(text)
@@ -286,8 +293,8 @@ def required_names(snapshot: Snapshot) -> tuple[str, ...]:
                 "wheel.metadata", "METADATA holds a malformed requirement", found=ascii(text[:200])
             ) from error
         if applies:
-            names.append(canonicalize_name(requirement.name))
-    return tuple(dict.fromkeys(names))
+            found.append(requirement)
+    return tuple(found)
 
 
 def _embedded_paths(snapshot: Snapshot) -> list[str]:

@@ -10,7 +10,7 @@ from tests.simulator import EVERYTHING, PluginWheel, Simulator
 from verifier.errors import Refused
 from verifier.formats.manifest import Manifest, SignedManifest, parse_signed_manifest
 from verifier.formats.strict_json import dumps
-from verifier.judgements import check_dependencies, check_embedded, required_names, rule_of
+from verifier.judgements import check_dependencies, check_embedded, requirements_here, rule_of
 from verifier.wheel import Snapshot, read_wheel
 
 SIM = Simulator()
@@ -71,15 +71,15 @@ def test_a_name_is_normalised_before_it_chooses(name: str, rest: str) -> None:
     [
         ([], ()),
         (["attrs"], ("attrs",)),
-        (["Some.Thing[extra]>=1 ; python_version>='3'"], ("some-thing",)),
+        (["Some.Thing[extra]>=1 ; python_version>='3'"], ("Some.Thing",)),
         (["a; extra == 'x'", "b; python_version < '3'"], ()),
         (["a; extra == ''"], ("a",)),
-        (["a>=1", "A<2", "b"], ("a", "b")),
+        (["a>=1", "A<2", "b"], ("a", "A", "b")),
         (["a @ https://host.example/a.whl"], ("a",)),
     ],
 )
 def test_what_is_required_here(requires: list[str], names: tuple[str, ...]) -> None:
-    assert required_names(snapshot(SIM.wheel(requires=requires))) == names
+    assert tuple(found.name for found in requirements_here(snapshot(SIM.wheel(requires=requires)))) == names
 
 
 @pytest.mark.parametrize("marker", ["os_name ~= 'posix'", "'a' in 'b'", "python_version ~= 'abc'"])
@@ -90,7 +90,7 @@ def test_a_marker_that_cannot_be_evaluated_is_refused(marker: str) -> None:
     except Refused as error:  # 'packaging' refuses some of them when METADATA is read
         assert error.code == "wheel.metadata"
     else:
-        assert code_of(required_names, found) == "wheel.metadata"
+        assert code_of(requirements_here, found) == "wheel.metadata"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,12 @@ def test_what_the_host_has_to_provide(declared: list[str], provided: dict[str, s
 def test_what_the_host_provides_satisfies(version: str) -> None:
     wheel = SIM.wheel(requires=["Attrs"])
     check_dependencies(manifest(wheel), snapshot(wheel), {"attrs": version}.get)
+
+
+@pytest.mark.parametrize("requires", [["attrs>=26"], ["attrs>=25", "Attrs>=26"], ["attrs==25.1; python_version>='3'"]])
+def test_the_host_also_satisfies_what_the_wheel_itself_requires(requires: list[str]) -> None:
+    wheel = SIM.wheel(requires=requires)
+    assert code_of(check_dependencies, manifest(wheel), snapshot(wheel), {"attrs": "25.4"}.get) == "dependency.missing"
 
 
 def test_where_there_is_no_host_nothing_is_looked_up() -> None:

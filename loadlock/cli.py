@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import select
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     output = StandardOutput(as_json="--json" in arguments)
     debug = "--debug" in arguments
-    _escape_what_cannot_be_written()
+    _prepare_streams(output)
     try:
         status = _attempt(arguments, output, debug=debug)
         sys.stdout.flush()
@@ -71,8 +72,8 @@ def _attempt(arguments: list[str], output: Output, *, debug: bool) -> int:
     except SystemExit as done:  # argparse has printed a command's help
         return int(done.code or 0)
     except Exception as error:
-        if isinstance(error, BrokenPipeError):
-            sys.stdout.flush()  # raises once more if it is ours: a command may have pipes of its own
+        if isinstance(error, BrokenPipeError) and _nobody_reads():  # a command may have pipes of its own
+            raise
         return _report(_unexpected(error), output, debug=debug)
 
 
@@ -194,12 +195,14 @@ def _contents() -> str:
 def _unexpected(error: Exception) -> LoadlockError:
     from verifier.formats.strict_json import quoted
 
-    return LoadlockError(
+    unexpected = LoadlockError(
         "internal.unexpected",
         "something unexpected happened, and nothing was allowed",
         found=quoted(f"{type(error).__name__}: {error}"),
         todo="Run the command again with --debug and report what it prints.",
     )
+    unexpected.__cause__ = error
+    return unexpected
 
 
 def _report(error: LoadlockError, output: Output, *, debug: bool) -> int:
@@ -212,11 +215,25 @@ def _report(error: LoadlockError, output: Output, *, debug: bool) -> int:
     return error.exit_status
 
 
-def _escape_what_cannot_be_written() -> None:
-    # A file name need not be text, and a terminal need not know UTF-8; in JSON the escapes are those of JSON.
+def _prepare_streams(output: Output) -> None:
+    """A file name need not be text, and a terminal need not know UTF-8: what cannot be written is escaped. JSON is
+    UTF-8 everywhere (RFC 8259, section 8.1), and has the same escapes for what is no text.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            as_json = output.json and stream is sys.stdout
+            stream.reconfigure(encoding="utf-8" if as_json else stream.encoding, errors="backslashreplace")
+
+
+def _nobody_reads() -> bool:
+    """Whether the other end of standard output is closed."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:  # not a stream of the system's: a program captures the output
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from verifier.formats.sbom import Component, parse_sbom
 from verifier.formats.statement import MANIFEST, SBOM, parse_statement
 from verifier.formats.strict_json import Document, dumps
 from verifier.formats.text import Digest, Hex, Time
-from verifier.revocations import RevocationList
+from verifier.revocation_list import RevocationList
 from verifier.trust import Trust
 from verifier.verify import Ground, VerifiedPlugin, verify
 

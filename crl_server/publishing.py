@@ -44,7 +44,8 @@ from verifier.formats.revocations import (
     sha256_hex,
 )
 from verifier.formats.text import Digest, Hex, Time
-from verifier.revocations import FileKind, RevocationList, apply_head, open_list
+from verifier.revocation_list import RevocationList
+from verifier.revocations import FileKind, apply_head, open_list
 from verifier.trust import Trust
 
 log = logging.getLogger(__name__)

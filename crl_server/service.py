@@ -29,7 +29,7 @@ from verifier.files import write_atomic
 from verifier.formats.revocations import AuditHead
 from verifier.formats.strict_json import dumps, parse
 from verifier.formats.text import Name, Time
-from verifier.revocations import RevocationList
+from verifier.revocation_list import RevocationList
 from verifier.trust import Trust
 
 MAX_ANSWER = 1024 * 1024

@@ -12,7 +12,7 @@ from verifier.formats.policy import TIERS, PluginRule, Policy, TierName, TierRul
 from verifier.formats.statement import CERTIFICATION, parse_certification
 from verifier.formats.text import Digest
 from verifier.judgements import Provided
-from verifier.revocations import Freshness
+from verifier.revocation_list import Freshness
 
 EARLY = timedelta(days=14)
 """How long before an expiry a warning is given."""

@@ -36,7 +36,8 @@ from verifier.formats.enrolment import Enrolment, Floor, ServerUrl
 from verifier.formats.revocations import MAX_BASE, MAX_RULES, MAX_TAIL, PREFIX
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Digest, Hex, Name, Time
-from verifier.revocations import RevocationList, open_list
+from verifier.revocation_list import RevocationList
+from verifier.revocations import open_list
 from verifier.trust import Trust, verify_trust
 
 RECORD_LIMIT = 64 * 1024

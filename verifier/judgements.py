@@ -25,7 +25,7 @@ from verifier.formats.revocations import Checkpoint
 from verifier.formats.sbom import parse_sbom
 from verifier.formats.strict_json import plain
 from verifier.formats.text import Digest, Name, PluginId
-from verifier.revocations import RevocationList
+from verifier.revocation_list import RevocationList
 from verifier.wheel import Snapshot
 
 SHOWN = 100

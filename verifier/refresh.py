@@ -30,7 +30,8 @@ from verifier.formats.bundle import MAX_SET, parse_set
 from verifier.formats.enrolment import MAX_ENROLMENT
 from verifier.formats.text import Digest, Hex
 from verifier.home import HEAD_LIMIT, KINDS, STAGING, Home, InForce, State, StoredTrust, seen_by
-from verifier.revocations import CLOCK_SKEW, FileKind, RevocationList, apply_head, open_list
+from verifier.revocation_list import RevocationList
+from verifier.revocations import CLOCK_SKEW, FileKind, apply_head, open_list
 from verifier.transport import Response, Transport
 
 if TYPE_CHECKING:

@@ -18,9 +18,8 @@ code are those of the rules in ``docs/spec/revocation-list.md``:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 from verifier.errors import Refused
 from verifier.formats import dsse
@@ -40,8 +39,9 @@ from verifier.formats.revocations import (
     prefix_of,
     sha256_hex,
 )
-from verifier.formats.text import Digest, Hex
+from verifier.formats.text import Hex
 from verifier.keys import PublicKey
+from verifier.revocation_list import RevocationList, Segment, SetFile
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far in the future a head may have been issued."""
@@ -68,93 +68,6 @@ class ListTrust(Protocol):
     @property
     def targets_version(self) -> int:
         """The version of the policy's metadata."""
-
-
-class SetFile:
-    """A base: sorted prefixes in one buffer, searched where they lie."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data) // PREFIX
-
-    def __contains__(self, prefix: object) -> bool:
-        low, high, data = 0, len(self), self.data
-        while low < high:
-            middle = (low + high) // 2
-            found = data[middle * PREFIX : (middle + 1) * PREFIX]
-            if found == prefix:
-                return True
-            if found < prefix:  # type: ignore[operator]
-                low = middle + 1
-            else:
-                high = middle
-        return False
-
-
-class Segment(NamedTuple):
-    """A part of the tail: its reference in the head, and its prefixes."""
-
-    ref: SegmentRef
-    prefixes: frozenset[bytes]
-
-
-class Freshness(NamedTuple):
-    """How old a list is: whether it has not expired, and its age."""
-
-    fresh: bool
-    age: timedelta
-
-
-@dataclass(frozen=True)
-class RevocationList:
-    """A revocation list that has passed every rule.
-
-    Attributes:
-        head: the signed head.
-        envelope: the head's signed bytes, as they are stored.
-        checkpoint: the checkpoint that names the base.
-        base: the entries through the checkpoint.
-        tail: the segments after it.
-        rules: the standing rules in force.
-        base_rules: those of them that the checkpoint names.
-    """
-
-    head: Head
-    envelope: bytes
-    checkpoint: Checkpoint
-    base: SetFile
-    tail: tuple[Segment, ...]
-    rules: Rules
-    base_rules: Rules
-    _added: frozenset[bytes] = field(repr=False)
-
-    @property
-    def count(self) -> int:
-        """How many entries the list has, at most (an entry may stand in base and tail)."""
-        return len(self.base) + len(self._added)
-
-    def lists(self, digest: Digest | Hex) -> bool:
-        """Whether a sha256 digest is on the list."""
-        prefix = prefix_of(digest)
-        return prefix in self._added or prefix in self.base
-
-    def freshness(self, now: datetime, grace: timedelta) -> Freshness:
-        """Demand that the list is fresh, or expired by less than ``grace``.
-
-        Raises:
-            Refused: ``list.stale``.
-        """
-        over = now - self.head.expires.instant
-        if over >= grace and over >= timedelta(0):
-            raise Refused(
-                "list.stale",
-                "the revocation list is too old",
-                found=f"expired at {self.head.expires}, {_words(over)} ago",
-                expected=f"at most {_words(grace)} past its expiry",
-            )
-        return Freshness(over < timedelta(0), now - self.head.issued.instant)
 
 
 def apply_head(
@@ -223,9 +136,9 @@ def check_history(old: RevocationList, new: RevocationList) -> None:
     if new.head.seq == old.head.seq:
         if new.head.issued < old.head.issued:
             _rollback("time of issue", new.head.issued, old.head.issued)
-        if new._added != old._added or new.head.rules != old.head.rules:
+        if new.added != old.added or new.head.rules != old.head.rules:
             raise _fork("two heads with one sequence number list different entries")
-    if not old._added <= new._added:
+    if not old.added <= new.added:
         raise _fork("entries that were revoked are gone without a checkpoint")
     _check_rules_kept(old.rules, new.rules)
 
@@ -375,7 +288,7 @@ def _check_carried(old: RevocationList, new: RevocationList) -> None:
         return
     through = new.checkpoint.through
     for segment in old.tail:
-        if segment.ref.first > through and not segment.prefixes <= new._added:
+        if segment.ref.first > through and not segment.prefixes <= new.added:
             raise _fork("entries after the checkpoint are gone")
         if segment.ref.first <= through < segment.ref.last:
             raise _fork("the checkpoint cuts through a segment")
@@ -401,8 +314,3 @@ def _rollback(what: str, found: object, seen: object) -> None:
 
 def _fork(what: str) -> Refused:
     return Refused("list.fork", f"the list contradicts one already seen: {what}")
-
-
-def _words(span: timedelta) -> str:
-    hours, rest = divmod(int(span.total_seconds()), 3600)
-    return f"{hours} h {rest // 60} min"

@@ -50,7 +50,7 @@ from verifier.judgements import (
     check_subjects,
     rule_of,
 )
-from verifier.revocations import RevocationList
+from verifier.revocation_list import RevocationList
 from verifier.trust import Trust
 from verifier.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
 

@@ -22,7 +22,8 @@ from verifier.files import write_atomic
 from verifier.formats import dsse
 from verifier.formats.revocations import parse_head, sha256_hex
 from verifier.formats.text import Digest, Hex
-from verifier.revocations import FileKind, RevocationList, check_history, open_list
+from verifier.revocation_list import RevocationList
+from verifier.revocations import FileKind, check_history, open_list
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from verifier.formats.statement import (
 )
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Name, PluginId, Time
-from verifier.revocations import RevocationList, apply_head, open_list
+from verifier.revocation_list import RevocationList
+from verifier.revocations import apply_head, open_list
 from verifier.trust import Trust, verify_trust
 from verifier.verify import Ground, Outcome, VerifiedPlugin, verify
 

@@ -1,0 +1,107 @@
+"""A revocation list as a value: what is listed, and how fresh that is.
+
+:mod:`verifier.revocations` makes it, once every rule has passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from verifier.errors import Refused
+from verifier.formats.revocations import PREFIX, Checkpoint, Head, Rules, SegmentRef, prefix_of
+from verifier.formats.text import Digest, Hex
+
+
+class SetFile:
+    """A base: sorted prefixes in one buffer, searched where they lie."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data) // PREFIX
+
+    def __contains__(self, prefix: object) -> bool:
+        low, high, data = 0, len(self), self.data
+        while low < high:
+            middle = (low + high) // 2
+            found = data[middle * PREFIX : (middle + 1) * PREFIX]
+            if found == prefix:
+                return True
+            if found < prefix:  # type: ignore[operator]
+                low = middle + 1
+            else:
+                high = middle
+        return False
+
+
+class Segment(NamedTuple):
+    """A part of the tail: its reference in the head, and its prefixes."""
+
+    ref: SegmentRef
+    prefixes: frozenset[bytes]
+
+
+class Freshness(NamedTuple):
+    """How old a list is: whether it has not expired, and its age."""
+
+    fresh: bool
+    age: timedelta
+
+
+@dataclass(frozen=True)
+class RevocationList:
+    """A revocation list that has passed every rule.
+
+    Attributes:
+        head: the signed head.
+        envelope: the head's signed bytes, as they are stored.
+        checkpoint: the checkpoint that names the base.
+        base: the entries through the checkpoint.
+        tail: the segments after it.
+        rules: the standing rules in force.
+        base_rules: those of them that the checkpoint names.
+        added: the prefixes of all segments of the tail together.
+    """
+
+    head: Head
+    envelope: bytes
+    checkpoint: Checkpoint
+    base: SetFile
+    tail: tuple[Segment, ...]
+    rules: Rules
+    base_rules: Rules
+    added: frozenset[bytes] = field(repr=False)
+
+    @property
+    def count(self) -> int:
+        """How many entries the list has, at most (an entry may stand in base and tail)."""
+        return len(self.base) + len(self.added)
+
+    def lists(self, digest: Digest | Hex) -> bool:
+        """Whether a sha256 digest is on the list."""
+        prefix = prefix_of(digest)
+        return prefix in self.added or prefix in self.base
+
+    def freshness(self, now: datetime, grace: timedelta) -> Freshness:
+        """Demand that the list is fresh, or expired by less than ``grace``.
+
+        Raises:
+            Refused: ``list.stale``.
+        """
+        over = now - self.head.expires.instant
+        if over >= grace and over >= timedelta(0):
+            raise Refused(
+                "list.stale",
+                "the revocation list is too old",
+                found=f"expired at {self.head.expires}, {_words(over)} ago",
+                expected=f"at most {_words(grace)} past its expiry",
+            )
+        return Freshness(over < timedelta(0), now - self.head.issued.instant)
+
+
+def _words(span: timedelta) -> str:
+    hours, rest = divmod(int(span.total_seconds()), 3600)
+    return f"{hours} h {rest // 60} min"

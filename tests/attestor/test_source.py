@@ -125,9 +125,33 @@ def test_a_damaged_sdist_is_refused(tmp_path: Path, damage: str) -> None:
     [
         [member("p-1.0/a.py"), member("p-1.0/../../out.py")],
         [member("/absolute.py")],
-        [member("p-1.0/link", type=tarfile.SYMTYPE, linkname="../../elsewhere")],
-        [member("p-1.0/link", type=tarfile.LNKTYPE, linkname="/etc/passwd")],
-        [member("p-1.0/device", type=tarfile.CHRTYPE)],
+        [member("p-1.0/link", b"", type=tarfile.SYMTYPE, linkname="../../elsewhere")],
+        [member("p-1.0/link", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")],
+        [
+            member("p-1.0/a/b/up", b"", type=tarfile.SYMTYPE, linkname="../.."),
+            member("p-1.0/out", b"", type=tarfile.SYMTYPE, linkname="a/b/up/../../elsewhere"),
+        ],
+        [
+            member("p-1.0/a/b.py"),
+            member("p-1.0/link", b"", type=tarfile.SYMTYPE, linkname="a"),
+            member("p-1.0/link/c.py"),
+        ],
+        [
+            member("p-1.0/link", b"", type=tarfile.SYMTYPE, linkname="a"),
+            member("p-1.0/link", b"", type=tarfile.DIRTYPE),
+        ],
+        [member("p-1.0/a.py"), member("p-1.0/a.py/b.py")],
+        [member("p-1.0/a/b.py"), member("p-1.0/a")],
+        [member("p-1.0/link", b"", type=tarfile.LNKTYPE, linkname="/etc/passwd")],
+        [member("p-1.0/link", b"", type=tarfile.LNKTYPE, linkname="p-1.0/../../elsewhere")],
+        [member("p-1.0/link", b"", type=tarfile.LNKTYPE, linkname="p-1.0/later.py"), member("p-1.0/later.py")],
+        [
+            member("p-1.0/soft", b"", type=tarfile.SYMTYPE, linkname="a.py"),
+            member("p-1.0/hard", b"", type=tarfile.LNKTYPE, linkname="p-1.0/soft"),
+        ],
+        [member("p-1.0/device", b"", type=tarfile.CHRTYPE)],
+        [member("p-1.0/pipe", b"", type=tarfile.FIFOTYPE)],
+        [member("p-1.0/" + "n" * 300)],
         [member("p-1.0/a.py", pax_headers={"path": "p-1.0/a\0b"})],
         [member("p-1.0/a.py"), member("p-1.0/a.py", b"y")],
         [member("p-1.0/a.py"), member("p-1.0/./a.py", b"y")],
@@ -139,8 +163,19 @@ def test_a_damaged_sdist_is_refused(tmp_path: Path, damage: str) -> None:
         "escape",
         "absolute",
         "symlink out",
+        "absolute symlink",
+        "symlink out through another",
+        "file through a symlink",
+        "directory over a symlink",
+        "file below a file",
+        "file over a directory",
+        "absolute hard link",
         "hard link out",
+        "hard link to a later file",
+        "hard link to a symlink",
         "device",
+        "pipe",
+        "name too long",
         "null byte",
         "twice",
         "twice spelt",
@@ -258,6 +293,24 @@ def test_an_sdist_is_identified_by_its_digest_and_timed_by_its_newest_member(tmp
     root = export(found, _empty(tmp_path / "out"))
     assert sorted(entry.name for entry in root.iterdir()) == ["a.py", "b.py"]
     assert {entry.stat().st_mode & 0o777 for entry in root.iterdir()} == {0o644}
+
+
+def test_links_within_the_tree_are_kept(tmp_path: Path) -> None:
+    members = [
+        member("p-1.0", b"", type=tarfile.DIRTYPE, mode=0o700),
+        member("p-1.0/./a/run.sh", b"#!/bin/sh", mode=0o777),
+        member("p-1.0/a/same.sh", b"", type=tarfile.LNKTYPE, linkname="p-1.0/a/run.sh"),
+        member("p-1.0/b/up.sh", b"", type=tarfile.SYMTYPE, linkname="../a/./run.sh"),
+        member("p-1.0/b/top", b"", type=tarfile.SYMTYPE, linkname="../.."),
+        member("p-1.0/nothing", b"", type=tarfile.SYMTYPE, linkname="absent"),
+        member("p-1.0/itself", b"", type=tarfile.SYMTYPE, linkname="itself"),
+    ]
+    root = export(describe(sdist(tmp_path / "p-1.0.tar.gz", members)), _empty(tmp_path / "out"))
+    links = {path.name: os.readlink(path) for path in root.rglob("*") if path.is_symlink()}
+    assert links == {"up.sh": "../a/./run.sh", "top": "../..", "nothing": "absent", "itself": "itself"}
+    for name in ("a/run.sh", "a/same.sh", "b/up.sh", "b/top/p-1.0/a/run.sh"):
+        assert (root / name).read_bytes() == b"#!/bin/sh"
+    assert {oct((root / "a" / name).lstat().st_mode & 0o7777) for name in ("run.sh", "same.sh")} == {"0o755"}
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from crl_server import policies
-from crl_server.api import app as app_module
-from crl_server.api import bodies
+from crl_server import policies, publishing
+from crl_server.api import bodies, views
 from crl_server.audit import parse_entry, verify_log
 from crl_server.roles import ALLOWED, ROLES, Operation, Role
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made
 from tests.crl_server.live import Answer, Live
 from tests.simulator import PluginWheel, Simulator
+from verifier.errors import Unreachable
 from verifier.formats.revocations import AuditHead
 from verifier.formats.statement import CERTIFICATION, MANIFEST
 from verifier.formats.text import Hex, Name, PluginId
@@ -312,6 +312,33 @@ def test_what_is_revoked_is_not_admitted(live: Live, tokens: dict[str, str], sim
     refusal(live.ask("GET", f"/v1/artifacts/{wheel.digest}", tokens["all"]), 404, "registry.unknown")
 
 
+def test_what_is_revoked_but_not_published_yet_is_not_admitted(
+    live: Live, tokens: dict[str, str], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise Unreachable("io.failed", "the disk is full")
+
+    wheel = simulator.wheel(version="2.1")
+    body = json.dumps({"digests": [wheel.digest], "reason": "malicious"}).encode()
+    with monkeypatch.context() as patched:
+        patched.setattr(publishing, "write_atomic", full)
+        refusal(live.ask("POST", "/v1/revocations", tokens["revoker"], body), 503, "io.failed")
+    fields = upload(wheel, simulator.attest(wheel))
+    refusal(live.ask("POST", "/v1/artifacts", tokens["publisher"], fields=fields), 422, "revoked.artifact")
+
+
+def test_a_lost_attestation_set_is_written_again_at_the_start(
+    live: Live, tokens: dict[str, str], simulator: Simulator
+) -> None:
+    wheel = simulator.wheel(version="2.2")
+    attestations = simulator.attest(wheel)
+    live.ask("POST", "/v1/artifacts", tokens["publisher"], fields=upload(wheel, attestations))
+    path = live.authority.layout.set_file(wheel.digest.removeprefix("sha256:"))
+    path.unlink()
+    live.authority.reconcile(NOW)
+    assert path.read_bytes() == attestations
+
+
 def test_an_upload_under_one_key_is_done_once(live: Live, tokens: dict[str, str], simulator: Simulator) -> None:
     wheel = simulator.wheel(version="3.0")
     attestations = simulator.attest(wheel)
@@ -412,7 +439,7 @@ def test_the_unexpected_tells_nothing_of_the_inside(live: Live, monkeypatch: pyt
     def broken(*_: object) -> None:
         raise RuntimeError("the secret of the inside")
 
-    monkeypatch.setattr(app_module.views, "readiness", broken)
+    monkeypatch.setattr(views, "readiness", broken)
     answer = live.ask("GET", "/readyz")
     refusal(answer, 500, "internal.unexpected")
     assert b"secret" not in answer.body

@@ -10,7 +10,7 @@ import pytest
 
 from crl_server.audit import EMPTY, Act, append, parse_entry, verify_log
 from verifier.errors import FormatError, Refused
-from verifier.formats.revocations import AuditHead
+from verifier.formats.revocations import AuditHead, sha256_hex
 from verifier.formats.text import Hex
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
@@ -92,6 +92,16 @@ def test_an_anchor_of_another_log_at_the_start_is_refused() -> None:
     with pytest.raises(Refused) as caught:
         verify_log(written(2)[0], AuditHead(count=0, sha256=Hex("f" * 64)))
     assert caught.value.code == "audit.chain"
+
+
+def test_an_entry_that_states_another_place_is_refused() -> None:
+    lines, states = written(2)
+    wrong = lines[1].replace(b'"index":1', b'"index":7')  # and the chain goes on from it as if all were well
+    line, state = append(AuditHead(count=2, sha256=sha256_hex(wrong)), Act("server", "list.publish", "", {}), NOW)
+    with pytest.raises(Refused, match="entry 1") as caught:
+        verify_log([lines[0], wrong, line], state)
+    assert caught.value.code == "audit.chain"
+    assert states[1].sha256 == sha256_hex(lines[0])
 
 
 @pytest.mark.parametrize("anchored", [0, 1, 4, 5])

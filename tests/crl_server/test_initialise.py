@@ -13,7 +13,7 @@ from tests.crl_server.deployments import ACTOR, DAY, NOW, made, plan
 from verifier.enrolment import verify_enrolment
 from verifier.errors import LoadlockError, Unreachable, UsageError
 from verifier.formats.policy import Profile
-from verifier.formats.text import Digest, Time
+from verifier.formats.text import Digest, Name, Time
 
 
 def test_what_is_there_already_is_left_alone(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_demo_brings_signers_for_every_role(tmp_path: Path) -> None:
     authority = made(tmp_path / "new", "demo")
     policy = authority.standing(NOW).trust.policy
     assert set(policy.principals) == {"builder", "owner", "certifier"}
-    assert policy.certifiers["certifier"].max_tier == "core"
+    assert policy.certifiers[Name("certifier")].max_tier == "core"
     assert {path.stem for path in (tmp_path / "new" / "principals").iterdir()} == set(policy.principals)
     authority.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def test_a_policy_under_which_the_server_could_not_sign_is_refused(authority: Au
         + f'[keys."{other.id}"]\nalg = "ed25519"\nspki = "{other.entry.spki}"\n',
         office.text().replace(head.not_after, Time.of(NOW)),
     ):
-        assert code_of(lambda text=text: office.sign_policy(text, ACTOR, NOW)) == "trust.policy"
+        assert code_of(partial(office.sign_policy, text, ACTOR, NOW)) == "trust.policy"
 
 
 @pytest.mark.parametrize(

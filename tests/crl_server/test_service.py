@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,8 @@ def test_each_role_may_do_what_the_table_says(role: Role, operation: Operation) 
 def test_writing_takes_one_role_each() -> None:
     assert ALLOWED["artifact.admit"] == {"publisher"}
     assert ALLOWED["revocation.add"] == {"revoker"}
-    assert all(code_of(lambda o=o: authorise(Identity("a", frozenset()), o)) == "auth.role" for o in ALLOWED)
+    nobody = Identity("token:nobody", frozenset())
+    assert {code_of(partial(authorise, nobody, operation)) for operation in ALLOWED} == {"auth.role"}
 
 
 # -- idempotency -------------------------------------------------------------------------------------------------------
@@ -204,6 +206,12 @@ def test_a_log_that_was_tampered_with_in_the_database_is_refused(
     with pytest.raises(Refused) as caught:
         authority.verify_audit(NOW)
     assert caught.value.code == "audit.chain"
+
+
+def test_an_entry_forged_into_the_database_is_no_revocation(authority: Authority) -> None:
+    revoke(authority, "real")
+    tamper(authority, ("INSERT INTO list_entry (digest, seq) VALUES (?, 1)", (digest("forged"),)))
+    assert code_of(lambda: revoke(authority, "forged")) == "server.lint"
 
 
 def test_every_change_stands_in_the_log(authority: Authority) -> None:

@@ -249,6 +249,7 @@ class Gate:
                 try:
                     check_standing(plugin.facts, opened.ground, self.request)
                 except PluginRevoked as error:
+                    _drop_frames(error)
                     self._to_tell.setdefault(plugin.facts.artifact_digest, (plugin, error))
                     plugin.revoke(error)
         self._opened = opened  # last, so that a process that is forked before judges again
@@ -272,6 +273,13 @@ class Gate:
 
     def _renew_lock(self) -> None:
         self._lock = threading.RLock()
+
+
+def _drop_frames(error: BaseException) -> None:
+    """Let go of the frames of an error that is kept: they hold the whole list that it came from."""
+    error.__traceback__ = None
+    if error.__cause__ is not None:
+        _drop_frames(error.__cause__)
 
 
 def read_wheel_file(path: Path) -> bytes:

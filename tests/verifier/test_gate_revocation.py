@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -300,6 +302,19 @@ def test_many_threads_hear_the_news_and_one_tells_it(hosted: HostedDeployment) -
     for thread in threads:
         thread.join()
     assert sorted(told.news) == [("other_plugin", "[revoked.artifact]"), ("sample_plugin", "[revoked.artifact]")]
+
+
+def test_what_is_remembered_of_a_revocation_does_not_keep_its_whole_list(hosted: HostedDeployment) -> None:
+    wheel, gate = hosted.plugin(), hosted.gate()
+    plugin = gate.load(wheel)
+    hosted.revoke(wheel)
+    gate.refresh()
+    old = weakref.ref(gate.ground)
+    hosted.revoke(hosted.plugin(name="other-plugin"))
+    gate.refresh()
+    gc.collect()
+    assert old() is None
+    is_stopped(plugin, "revoked.artifact")
 
 
 # -- between two moments -----------------------------------------------------------------------------------------------

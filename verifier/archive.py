@@ -108,7 +108,42 @@ class _Local(NamedTuple):
     extra_length: int
 
 
+class Span(NamedTuple):
+    """Where a file's packed content lies in an archive that was checked, and how it is unpacked.
+
+    Attributes:
+        start: offset of its first byte.
+        packed: its length there.
+        size: its length unpacked.
+        method: 0 (stored) or 8 (deflate).
+    """
+
+    start: int
+    packed: int
+    size: int
+    method: int
+
+
 def read_archive(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, bytes]:
+    """Unpack an archive in memory; as :func:`read_spans`, without the spans."""
+    return read_spans(data, limits)[0]
+
+
+def unpack(data: bytes, span: Span, path: str) -> bytes:
+    """Unpack one file of an archive that :func:`read_spans` has accepted.
+
+    Args:
+        data: the whole archive, the same bytes.
+        span: where the file lies.
+        path: its path, for messages.
+
+    Raises:
+        Refused: ``wheel.archive`` if these are not the same bytes after all.
+    """
+    return _inflate(memoryview(data)[span.start : span.start + span.packed], span, path.encode())
+
+
+def read_spans(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[dict[str, bytes], dict[str, Span]]:
     """Unpack an archive in memory.
 
     Args:
@@ -116,7 +151,7 @@ def read_archive(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, byte
         limits: caps on what is unpacked; ``limits.archive`` is for the caller who reads the file.
 
     Returns:
-        Path to content, in the order of the archive. Directories have no entry of their own.
+        Path to content, and path to span, in the order of the archive. Directories have no entry of their own.
 
     Raises:
         Refused: ``wheel.archive``, ``wheel.path``, ``wheel.collision`` or ``wheel.bomb``.
@@ -126,6 +161,7 @@ def read_archive(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, byte
     view = memoryview(data)
     tree = Tree()
     files: dict[str, bytes] = {}
+    spans: dict[str, Span] = {}
     position = 0
     for entry in entries:
         path, is_directory = _name(entry)
@@ -135,11 +171,12 @@ def read_archive(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, byte
         if stop > directory_start:
             raise _malformed(f"the data of {shown(entry.name)} reaches into the central directory")
         if not is_directory:
-            files[path] = _content(view[start:stop], entry)
+            spans[path] = Span(start, entry.packed, entry.size, entry.method)
+            files[path] = _content(view[start:stop], spans[path], entry)
         position = _after_descriptor(data, entry, stop) if entry.flags & _FLAG_DESCRIPTOR else stop
     if position != directory_start:
         raise _malformed("bytes that belong to no entry lie before the central directory", f"at offset {position}")
-    return files
+    return files, spans
 
 
 def _end_record(data: bytes, limits: Limits) -> tuple[int, int]:
@@ -281,20 +318,28 @@ def _after_descriptor(data: bytes, entry: _Central, position: int) -> int:
     return position + _DESCRIPTOR.size
 
 
-def _content(packed: memoryview, entry: _Central) -> bytes:
+def _content(packed: memoryview, span: Span, entry: _Central) -> bytes:
+    """Unpack one file, and hold its checksum against the central header."""
+    content = _inflate(packed, span, entry.name)
+    if zlib.crc32(content) != entry.crc:
+        raise _malformed(f"the content of {shown(entry.name)} and its checksum differ")
+    return content
+
+
+def _inflate(packed: memoryview, span: Span, name: bytes) -> bytes:
     """Unpack one file; never more than one byte past its stated size."""
-    if entry.method == _STORED:
+    if span.method == _STORED:
         content = bytes(packed)
     else:
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            content = inflate.decompress(packed, entry.size + 1)
+            content = inflate.decompress(packed, span.size + 1)
         except zlib.error as error:
-            raise _malformed(f"{shown(entry.name)} does not inflate") from error
+            raise _malformed(f"{shown(name)} does not inflate") from error
         if not inflate.eof or inflate.unused_data or inflate.unconsumed_tail:
-            raise _malformed(f"the compressed data of {shown(entry.name)} and its stated size differ")
-    if len(content) != entry.size or zlib.crc32(content) != entry.crc:
-        raise _malformed(f"the content of {shown(entry.name)} and its size or checksum differ")
+            raise _malformed(f"the compressed data of {shown(name)} and its stated size differ")
+    if len(content) != span.size:
+        raise _malformed(f"the content of {shown(name)} and its size differ")
     return content
 
 

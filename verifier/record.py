@@ -18,7 +18,7 @@ from verifier.wheel_paths import shown
 
 MAX_RECORD_BYTES: Final = 8 << 20
 
-_ALGORITHMS: Final = frozenset({"sha256", "sha384", "sha512"})
+_ALGORITHMS: Final = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 _SIZE = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 _NAMED: Final = 3  # offending paths that a message names
 _SIGNATURES: Final = ("RECORD.jws", "RECORD.p7s")
@@ -98,7 +98,7 @@ def _check_digest(path: str, stated: str, content: bytes) -> None:
             found=shown(stated),
             expected="sha256, sha384 or sha512",
         )
-    actual = base64.urlsafe_b64encode(hashlib.new(algorithm, content).digest()).rstrip(b"=").decode()
+    actual = base64.urlsafe_b64encode(_ALGORITHMS[algorithm](content).digest()).rstrip(b"=").decode()
     if digest != actual:
         raise Refused(
             "wheel.record",

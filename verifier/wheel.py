@@ -10,17 +10,20 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from verifier.archive import DEFAULT_LIMITS, Limits, read_archive
+from verifier.archive import DEFAULT_LIMITS, Limits, Span, read_spans
 from verifier.core_metadata import CoreMetadata, WheelFile, parse_metadata, parse_wheel_file
 from verifier.errors import Refused
+from verifier.private_cache import PrivateCache
 from verifier.record import check_record
+from verifier.snapshot import Contents, Snapshot
+from verifier.wheel_cache import recall, remember
 from verifier.wheel_paths import shown
 
 __all__ = ["DEFAULT_LIMITS", "CoreMetadata", "Limits", "Snapshot", "read_wheel"]
@@ -36,37 +39,6 @@ _START_UP_MODULES: Final = frozenset({"sitecustomize", "usercustomize"})
 _BYTECODE_SUFFIXES: Final = (".pyc", ".pyo")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Snapshot:
-    """A wheel that was read, whole and unchangeable. Two snapshots are the same wheel when their digests are equal.
-
-    Attributes:
-        digest: "sha256:<64 hex>" of the whole wheel.
-        file_name: the name that the wheel was given, without directories.
-        name: the project's name, normalised (PEP 503).
-        version: the version, canonical (PEP 440).
-        files: path inside the wheel to content; read-only.
-        dist_info: the directory with METADATA, WHEEL and RECORD.
-        record_digest: "sha256:<64 hex>" of the bytes of RECORD.
-        metadata: what METADATA says, as far as it is used.
-        root_is_purelib: what WHEEL says of the root.
-        tags: expanded tags, such as "py3-none-any".
-        top_levels: the names that an import could name first.
-    """
-
-    digest: str
-    file_name: str
-    name: str
-    version: str
-    files: Mapping[str, bytes] = field(repr=False)
-    dist_info: str
-    record_digest: str
-    metadata: CoreMetadata
-    root_is_purelib: bool
-    tags: frozenset[str]
-    top_levels: frozenset[str]
-
-
 @dataclass(frozen=True, slots=True)
 class _Name:
     """What the file name says."""
@@ -77,13 +49,17 @@ class _Name:
     tags: frozenset[str]
 
 
-def read_wheel(data: bytes, file_name: str, *, limits: Limits = DEFAULT_LIMITS) -> Snapshot:
+def read_wheel(
+    data: bytes, file_name: str, *, limits: Limits = DEFAULT_LIMITS, cache: PrivateCache | None = None
+) -> Snapshot:
     """Read a wheel from memory, strictly.
 
     Args:
         data: the whole wheel.
         file_name: its name, without directories; name, version and tags are taken from it and compared.
         limits: caps on sizes and counts.
+        cache: where it is kept what was found in wheels that were accepted; a wheel that is known from there is hashed,
+            but not unpacked again.
 
     Raises:
         Refused: with one of the ``wheel.*`` codes.
@@ -94,8 +70,20 @@ def read_wheel(data: bytes, file_name: str, *, limits: Limits = DEFAULT_LIMITS) 
             "wheel.too-large", "the wheel exceeds the cap", found=f"{len(data)} bytes", expected=f"≤ {limits.archive}"
         )
     digest = _sha256(data)
+    known = recall(cache, data, digest, file_name, limits) if cache is not None else None
+    if known is not None:
+        return known
+    snapshot, spans = _read(data, file_name, digest, limits)
+    if cache is None:
+        return snapshot
+    places = remember(cache, snapshot, spans, limits)
+    return replace(snapshot, files=Contents(data, places, cache, unpacked=snapshot.files))
+
+
+def _read(data: bytes, file_name: str, digest: str, limits: Limits) -> tuple[Snapshot, dict[str, Span]]:
+    """Read a wheel of sane size, all of it (2 to 5)."""
     stated = _parse_file_name(file_name)
-    files = read_archive(data, limits)
+    files, spans = read_spans(data, limits)
     dist_info = _dist_info(files)
     check_record(files, dist_info)
     metadata = parse_metadata(_required(files, dist_info, "METADATA"))
@@ -104,7 +92,7 @@ def read_wheel(data: bytes, file_name: str, *, limits: Limits = DEFAULT_LIMITS) 
     top_levels = _top_levels(files)
     _check_forbidden(files, top_levels)
     _check_shadowing(top_levels)
-    return Snapshot(
+    snapshot = Snapshot(
         digest=digest,
         file_name=file_name,
         name=metadata.name,
@@ -117,6 +105,7 @@ def read_wheel(data: bytes, file_name: str, *, limits: Limits = DEFAULT_LIMITS) 
         tags=wheel_file.tags,
         top_levels=top_levels,
     )
+    return snapshot, spans
 
 
 def _sha256(data: bytes) -> str:

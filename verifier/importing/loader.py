@@ -20,6 +20,7 @@ from verifier.importing.libraries import Libraries
 from verifier.importing.modules import Modules
 from verifier.importing.owners import Owner, claim
 from verifier.importing.resources import MemoryReader, MemoryTree
+from verifier.snapshot import sha256_of
 
 
 class Portion:
@@ -108,21 +109,23 @@ class SourceLoader(ModuleLoader, importlib.abc.ExecutionLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         """The module compiled, from the snapshot's bytes, or out of the cache if it was compiled before."""
-        content, file_name, cache = self._content(fullname), self.get_filename(fullname), self._portion.cache
-        code = cache.load(content, file_name) if cache is not None else None
+        file_name, cache = self.get_filename(fullname), self._portion.cache
+        if cache is None:
+            return self._compile(file_name)
+        digest = sha256_of(self._portion.tree.files, self._source.path)
+        code = cache.load(digest, file_name)
         if code is None:
-            code = compile(content, file_name, "exec", dont_inherit=True)
-            if cache is not None:
-                cache.store(content, file_name, code)
+            code = self._compile(file_name)
+            cache.store(digest, file_name, code)
         return code
 
     def get_source(self, fullname: str) -> str:
         """The module's source, for tracebacks, ``inspect`` and ``linecache``."""
-        return importlib.util.decode_source(self._content(fullname))
-
-    def _content(self, fullname: str) -> bytes:
         self._check(fullname)
-        return self._portion.tree.files[self._source.path]
+        return importlib.util.decode_source(self._portion.tree.files[self._source.path])
+
+    def _compile(self, file_name: str) -> CodeType:
+        return compile(self._portion.tree.files[self._source.path], file_name, "exec", dont_inherit=True)
 
 
 class ExtensionLoader(ModuleLoader):

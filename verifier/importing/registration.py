@@ -129,7 +129,7 @@ def _check_loadable(modules: Modules) -> None:
             found=shown(modules.compiled[0]),
             expected="modules in Python source",
         )
-    if "py3-none-any" not in snapshot.tags and snapshot.tags.isdisjoint(str(tag) for tag in sys_tags()):
+    if "py3-none-any" not in snapshot.tags and not any(str(tag) in snapshot.tags for tag in sys_tags()):
         found = shown(" ".join(sorted(snapshot.tags)))
         raise Refused("wheel.unsupported", "the wheel is for another interpreter or platform", found=found)
     required, running = snapshot.metadata.requires_python, platform.python_version()

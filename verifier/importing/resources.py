@@ -11,6 +11,7 @@ import io
 import os
 import posixpath
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from importlib.resources.abc import Traversable, TraversableResources
 from typing import IO, Any
 
@@ -26,16 +27,22 @@ class MemoryTree:
     def __init__(self, root: str, files: Mapping[str, bytes]) -> None:
         self.root = root
         self.files = files
-        self.directories: dict[str, list[str]] = {"": []}
-        for path in sorted(files):
-            self._list_in_parent(path)
 
-    def _list_in_parent(self, path: str) -> None:
-        parent = path.rpartition("/")[0]
-        if parent not in self.directories:
-            self.directories[parent] = []
-            self._list_in_parent(parent)
-        self.directories[parent].append(path)
+    @cached_property
+    def directories(self) -> dict[str, list[str]]:
+        """Path to what is directly inside, sorted; made when it is first asked for, which most plugins never do."""
+        directories: dict[str, list[str]] = {"": []}
+
+        def list_in_parent(path: str) -> None:
+            parent = path.rpartition("/")[0]
+            if parent not in directories:
+                directories[parent] = []
+                list_in_parent(parent)
+            directories[parent].append(path)
+
+        for path in sorted(self.files):
+            list_in_parent(path)
+        return directories
 
 
 class MemoryPath(Traversable):

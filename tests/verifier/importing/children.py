@@ -17,11 +17,12 @@ sys.path.append(sys.argv[1])
 from pathlib import Path
 from verifier.errors import PluginFailed, Refused
 from verifier.importing import CodeCache, register
+from verifier.private_cache import PrivateCache
 from verifier.wheel import read_wheel
 
-def serve(path, **options):
+def serve(path):
     path = Path(path)
-    return register(read_wheel(path.read_bytes(), path.name), **options)
+    return register(read_wheel(path.read_bytes(), path.name))
 
 plugins = [serve(path) for path in sys.argv[2:]]
 """

@@ -125,7 +125,9 @@ for path in plugins[0].snapshot.files:
 def test_cached_and_forked(bare: Path, tmp_path: Path) -> None:
     code = f"""
 import os
-plugin = serve({str(fetch(["numpy"])[0])!r}, cache=CodeCache({str(tmp_path / "cache")!r}))
+cache = PrivateCache({str(tmp_path / "cache")!r})
+wheel = Path({str(fetch(["numpy"])[0])!r})
+plugin = register(read_wheel(wheel.read_bytes(), wheel.name, cache=cache), cache=CodeCache(cache))
 numpy = plugin.import_module("numpy")
 child = os.fork()
 if child == 0:

@@ -13,7 +13,7 @@ from crl_server.layout import Deployment, Layout
 from crl_server.locking import exclusive
 from crl_server.publishing import Publisher
 from crl_server.repository import Repository
-from crl_server.signing import SigningKey, envelope
+from crl_server.signing import SigningKey
 from crl_server.store import Store
 from verifier.errors import FormatError
 from verifier.files import read_capped, write_atomic
@@ -22,6 +22,7 @@ from verifier.formats.enrolment import Enrolment, Floor, dump_enrolment, encode_
 from verifier.formats.policy import MAX_POLICY, Policy, dump_policy
 from verifier.formats.revocations import Head, sha256_hex
 from verifier.formats.text import Time
+from verifier.private_keys import sign_envelope
 from verifier.trust import Trust
 
 ROOT_KEYS = ("root-1.pem", "root-2.pem")
@@ -78,7 +79,7 @@ class Office:
 
         Raises:
             FormatError, Refused: the policy is not acceptable, or trust does not verify; nothing has changed.
-            UsageError: ``usage.key``, ``io.failed``: a key is not where it should be; nothing has changed.
+            UsageError: ``usage.key``: a key is not where it should be; nothing has changed.
             Unreachable: ``io.failed``.
         """
         key = SigningKey.read(self._keys / "targets.pem")
@@ -107,13 +108,13 @@ class Office:
             now: the moment (aware, UTC).
 
         Raises:
-            UsageError: ``usage.key``, ``io.failed``.
+            UsageError: ``usage.key``.
             Unreachable: ``io.failed``.
         """
         roots = [SigningKey.read(self._keys / name) for name in ROOT_KEYS]
         trust = self._repository.trust()
         payload = dump_enrolment(self._enrolment(trust, head, now))
-        data = dsse.dump_envelope(envelope(dsse.ENROLMENT, payload, *_tuf_ids(roots)))
+        data = dsse.dump_envelope(sign_envelope(dsse.ENROLMENT, payload, *_tuf_ids(roots)))
         with self._store.write() as ledger:
             detail = {"sha256": sha256_hex(payload), "root": trust.root_version}
             ledger.record(Act(actor, "enrolment.sign", "enrolment.json", detail), now)

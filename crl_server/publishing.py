@@ -24,7 +24,7 @@ from crl_server.ledger import Ledger
 from crl_server.locking import exclusive
 from crl_server.repository import Repository
 from crl_server.rules import Span
-from crl_server.signing import SigningKey, envelope
+from crl_server.signing import SigningKey
 from crl_server.store import Store
 from verifier.errors import LoadlockError, Refused
 from verifier.files import read_capped, write_atomic
@@ -44,6 +44,7 @@ from verifier.formats.revocations import (
     sha256_hex,
 )
 from verifier.formats.text import Digest, Hex, Time
+from verifier.private_keys import sign_envelope
 from verifier.revocation_list import RevocationList
 from verifier.revocations import FileKind, apply_head, open_list
 from verifier.trust import Trust
@@ -163,7 +164,7 @@ class Publisher:
                 log=ledger.audit_state(),
             )
             payload = dump(head)
-            data = dsse.dump_envelope(envelope(dsse.HEAD, payload, (key.public.id, key)))
+            data = dsse.dump_envelope(sign_envelope(dsse.HEAD, payload, (key.public.id, key)))
             new = self._lint(old, data, trust, before, now)
             detail = {"epoch": head.epoch, "seq": head.seq, "payload": sha256_hex(payload)}
             ledger.record(Act("server", "list.publish", f"seq {head.seq}", detail), now)

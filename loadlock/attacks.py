@@ -94,11 +94,12 @@ def head_for_another_deployment(stage: Stage) -> bytes:
     """The current head for a deployment of another name, signed with this one's own head key."""
     import json
 
-    from crl_server.signing import SigningKey, envelope
+    from crl_server.signing import SigningKey
     from verifier.formats.dsse import HEAD, dump_envelope
+    from verifier.private_keys import sign_envelope
 
     current = json.loads((stage.operator / "public" / "lists" / "head.json").read_bytes())
     payload = json.loads(base64.b64decode(current["payload"]))
     payload["deployment"] = "other"
     key = SigningKey.read(stage.operator / "online" / "head.pem")
-    return dump_envelope(envelope(HEAD, json.dumps(payload).encode(), (current["signatures"][0]["keyid"], key)))
+    return dump_envelope(sign_envelope(HEAD, json.dumps(payload).encode(), (current["signatures"][0]["keyid"], key)))

@@ -161,9 +161,14 @@ CODES: dict[str, Code] = {
     "source.archive": Code(None, "the source archive is malformed or too large", "Build the sdist again."),
     "build.unlocked": Code(None, "a requirement cannot be locked by hash", "Name a release that exists as a wheel."),
     "build.failed": Code(None, "the build failed", "Build the same commit by hand and mend what the log says."),
+    "build.not-reproducible": Code(
+        None,
+        "two builds of the same source under varied conditions differ",
+        "Mend what the differences name; or attest with --once, and the provenance will say that it was not checked.",
+    ),
     "manifest.missing": Code(None, "there is no plugin manifest", "Write PLUGIN_MANIFEST.json, or pass --manifest."),
     "leak.found": Code(None, "a statement would give something away", "Remove it from the source of the statement."),
-    "publish.refused": Code(None, "the server refused the upload", "Mend what the server names, then publish again."),
+    "server.refused": Code(None, "the server refused the request", "Mend what the server names, then try again."),
     # -- the service -------------------------------------------------------------------------------------------------
     "auth.token": Code(None, "no valid API token was presented", "Ask an operator for one ('loadlock token create')."),
     "auth.role": Code(None, "the token's roles do not allow this", "Ask an operator for a token with a role named."),

@@ -57,10 +57,10 @@ def _act(args: argparse.Namespace, digests: tuple[Digest, ...]) -> dict[str, Any
 
 
 def _ask(args: argparse.Namespace, digests: tuple[Digest, ...]) -> dict[str, Any]:
-    from crl_server.client import post
+    from verifier.api_client import post
 
     body = {"digests": list(digests), "reason": args.reason, "note": args.note}
-    return post(args.server, "/v1/revocations", _token(args.token_file), body, args.idempotency_key)
+    return post(args.server, "/v1/revocations", _token(args.token_file), document=body, key=args.idempotency_key)
 
 
 def _digest(word: str) -> Digest:

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from attestor import publish as module
 from attestor.publish import publish
+from verifier import api_client as module
 from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
 
 
@@ -103,12 +103,12 @@ def test_a_refusal_keeps_the_servers_code_and_words(registry: Registry) -> None:
 @pytest.mark.parametrize(
     ("status", "body", "kind", "code"),
     [
-        (400, b"not json", Refused, "publish.refused"),
-        (401, b'{"title":"who?"}', Refused, "publish.refused"),
-        (403, b'{"code":"made.up"}', Refused, "publish.refused"),
-        (403, b'{"code":7,"detail":[1]}', Refused, "publish.refused"),
-        (409, b'["list"]', Refused, "publish.refused"),
-        (302, b"", Refused, "publish.refused"),
+        (400, b"not json", Refused, "server.refused"),
+        (401, b'{"title":"who?"}', Refused, "server.refused"),
+        (403, b'{"code":"made.up"}', Refused, "server.refused"),
+        (403, b'{"code":7,"detail":[1]}', Refused, "server.refused"),
+        (409, b'["list"]', Refused, "server.refused"),
+        (302, b"", Refused, "server.refused"),
         (503, b"<html>", Unreachable, "unreachable.server"),
         (201, b"not json", LoadlockError, "format.syntax"),
         (200, b"[]", LoadlockError, "format.schema"),
@@ -125,7 +125,7 @@ def test_whatever_is_answered_becomes_one_clear_error(
 
 def test_redirects_are_not_followed_with_the_token(registry: Registry) -> None:
     registry.status, registry.location = 307, f"{registry.url}/elsewhere"
-    assert error_of(registry.url).code == "publish.refused"
+    assert error_of(registry.url).code == "server.refused"
     assert len(registry.seen) == 1
 
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from attestor import signers
 from attestor.signers import load_signer, new_key
+from verifier import private_keys
 from verifier.errors import LoadlockError, UsageError
 from verifier.evidence import verified_payload
 from verifier.keys import Algorithm, PublicKey
@@ -55,7 +56,7 @@ def test_files_that_are_no_keys_are_refused_without_showing_them(tmp_path: Path)
 def test_missing_directory_oversized_and_special_files_are_refused(tmp_path: Path) -> None:
     assert code_of(tmp_path / "absent") == "usage.key"
     assert code_of(tmp_path) == "usage.key"
-    assert code_of(write(tmp_path / "big", b"x" * (signers.MAX_KEY_FILE + 1))) == "usage.key"
+    assert code_of(write(tmp_path / "big", b"x" * (private_keys.MAX_KEY_FILE + 1))) == "usage.key"
     os.mkfifo(tmp_path / "pipe", 0o600)
     assert code_of(tmp_path / "pipe") == "usage.key"
 

@@ -9,10 +9,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from crl_server.signing import SigningKey, check_offline_keys_are_away, envelope
+from crl_server.signing import SigningKey, check_offline_keys_are_away
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.formats import dsse
 from verifier.keys import Algorithm
+from verifier.private_keys import sign_envelope
 
 
 def pem(private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, password: bytes | None = None) -> bytes:
@@ -52,14 +53,14 @@ def test_a_key_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None
 def test_a_missing_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         SigningKey.read(tmp_path / "key.pem")
-    assert caught.value.code == "io.failed"
+    assert caught.value.code == "usage.key"
 
 
 def test_an_oversized_key_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_bytes(b"x" * 20_000)
     with pytest.raises(UsageError) as caught:
         SigningKey.read(tmp_path / "key.pem")
-    assert caught.value.code == "format.too-large"
+    assert caught.value.code == "usage.key"
 
 
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_a_written_key_is_private_and_reads_as_the_same_key(tmp_path: Path, algo
 
 def test_an_envelope_is_signed_over_its_pre_authentication_encoding() -> None:
     key = SigningKey.generate()
-    signed = envelope(dsse.HEAD, b"{}", (key.public.id, key))
+    signed = sign_envelope(dsse.HEAD, b"{}", (key.public.id, key))
     key.public.verify(signed.signatures[0].sig, signed.signed_bytes)
     with pytest.raises(Refused) as caught:
         key.public.verify(signed.signatures[0].sig, dsse.pae(dsse.ENROLMENT, b"{}"))

@@ -1,0 +1,112 @@
+"""One write to the service's API: an answer, or the error that the service's problem document tells of (RFC 9457).
+
+Used by commands that publish or revoke; a host never needs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from verifier.codes import CODES
+from verifier.errors import FormatError, LoadlockError, Refused, Unreachable, UsageError
+from verifier.formats.strict_json import dumps, loads
+
+MAX_ANSWER = 1_000_000
+"""Size cap of an answer in bytes."""
+MAX_SENTENCE = 1_000
+"""How many characters of one sentence of a problem document are shown."""
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 120.0
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+Fields = Mapping[str, tuple[str, bytes, str]]
+"""Multipart fields: name to file name, content and media type."""
+
+
+def post(
+    server: str, path: str, token: str, *, document: object = None, fields: Fields | None = None, key: str = ""
+) -> dict[str, Any]:
+    """Send a JSON document or multipart fields, and return the JSON object that comes back.
+
+    Args:
+        server: the server's address; a token is sent over plain http to this machine alone.
+        path: the resource below it, such as ``/v1/artifacts``.
+        token: an API token.
+        document: what is sent as JSON, unless ``fields`` are given.
+        fields: what is sent as a form.
+        key: an idempotency key; empty for none.
+
+    Raises:
+        UsageError: ``usage.configuration`` for an address that a token may not be sent to.
+        Unreachable: ``unreachable.server``, or the server's own code when it could not do it.
+        Refused: with the server's own code.
+    """
+    import urllib3
+
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+    headers |= {"Idempotency-Key": key} if key else {}
+    body: dict[str, Any] = {"fields": dict(fields)} if fields else {"body": dumps(document)}
+    headers |= {} if fields else {"Content-Type": "application/json"}
+    url = checked_address(server) + path
+    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
+    try:
+        with urllib3.PoolManager(timeout=timeout, retries=False) as pool:
+            answer = pool.request("POST", url, headers=headers, redirect=False, preload_content=False, **body)
+            with contextlib.closing(answer):
+                data, status = answer.read(MAX_ANSWER + 1), answer.status
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise Unreachable(
+            "unreachable.server",
+            "the server did not answer",
+            found=type(error).__name__,
+            expected=f"an answer from {url}",
+        ) from error
+    if status in (200, 201):
+        return _object(data)
+    raise _error(status, data)
+
+
+def checked_address(server: str) -> str:
+    """The server's address without a slash at its end, if a token may be sent there.
+
+    Raises:
+        UsageError: ``usage.configuration``.
+    """
+    parts = urlsplit(server)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise UsageError(
+            "usage.configuration", "not a server's address", expected="https://HOST[:PORT][/PATH] without a user"
+        )
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise UsageError("usage.configuration", "a token is not sent over plain http", found="http", expected="https")
+    return server.rstrip("/")
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    value = loads(data, limit=MAX_ANSWER, what="the server's answer")
+    if not isinstance(value, dict):
+        raise FormatError("format.schema", "the server's answer is not an object", found=type(value).__name__)
+    return value
+
+
+def _error(status: int, data: bytes) -> LoadlockError:
+    try:
+        told = {name: _plain(value) for name, value in _object(data).items() if isinstance(value, str)}
+    except FormatError:
+        told = {}
+    code = told.get("code", "")
+    if code not in CODES:
+        kind: type[LoadlockError] = Unreachable if status >= 500 else Refused
+        what = "the server could not do it" if status >= 500 else told.get("title") or "the server refused"
+        code = "unreachable.server" if status >= 500 else "server.refused"
+        return kind(code, what, found=told.get("detail") or f"HTTP status {status}")
+    sentences = {name: told.get(name, "") for name in ("found", "expected", "todo")}
+    return (Unreachable if status >= 500 else Refused)(code, told.get("what") or "the server refused", **sentences)
+
+
+def _plain(text: str) -> str:
+    """Text that cannot steer a terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:MAX_SENTENCE])

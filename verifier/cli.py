@@ -154,8 +154,8 @@ def _facts(facts: VerifiedPlugin) -> dict[str, Any]:
         "version": facts.version,
         "artifact_digest": facts.artifact_digest,
         "tier": facts.tier,
-        "signers": facts.signers,
-        "statements": facts.statements,
+        "signers": dict(facts.signers),
+        "statements": dict(facts.statements),
         "list": {
             "epoch": facts.list_epoch,
             "seq": facts.list_seq,

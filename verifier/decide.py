@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from verifier.errors import Refused
+from verifier.errors import Refused, UsageError
 from verifier.evidence import Evidence
 from verifier.formats.manifest import CLASSIFICATIONS, ISOLATIONS, Classification, Isolation, SignedManifest
 from verifier.formats.policy import TIERS, PluginRule, Policy, TierName, TierRule
@@ -28,6 +28,9 @@ class Request:
         hermetic: whether the run has to be hermetic.
         isolations: what this host can do; a tier that needs another is refused.
         provided: looks up the version of a distribution in the host's environment; None where there is no host.
+
+    Raises:
+        UsageError: ``usage.configuration`` for a tier, classification or isolation that does not exist.
     """
 
     tier: TierName = "untrusted"
@@ -35,6 +38,18 @@ class Request:
     hermetic: bool = False
     isolations: frozenset[Isolation] = field(default=frozenset({"in-process"}))
     provided: Provided | None = None
+
+    def __post_init__(self) -> None:
+        known = (({self.tier}, TIERS), ({self.classification}, CLASSIFICATIONS), (self.isolations, ISOLATIONS))
+        for asked, vocabulary in known:
+            unknown = sorted(repr(word) for word in asked if word not in vocabulary)
+            if unknown:
+                raise UsageError(
+                    "usage.configuration",
+                    "the host asks for what does not exist",
+                    found=", ".join(unknown),
+                    expected=", ".join(vocabulary),
+                )
 
 
 ANY = Request()

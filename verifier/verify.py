@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import perf_counter
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from verifier import decide
@@ -232,8 +233,8 @@ def verify(
         tier=tier,
         snapshot=snapshot,
         manifest=manifest,
-        signers={kind: found.signer for kind, found in evidence.attested.items()},
-        statements={kind: found.payload_digest for kind, found in evidence.attested.items()},
+        signers=MappingProxyType({kind: found.signer for kind, found in evidence.attested.items()}),
+        statements=MappingProxyType({kind: found.payload_digest for kind, found in evidence.attested.items()}),
         list_seq=ground.revocations.head.seq,
         list_epoch=ground.revocations.head.epoch,
         list_age=age.age,

@@ -113,7 +113,7 @@ class Watcher:
         if self._on_failure is not None and not stop.is_set():
             try:
                 self._on_failure(error)
-            except Exception:
+            except (Exception, SystemExit):  # a thread cannot end the process; it could end the watch
                 logger.exception("the host's on_failure callback raised an error")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.simulator import EVERYTHING, Simulator
 from verifier.decide import ADMISSION, ANY, Request
-from verifier.errors import Refused
+from verifier.errors import Refused, UsageError
 from verifier.formats.manifest import CLASSIFICATIONS, ISOLATIONS
 from verifier.formats.policy import TIERS
 from verifier.formats.statement import CERTIFICATION_FIELD
@@ -146,3 +146,12 @@ def test_deny_beats_allow() -> None:
 def test_a_registry_admits_what_it_could_not_run() -> None:
     assert [outcome(SIM, ADMISSION, tier) for tier in (*TIERS, None)] == [*TIERS, "untrusted"]
     assert [outcome(SIM, ANY, tier) for tier in TIERS] == ["decision.isolation", "decision.isolation", "core"]
+
+
+@pytest.mark.parametrize(
+    "asked", [{"tier": "platinum"}, {"classification": "cosmic"}, {"isolations": frozenset({"in-process", "moat"})}]
+)
+def test_a_request_for_what_does_not_exist_is_wrong_usage(asked: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as caught:
+        Request(**asked)
+    assert caught.value.code == "usage.configuration"

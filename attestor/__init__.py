@@ -9,6 +9,7 @@ One module, one purpose; data flows from the top of this list to its bottom:
     build          source + locked build requirements → wheel, and the record of how it was made
     zip_headers    the order, times, modes and compression of a wheel's entries, apart from their content
     compare        two wheels → one of four verdicts, and every difference with its place
+    variation      builds twice under other conditions, and lets only the same bytes pass
     dependencies   what the wheel needs at run time, locked by hash or provided by the host
     sbom           the CycloneDX document of the wheel
     provenance     the SLSA provenance of the build

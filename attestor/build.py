@@ -3,23 +3,27 @@
 The build requirements are locked in two phases, as PEP 517 has them: those that ``pyproject.toml`` names, then those
 that the backend asks for once it runs. Both are installed from hashed files, without an index, and the build has no
 network where the system can cut it.
+
+A :class:`Workshop` is one environment with these requirements. Each build in it starts from the exported source anew,
+in directories of its own, so that builds can run side by side and none sees what another left.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from attestor.environment import Environment, Fixed, Interpreter, fixed, interpreter
-from attestor.source import Source, export
+from attestor.environment import Environment, Fixed, Interpreter, Room, fixed, interpreter
+from attestor.source import Source, clamp, export
 from attestor.wheelhouse import LockedWheel, Wheelhouse
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import read_capped
@@ -29,6 +33,35 @@ if TYPE_CHECKING:
 
 #: The largest wheel that a build may make, in bytes.
 MAX_WHEEL_BYTES = 200_000_000
+#: What stands in a build's log in place of the temporary directory, whose name is another each time.
+_SCRATCH = b"$BUILD"
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a build must not depend on, beside its inputs.
+
+    Args:
+        directory: the name of the directory in which it runs, with its source, home and temporary directories.
+        variables: environment variables that take the place of the fixed ones.
+        spread: by how many seconds the files' times lie apart, beginning after the source's own; 0: all have that one.
+    """
+
+    directory: str = "build"
+    variables: Mapping[str, str] = field(default_factory=dict)
+    spread: int = 0
+
+
+#: The conditions of the build that is recorded.
+PLAIN = Conditions()
+
+
+class Made(NamedTuple):
+    """What one build made: the wheel's file name, its bytes, and what the build printed."""
+
+    file_name: str
+    wheel: bytes
+    log: bytes
 
 
 @dataclass(frozen=True)
@@ -45,6 +78,7 @@ class BuildResult:
         config_settings: options that were passed to the backend.
         started, finished: when, in UTC.
         log: what the build printed.
+        varied: under which other conditions a second build gave the same bytes; empty when there was none.
     """
 
     wheel: bytes
@@ -57,6 +91,7 @@ class BuildResult:
     started: datetime
     finished: datetime
     log: bytes
+    varied: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -67,7 +102,7 @@ class BuildResult:
 def build(
     source: Source, house: Wheelhouse, *, now: datetime, config_settings: Mapping[str, str] | None = None
 ) -> BuildResult:
-    """Build the wheel of ``source`` in a clean temporary directory.
+    """Build the wheel of ``source`` once, in a clean temporary directory.
 
     Args:
         source: what :func:`attestor.source.describe` found.
@@ -79,50 +114,143 @@ def build(
         Refused: ``source.*``, ``build.unlocked``, ``build.failed``.
         Unreachable: ``unreachable.index``.
     """
-    began = time.monotonic()
-    inputs = fixed(source.epoch)
-    with ExitStack() as stack:
-        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="loadlock-build-")))
-        for name in ("source", "environment", "out"):
-            (scratch / name).mkdir()
-        project = export(source, scratch / "source")
-        environment = Environment(scratch / "environment", inputs)
-        with _our_words(environment.log):
-            builder = _builder(project, environment)
-            wheels = _install_requirements(builder, environment, house, config_settings)
-            made = Path(builder.build("wheel", scratch / "out", config_settings))
-        return BuildResult(
-            wheel=read_capped(made, MAX_WHEEL_BYTES, "the wheel"),
-            file_name=made.name,
-            source=source,
-            inputs=wheels,
-            interpreter=interpreter(),
-            fixed=inputs,
-            config_settings=dict(config_settings or {}),
-            started=now,
-            finished=now + timedelta(seconds=time.monotonic() - began),
-            log=bytes(environment.log),
-        )
-
-
-def _builder(project: Path, environment: Environment) -> ProjectBuilder:
-    from build import ProjectBuilder
-
-    return ProjectBuilder(project, str(environment.python), runner=environment.run)
+    with workshop(source, house, config_settings=config_settings) as shop:
+        made = shop.build(PLAIN)
+    return shop.result(made, now=now)
 
 
 @contextmanager
-def _our_words(log: bytearray) -> Iterator[None]:
-    """Errors of ``build`` as ours, its warnings into the log; an error of ours comes out as it was."""
+def workshop(
+    source: Source,
+    house: Wheelhouse,
+    *,
+    config_settings: Mapping[str, str] | None = None,
+    inputs: Fixed | None = None,
+    locked: Sequence[LockedWheel] | None = None,
+) -> Iterator[Workshop]:
+    """An environment in which ``source`` can be built, in a temporary directory that is removed afterwards.
+
+    Args:
+        source: what is to be built.
+        house: where the build requirements come from.
+        config_settings: options for the build backend.
+        inputs: the fixed inputs; by default those of this system at the source's time.
+        locked: exactly the wheels to install; by default the build requirements are resolved.
+
+    Raises:
+        Refused, Unreachable: as :func:`build`.
+    """
+    with TemporaryDirectory(prefix="loadlock-build-") as scratch:
+        shop = Workshop(Path(scratch), source, dict(config_settings or {}), inputs or fixed(source.epoch))
+        # Warnings are the process's own: caught here once, not by each of the builds that may run side by side.
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            shop.install(house, locked)
+            yield shop
+        shop.log += b"".join(dict.fromkeys(f"warning: {entry.message}\n".encode() for entry in said))
+
+
+class Workshop:
+    """An environment with the build requirements of one source.
+
+    Attributes:
+        wheels: what is installed, sorted.
+        log: what was printed while the requirements were asked for.
+    """
+
+    def __init__(self, scratch: Path, source: Source, settings: dict[str, str], inputs: Fixed) -> None:
+        self._began = time.monotonic()
+        self._scratch = scratch
+        self._source = source
+        self._settings = settings
+        self._inputs = inputs
+        (scratch / "environment").mkdir()
+        self._environment = Environment(scratch / "environment", inputs)
+        self.wheels: tuple[LockedWheel, ...] = ()
+        self.log = bytearray()
+
+    def install(self, house: Wheelhouse, locked: Sequence[LockedWheel] | None) -> None:
+        """Install these wheels, or else what the source requires; see :func:`workshop`."""
+        if locked is not None:
+            self.wheels = tuple(sorted(locked))
+            self._environment.install(self.wheels, house)
+            return
+        room, project = self._prepare(Conditions(directory="requirements"))
+        with _our_words():
+            builder = _builder(project, self._environment, room)
+            self.wheels = _install_requirements(builder, self._environment, house, self._settings)
+        self.log += self._without_scratch(room.log)
+
+    def build(self, conditions: Conditions) -> Made:
+        """Build the wheel once; builds with other directories may run at the same time.
+
+        Raises:
+            Refused: ``source.*``, ``build.failed``.
+        """
+        room, project = self._prepare(conditions)
+        out = self._scratch / conditions.directory / "out"
+        out.mkdir()
+        with _our_words():
+            made = Path(_builder(project, self._environment, room).build("wheel", out, self._settings))
+        return Made(made.name, read_capped(made, MAX_WHEEL_BYTES, "the wheel"), self._without_scratch(room.log))
+
+    def result(self, made: Made, *, now: datetime, varied: tuple[str, ...] = ()) -> BuildResult:
+        """The record of a build.
+
+        Args:
+            made: what it made.
+            now: when the work began, aware, UTC.
+            varied: under which other conditions the same bytes came out.
+        """
+        return BuildResult(
+            wheel=made.wheel,
+            file_name=made.file_name,
+            source=self._source,
+            inputs=self.wheels,
+            interpreter=interpreter(),
+            fixed=self._inputs,
+            config_settings=self._settings,
+            started=now,
+            finished=now + timedelta(seconds=time.monotonic() - self._began),
+            log=bytes(self.log) + made.log,
+            varied=varied,
+        )
+
+    def _prepare(self, conditions: Conditions) -> tuple[Room, Path]:
+        """A room of its own with the source in it; the project's directory."""
+        place = self._scratch / conditions.directory
+        (place / "source").mkdir(parents=True)
+        project = export(self._source, place / "source")
+        if conditions.spread:
+            _spread_times(place / "source", self._source.epoch, conditions.spread)
+        return self._environment.room(place, conditions.variables), project
+
+    def _without_scratch(self, log: bytearray) -> bytes:
+        return bytes(log).replace(os.fsencode(self._scratch), _SCRATCH)
+
+
+def _spread_times(root: Path, epoch: int, seconds: int) -> None:
+    """Give every file another time, all of them later than ``epoch``."""
+    for number, path in enumerate(sorted(root.rglob("*")), 1):
+        moment = clamp(epoch + number * seconds)
+        os.utime(path, (moment, moment), follow_symlinks=False)
+
+
+def _builder(project: Path, environment: Environment, room: Room) -> ProjectBuilder:
+    from build import ProjectBuilder
+
+    return ProjectBuilder(project, os.fspath(environment.python), runner=room.run)
+
+
+@contextmanager
+def _our_words() -> Iterator[None]:
+    """Errors of ``build`` as ours; an error of ours comes out as it was."""
     try:
         from build import BuildBackendException, BuildException
     except ImportError as error:
         raise UsageError("usage.extra", "building needs build", expected="the extra loadlock[attestor]") from error
     try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            yield
-        log += "".join(f"warning: {entry.message}\n" for entry in said).encode()
+        yield
     except BuildBackendException as error:
         if isinstance(error.exception, LoadlockError):
             raise error.exception from None

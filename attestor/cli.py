@@ -38,6 +38,9 @@ def _configure_attest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config-setting", metavar="NAME=VALUE", action="append", default=[], help="for the build backend"
     )
+    parser.add_argument(
+        "--once", action="store_true", help="build once: reproducibility is not checked, and that is said"
+    )
     parser.add_argument("--all-roles", action="store_true", help="sign as owner and certifier too (demo profile only)")
 
 
@@ -97,6 +100,7 @@ def _options(args: argparse.Namespace) -> Options:
         builder_id=args.builder_id or LOCAL_BUILDER,
         invocation_id=args.invocation_id,
         config_settings=_settings(args.config_setting),
+        once=args.once,
     )
 
 

@@ -102,20 +102,21 @@ def network_cut() -> tuple[str, ...]:
 
 
 class Environment:
-    """A fresh virtual environment in an empty directory, and commands run in it with the fixed inputs.
+    """A fresh virtual environment in an empty directory; what is installed into it serves any number of builds.
 
     Args:
         directory: an empty directory that the environment may fill.
         inputs: the fixed inputs.
+
+    Attributes:
+        python: the environment's interpreter.
     """
 
     def __init__(self, directory: Path, inputs: Fixed) -> None:
         self._directory = directory
         self._inputs = inputs
         self.python = directory / "venv" / "bin" / "python"
-        self.log = bytearray()
-        for name in ("home", "tmp", "wheels"):
-            (directory / name).mkdir()
+        (directory / "wheels").mkdir()
         venv.EnvBuilder(symlinks=True, with_pip=False).create(directory / "venv")
 
     def install(self, wheels: Iterable[LockedWheel], house: Wheelhouse) -> None:
@@ -138,9 +139,36 @@ class Environment:
             "--no-config", "--no-cache", "--link-mode", "copy", "--find-links", os.fspath(folder),
             "--python", os.fspath(self.python), "--requirement", os.fspath(lock),
         ]  # fmt: skip
-        done = processes.run(argv, cwd=self._directory, environ=self._environ({}), seconds=BUILD_SECONDS)
+        room = self.room(self._directory / "installing")
+        done = processes.run(argv, cwd=self._directory, environ=room.environ({}), seconds=BUILD_SECONDS)
         if done.status != 0:
             raise Refused("build.unlocked", "the locked wheels cannot be installed", found=done.tail())
+
+    def room(self, directory: Path, variables: Mapping[str, str] | None = None) -> Room:
+        """A place to run commands in this environment.
+
+        Args:
+            directory: where its home and temporary directories are made; it may exist.
+            variables: what takes the place of the fixed variables of these names.
+        """
+        return Room(self._directory / "venv", directory, self._inputs, variables or {})
+
+
+class Room:
+    """A home directory, a temporary directory and variables of its own, and commands run there with the fixed inputs.
+
+    Attributes:
+        log: what the commands printed so far.
+    """
+
+    def __init__(self, environment: Path, directory: Path, inputs: Fixed, variables: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._directory = directory
+        self._inputs = inputs
+        self._variables = {**inputs.variables, **variables}
+        self.log = bytearray()
+        for name in ("home", "tmp"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
 
     def run(self, cmd: Sequence[str], cwd: str | None = None, extra_environ: Mapping[str, str] | None = None) -> None:
         """Run one command of a build, without network where it can be cut; ``build.ProjectBuilder`` calls this.
@@ -151,9 +179,9 @@ class Environment:
         done = processes.run(
             [*network_cut(), *cmd],
             cwd=Path(cwd) if cwd else self._directory,
-            environ=self._environ(extra_environ or {}),
+            environ=self.environ(extra_environ or {}),
             seconds=BUILD_SECONDS,
-            umask=UMASK,
+            umask=self._inputs.umask,
             merge=True,
         )
         self.log += done.stdout
@@ -161,12 +189,13 @@ class Environment:
             what = "the build failed" if done.status is not None else f"the build took over {BUILD_SECONDS:.0f} s"
             raise Refused("build.failed", what, found=done.tail())
 
-    def _environ(self, extra: Mapping[str, str]) -> dict[str, str]:
+    def environ(self, extra: Mapping[str, str]) -> dict[str, str]:
+        """The whole environment of a command."""
         return {
-            **self._inputs.variables,
+            **self._variables,
             "HOME": os.fspath(self._directory / "home"),
-            "PATH": os.pathsep.join([os.fspath(self.python.parent), os.defpath]),
+            "PATH": os.pathsep.join([os.fspath(self._environment / "bin"), os.defpath]),
             "TMPDIR": os.fspath(self._directory / "tmp"),
-            "VIRTUAL_ENV": os.fspath(self._directory / "venv"),
+            "VIRTUAL_ENV": os.fspath(self._environment),
             **extra,
         }

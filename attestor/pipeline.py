@@ -1,6 +1,6 @@
 """The order of the steps from a source to a described, signed and verified wheel. Nothing is written here.
 
-    describe the source → read its manifest → build → read the wheel → lock dependencies → SBOM → provenance →
+    describe the source → read its manifest → build twice → read the wheel → lock dependencies → SBOM → provenance →
     complete the manifest → leak gate → sign as the builder → verify own output
 
 A wheel that was built elsewhere enters at "read the wheel" and gets no provenance.
@@ -24,6 +24,7 @@ from attestor.sbom import make_sbom
 from attestor.signers import KeySigner
 from attestor.source import Source, describe
 from attestor.statements import Draft, draft
+from attestor.variation import build_twice
 from attestor.wheelhouse import Wheelhouse
 from verifier.errors import UsageError
 from verifier.files import read_capped
@@ -54,6 +55,7 @@ class Options:
         builder_id: the URI of this builder.
         invocation_id: the URI of the CI run; empty when there is none.
         config_settings: options for the build backend.
+        once: build once, and say in the provenance that reproducibility was not checked.
     """
 
     manifest: Path | None = None
@@ -61,6 +63,7 @@ class Options:
     builder_id: str = LOCAL_BUILDER
     invocation_id: str = ""
     config_settings: Mapping[str, str] = field(default_factory=dict)
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,11 @@ def attest_source(
     report("source", f"commit {source.commit[:12]}" if source.kind == "git" else f"sdist sha256:{source.sha256[:12]}…")
     manifest = read_manifest(options.manifest) if options.manifest else manifest_in(source)
     report("manifest", f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}")
-    made = build(source, options.house, now=now, config_settings=options.config_settings)
+    make = build if options.once else build_twice
+    made = make(source, options.house, now=now, config_settings=options.config_settings)
     network = "no network" if made.fixed.network == "none" else "network could not be cut"
     report("build", f"{made.file_name}, {len(made.inputs)} locked build wheels, {network}")
+    report("build again", "left out" if options.once else f"bit-identical under {len(made.varied)} varied conditions")
     origin = _Origin(made, options.builder_id, made.finished, datetime.fromtimestamp(source.epoch, UTC))
     return _describe(made.wheel, made.file_name, manifest, origin, options, builder, report)
 

@@ -23,6 +23,11 @@ from verifier.formats.text import Time
 LOCAL_BUILDER = "https://loadlock.dev/builders/local"
 
 
+def reproducibility(build: BuildResult) -> str:
+    """What is known of it, in the words that the provenance uses."""
+    return f"checked: bit-identical, {len(build.varied)} varied conditions" if build.varied else "not checked"
+
+
 def make_provenance(build: BuildResult, *, builder_id: str, sbom: bytes, invocation_id: str = "") -> Provenance:
     """What the builder says of a build.
 
@@ -46,6 +51,7 @@ def make_provenance(build: BuildResult, *, builder_id: str, sbom: bytes, invocat
                 "environment": dict(build.fixed.variables),
                 "network": build.fixed.network,
                 "platform": build.interpreter.platform,
+                "reproducibility": reproducibility(build),
                 "umask": f"{build.fixed.umask:04o}",
                 "zlib": build.interpreter.zlib,
             },

@@ -119,8 +119,33 @@ def test_each_step_is_reported_in_order(repository: Path, house: Wheelhouse, sig
         repository, Options(house=house), signers.builder, now=NOW, report=lambda step, outcome: steps.append(step)
     )
     assert steps == [
-        "source", "manifest", "build", "wheel", "dependencies", "SBOM", "leak gate", "sign", "verify own output",
+        "source", "manifest", "build", "build again", "wheel", "dependencies", "SBOM", "leak gate", "sign",
+        "verify own output",
     ]  # fmt: skip
+
+
+def test_built_once_it_is_said_that_reproducibility_was_not_checked(
+    repository: Path, house: Wheelhouse, signers: Signers, attested: Attestation
+) -> None:
+    once = attest_source(repository, Options(house=house, once=True), signers.builder, now=NOW)
+    assert once.wheel == attested.wheel
+    said = []
+    for made in (once, attested):
+        found = review(made.wheel, made.file_name, made.attestations, {"builder": [signers.builder.public_key]})
+        provenance = parse_provenance(found.statements[PROVENANCE].statement.predicate)
+        said.append(provenance.buildDefinition.internalParameters["reproducibility"])
+    assert said == ["not checked", "checked: bit-identical, 7 varied conditions"]
+
+
+def test_a_build_that_is_not_reproducible_is_not_signed(tmp_path: Path, house: Wheelhouse, signers: Signers) -> None:
+    place = edit(tmp_path / "x")
+    hook = "import os\nfrom hatchling.builders.hooks.plugin.interface import BuildHookInterface\n"
+    hook += "class Hook(BuildHookInterface):\n    def initialize(self, version, build_data):\n"
+    hook += "        open('src/csv_exporter/made.py', 'w').write(f'HOME = {os.environ[\"HOME\"]!r}')\n"
+    pyproject = (place / "pyproject.toml").read_text() + "\n[tool.hatch.build.hooks.custom]\n"
+    changed = make_repository(tmp_path / "hooked", {"hatch_build.py": hook, "pyproject.toml": pyproject}, content=place)
+    assert code_of(changed, Options(house=house), signers) == "build.not-reproducible"
+    attest_source(changed, Options(house=house, once=True), signers.builder, now=NOW)
 
 
 def test_the_same_commit_gives_the_same_wheel_and_the_same_sbom(

@@ -55,7 +55,13 @@ def test_what_was_fixed_is_recorded(built: BuildResult) -> None:
     fixed = make(built).buildDefinition.internalParameters
     assert fixed["umask"] == "0022"
     assert fixed["network"] in {"none", "not-cut"}
+    assert fixed["reproducibility"] == "not checked"
     assert fixed["environment"]["SOURCE_DATE_EPOCH"] == str(built.source.epoch)
+
+
+def test_a_second_build_is_recorded_with_how_much_was_varied(built: BuildResult) -> None:
+    fixed = make(replace(built, varied=("path", "time zone"))).buildDefinition.internalParameters
+    assert fixed["reproducibility"] == "checked: bit-identical, 2 varied conditions"
 
 
 def test_only_the_metadata_differs_between_two_equal_builds(built: BuildResult) -> None:

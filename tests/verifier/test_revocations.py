@@ -176,6 +176,17 @@ def test_segments_that_do_not_fit(publisher: Publisher, ground: Ground, name: st
     assert code(lambda: open_list(signed(head), publisher, ground, NOW)) == "list.segments"
 
 
+def test_a_tail_that_is_too_long_is_not_even_fetched(publisher: Publisher, ground: Ground) -> None:
+    head = publisher.head(segments(publisher), change=CHANGES["a longer tail than the cap"])
+    assert code(lambda: open_list(signed(head), publisher, ground, NOW)) == "list.segments"
+    assert publisher.asked == []
+
+
+def test_a_segment_that_ends_before_it_begins(publisher: Publisher, ground: Ground) -> None:
+    head = publisher.head([publisher.segment(11, 10, [4])])
+    assert code(lambda: open_list(signed(head), publisher, ground, NOW)) == "list.segments"
+
+
 def test_a_number_in_one_segment_that_would_make_the_next_ones_wrap(publisher: Publisher, ground: Ground) -> None:
     head = publisher.head([publisher.segment(11, 2**53 - 1, [4])])
     assert open_list(signed(head), publisher, ground, NOW).head.seq == 2**53 - 1

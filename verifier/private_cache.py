@@ -30,6 +30,7 @@ MAX_VALUE: Final = 64 << 20
 MAX_TOTAL: Final = 512 << 20
 """Bytes of all values; past it the oldest are removed until a quarter is free."""
 
+_CHUNK: Final = 256 << 10  # bytes of a large value that are in memory at a time
 _KEY_NAME: Final = "key"
 _KEY_BYTES: Final = 32
 _TAG_BYTES: Final = 32
@@ -86,7 +87,42 @@ class PrivateCache:
             tag, value = _read(self._directory, name.hex())
         except (OSError, _Unsafe):
             return None  # absent, or nothing that this class wrote: storing replaces it
-        return value if hmac.compare_digest(self._tag(name, value), tag) else None
+        return value if hmac.compare_digest(self._tag(name, hashlib.sha256(value).digest()), tag) else None
+
+    def pour(self, descriptor: int, kind: str, *parts: bytes) -> bool:
+        """Write a value to a file, as :meth:`load` would give it back; a large one is never in memory twice.
+
+        Args:
+            descriptor: of an empty file that nobody else uses yet.
+            kind: as for :meth:`load`.
+            parts: as for :meth:`load`.
+
+        Returns:
+            Whether the file holds the value. If not, there is none that is authentic, and the file is empty again.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        if not self._is_open():
+            return False
+        name = _name(kind, parts)
+        try:
+            source, _ = _open_value(self._directory, name.hex())
+        except (OSError, _Unsafe):
+            return False  # as for load
+        digest, chunk = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+        try:
+            tag = os.read(source, _TAG_BYTES)
+            while length := os.readv(source, [chunk]):
+                digest.update(chunk[:length])
+                write_all(descriptor, chunk[:length])
+        finally:
+            os.close(source)
+        if hmac.compare_digest(self._tag(name, digest.digest()), tag):
+            return True
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return False
 
     def store(self, value: bytes, kind: str, *parts: bytes) -> None:
         """Keep a value, in place of what may be there under its kind and parts."""
@@ -94,7 +130,7 @@ class PrivateCache:
             return
         name = _name(kind, parts)
         try:
-            _write(self._directory, name.hex(), self._tag(name, value), value)
+            _write(self._directory, name.hex(), self._tag(name, hashlib.sha256(value).digest()), value)
             self._make_room(len(value) + _TAG_BYTES)
         except OSError as error:
             self._stores = False
@@ -107,8 +143,8 @@ class PrivateCache:
             logger.warning("the cache is no longer used: its directory was closed from outside")
         return bool(self._key)
 
-    def _tag(self, name: bytes, value: bytes) -> bytes:
-        return hmac.digest(self._key, name + hashlib.sha256(value).digest(), "sha256")
+    def _tag(self, name: bytes, digest: bytes) -> bytes:
+        return hmac.digest(self._key, name + digest, "sha256")
 
     def _make_room(self, added: int) -> None:
         """Count what was added; past the cap, remove the oldest entries. Another process may be doing the same."""
@@ -199,17 +235,38 @@ def _make_key(directory: int) -> bytes:
     return _read_key(directory)
 
 
-def _read(directory: int, name: str) -> tuple[bytes, bytes]:
-    """Tag and value of a regular file of sane size (3); never of a link, and never waited for."""
+def _open_value(directory: int, name: str) -> tuple[int, int]:
+    """A descriptor of a regular file of sane size (3), and its value's length; never a link, and never waited for."""
     descriptor = os.open(name, _READ, dir_fd=directory)
     try:
         found = os.fstat(descriptor)
         size = found.st_size - _TAG_BYTES
         if not stat.S_ISREG(found.st_mode) or not 0 <= size <= MAX_VALUE:
             raise _Unsafe(f"{name!r} in it is no file of the expected size")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, size
+
+
+def _read(directory: int, name: str) -> tuple[bytes, bytes]:
+    """Tag and value."""
+    descriptor, size = _open_value(directory, name)
+    try:
         return os.read(descriptor, _TAG_BYTES), os.read(descriptor, size)
     finally:
         os.close(descriptor)
+
+
+def write_all(descriptor: int, content: bytes | memoryview) -> None:
+    """Write all of it; the system may write less at once.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def _write(directory: int, name: str, *content: bytes) -> None:

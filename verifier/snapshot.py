@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from verifier.archive import Span, unpack
 from verifier.core_metadata import CoreMetadata
-from verifier.private_cache import PrivateCache
+from verifier.private_cache import PrivateCache, write_all
 
 KEPT_UNPACKED: Final = 64 << 10
 """Bytes from which on a file is kept unpacked once it was used; below, unpacking it again is as quick."""
@@ -98,6 +98,16 @@ class Contents(Mapping[str, bytes]):
         """The sha256 of a file, which need not be unpacked for it."""
         return self._places[path].sha256
 
+    def pour(self, path: str, descriptor: int) -> None:
+        """Write a file's content to an empty file, without unpacking it into memory if it is kept unpacked.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        place, is_here = self._places[path], path in self._used or path in self._unpacked
+        if is_here or place.span.size < KEPT_UNPACKED or not self._cache.pour(descriptor, _KIND, place.sha256):
+            write_all(descriptor, self[path])
+
     def _content(self, path: str, place: Place) -> bytes:
         is_kept = place.span.size >= KEPT_UNPACKED
         content = self._unpacked.get(path)
@@ -114,3 +124,15 @@ class Contents(Mapping[str, bytes]):
 def sha256_of(files: Mapping[str, bytes], path: str) -> bytes:
     """The sha256 of one of a snapshot's files, as bytes."""
     return files.sha256(path) if isinstance(files, Contents) else hashlib.sha256(files[path]).digest()
+
+
+def pour(files: Mapping[str, bytes], path: str, descriptor: int) -> None:
+    """Write one of a snapshot's files to an empty file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if isinstance(files, Contents):
+        files.pour(path, descriptor)
+    else:
+        write_all(descriptor, files[path])

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -300,3 +300,44 @@ def test_empty_value(directory: Path) -> None:
     cache = PrivateCache(directory)
     cache.store(b"", *PARTS)
     assert cache.load(*PARTS) == b""
+
+
+@pytest.fixture
+def target() -> Iterator[int]:
+    """An empty file in memory."""
+    descriptor = os.memfd_create("target")
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("case", [*ENTRIES, "a directory", "missing"])
+def test_nothing_is_poured_that_is_not_authentic(case: str, directory: Path, target: int) -> None:
+    entry = filled(directory)
+    cases = {**ENTRIES, "a directory": exchange_for_directory, "missing": Path.unlink}
+    cases[case](entry)
+    assert not PrivateCache(directory).pour(target, *PARTS)
+    assert os.fstat(target).st_size == 0
+    assert os.lseek(target, 0, os.SEEK_CUR) == 0
+
+
+def test_pouring(directory: Path, target: int) -> None:
+    cache, value = PrivateCache(directory), VALUE * 20_000
+    cache.store(value, *PARTS)
+    assert cache.pour(target, *PARTS)
+    assert os.pread(target, len(value) + 1, 0) == value
+
+
+def test_pouring_into_what_cannot_be_written(directory: Path) -> None:
+    filled(directory)
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    try:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            PrivateCache(directory).pour(descriptor, *PARTS)
+    finally:
+        os.close(descriptor)
+
+
+def test_unusable_cache_pours_nothing(directory: Path, target: int) -> None:
+    filled(directory)
+    directory.chmod(0o755)
+    assert not PrivateCache(directory).pour(target, *PARTS)

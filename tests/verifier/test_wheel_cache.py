@@ -13,7 +13,7 @@ from tests.wheels import build_wheel, pack_files, wheel_files
 from verifier import archive, core_metadata, record, wheel, wheel_cache, wheel_paths
 from verifier.errors import Refused
 from verifier.private_cache import PrivateCache
-from verifier.snapshot import KEPT_UNPACKED, Contents, Snapshot, sha256_of
+from verifier.snapshot import KEPT_UNPACKED, Contents, Snapshot, pour, sha256_of
 from verifier.wheel import DEFAULT_LIMITS, read_wheel
 
 LARGE = bytes(range(256)) * (KEPT_UNPACKED // 256)
@@ -129,6 +129,17 @@ def test_large_files_are_kept_unpacked_once_they_were_used(cache: PrivateCache, 
             path.write_bytes(path.read_bytes()[:-1] + b"!")
     assert files()["sample_plugin/large.bin"] == LARGE
     assert files()["sample_plugin/large.bin"] == LARGE
+
+
+def test_files_are_poured_as_they_are(cache: PrivateCache, tmp_path: Path) -> None:
+    files: list[Mapping[str, bytes]] = [read_wheel(WHEEL.data, WHEEL.file_name).files]
+    files += [read_wheel(WHEEL.data, WHEEL.file_name, cache=cache).files for _ in range(3)]
+    for number, each in enumerate(files):
+        for path, content in files[0].items():
+            with open(tmp_path / f"{number}", "wb") as stream:
+                pour(each, path, stream.fileno())
+            assert (tmp_path / f"{number}").read_bytes() == content
+    assert entries(cache, tmp_path) == 2
 
 
 def test_cache_that_is_unusable(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

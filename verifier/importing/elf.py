@@ -6,6 +6,7 @@ chapters 4 and 5 ("ELF header", "Program header", "Dynamic section"); elf(5).
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -64,7 +65,7 @@ class Dynamic:
     searched_first: bool
 
 
-def read_dynamic(content: bytes, path: str) -> Dynamic:
+def read_dynamic(content: bytes | mmap.mmap, path: str) -> Dynamic:
     """Read the dynamic section of a shared library.
 
     Args:
@@ -82,7 +83,7 @@ def read_dynamic(content: bytes, path: str) -> Dynamic:
         ) from error
 
 
-def _read(content: bytes) -> Dynamic:
+def _read(content: bytes | mmap.mmap) -> Dynamic:
     if content[:4] != MAGIC:
         raise ValueError("it does not begin as one")
     layout, order = _LAYOUTS[content[_CLASS]], _ORDERS[content[_DATA]]
@@ -111,7 +112,7 @@ def _read(content: bytes) -> Dynamic:
     )
 
 
-def _values(content: bytes, entry: struct.Struct, segments: list[tuple[int, ...]]) -> list[tuple[int, int]]:
+def _values(content: bytes | mmap.mmap, entry: struct.Struct, segments: list[tuple[int, ...]]) -> list[tuple[int, int]]:
     """The entries of the dynamic section, (tag, value) each."""
     found: list[tuple[int, int]] = []
     for kind, offset, _, size in segments:
@@ -131,5 +132,8 @@ def _file_offset(address: int, segments: list[tuple[int, ...]]) -> int:
     raise ValueError("its string table lies nowhere")
 
 
-def _string(content: bytes, offset: int) -> str:
-    return content[offset : content.index(b"\0", offset)].decode("utf-8")
+def _string(content: bytes | mmap.mmap, offset: int) -> str:
+    end = content.find(b"\0", offset)
+    if end < 0:
+        raise ValueError("a name in it has no end")
+    return content[offset:end].decode("utf-8")

@@ -16,6 +16,7 @@ opens by itself. ``docs/adr/0007-compiled-modules-from-sealed-memory.md`` says w
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import posixpath
 import threading
@@ -26,6 +27,7 @@ from typing import Final
 from verifier.errors import Refused
 from verifier.importing.elf import Dynamic, read_dynamic
 from verifier.importing.sealed import sealed_path
+from verifier.snapshot import pour, sha256_of
 from verifier.wheel_paths import shown
 
 MAX_DEPTH: Final = 64  # of libraries that need libraries
@@ -42,7 +44,8 @@ class Libraries:
 
     def __init__(self, digest: str, files: Mapping[str, bytes]) -> None:
         self._digest = digest
-        self._files = files
+        self.files = files
+        self._dynamics: dict[str, Dynamic] = {}
 
     def path_of(self, path: str) -> str:
         """Where the system's loader finds an extension module; what the module needs of the wheel is loaded by then.
@@ -54,13 +57,29 @@ class Libraries:
             Refused: ``wheel.unsupported`` if it cannot be loaded safely on this system; ``wheel.shadowing`` if another
                 library of a name it needs is loaded already.
         """
-        needed = _Needed(self._files, path)
+        needed = Needed(self, path)
         if needed.found:
             with _LOCK:
                 self._load(needed)
         return self._sealed(path)
 
-    def _load(self, needed: _Needed) -> None:
+    def dynamic(self, path: str) -> Dynamic:
+        """What a library says of itself, read from its sealed file.
+
+        Raises:
+            Refused: ``wheel.unsupported``.
+        """
+        if path not in self._dynamics:
+            with open(self._sealed(path), "rb") as stream:
+                try:
+                    # Private: before Linux 6.7 a sealed file cannot be mapped in another way.
+                    with mmap.mmap(stream.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ) as content:
+                        self._dynamics[path] = read_dynamic(content, path)
+                except ValueError:  # what is empty cannot be mapped
+                    self._dynamics[path] = read_dynamic(b"", path)
+        return self._dynamics[path]
+
+    def _load(self, needed: Needed) -> None:
         """Load what is needed and not yet loaded (2, 3)."""
         missing = {name: path for name, path in needed.found.items() if not self._is_ours(name, path)}
         for name, path in missing.items():
@@ -69,17 +88,21 @@ class Libraries:
         with _tree(paths) if needed.is_circular else contextlib.nullcontext(paths) as places:
             for name, path in missing.items():
                 _open(places[path], path)
-                _LOADED[name] = self._files[path]
+                _LOADED[name] = (self.files, path)
 
     def _is_ours(self, name: str, path: str) -> bool:
         """Whether exactly this library was loaded before, by this wheel or another."""
-        if name in _LOADED and _LOADED[name] != self._files[path]:
+        if name not in _LOADED:
+            return False
+        files, loaded = _LOADED[name]
+        is_same = (files is self.files and loaded == path) or sha256_of(files, loaded) == sha256_of(self.files, path)
+        if not is_same:
             raise Refused("wheel.shadowing", f"another plugin has loaded another library {shown(name)}")
-        return name in _LOADED
+        return True
 
     def _check(self, name: str, path: str) -> None:
         """Loaded, the library will be the one that is found by the name (2)."""
-        soname = read_dynamic(self._files[path], path).soname
+        soname = self.dynamic(path).soname
         if soname != name:
             raise Refused(
                 "wheel.unsupported",
@@ -96,10 +119,10 @@ class Libraries:
             )
 
     def _sealed(self, path: str) -> str:
-        return sealed_path((self._digest, path), self._files[path])
+        return sealed_path((self._digest, path), lambda descriptor: pour(self.files, path, descriptor))
 
 
-class _Needed:
+class Needed:
     """What an extension module needs of its own wheel (1).
 
     Attributes:
@@ -107,8 +130,8 @@ class _Needed:
         is_circular: whether some of them need each other.
     """
 
-    def __init__(self, files: Mapping[str, bytes], path: str) -> None:
-        self._files = files
+    def __init__(self, libraries: Libraries, path: str) -> None:
+        self._libraries = libraries
         self.found: dict[str, str] = {}
         self.is_circular = False
         self._follow(path, directories=(), above=(path,))
@@ -123,7 +146,7 @@ class _Needed:
         """
         if len(above) > MAX_DEPTH:
             raise Refused("wheel.unsupported", "libraries of the wheel need one another too deeply", found=shown(path))
-        dynamic = read_dynamic(self._files[path], path)
+        dynamic = self._libraries.dynamic(path)
         own = tuple(_directory(path, entry) for entry in dynamic.search)
         for name in dynamic.needed:
             found = self._find(path, name, (*own, *directories))
@@ -144,7 +167,7 @@ class _Needed:
                 found=shown(name),
             )
         candidates = (posixpath.normpath(posixpath.join(directory, name)) for directory in directories)
-        return next((candidate for candidate in candidates if candidate in self._files), None)
+        return next((candidate for candidate in candidates if candidate in self._libraries.files), None)
 
     def _close_circle(self, path: str, found: str, own: tuple[str, ...], dynamic: Dynamic) -> None:
         """A library that is not loaded yet will be searched: only where the wheel says, before anywhere else."""
@@ -237,8 +260,9 @@ def _after_fork() -> None:
     _LOCK = threading.Lock()
 
 
-# What was loaded, by the name it is found by. One for the process: libraries cannot be unloaded.
-_LOADED: dict[str, bytes] = {}
+# What was loaded, as files of a wheel and path, by the name it is found by. One for the process:
+# libraries cannot be unloaded.
+_LOADED: dict[str, tuple[Mapping[str, bytes], str]] = {}
 _LOCK = threading.Lock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from verifier.errors import Refused
@@ -26,12 +27,12 @@ class _File(NamedTuple):
     identity: tuple[int, int]
 
 
-def sealed_path(key: tuple[str, str], content: bytes) -> str:
-    """A path by which this process can open a file of exactly this content, that nothing can change.
+def sealed_path(key: tuple[str, str], fill: Callable[[int], None]) -> str:
+    """A path by which this process can open a file that nothing can change.
 
     Args:
-        key: what the content is known by: the wheel's digest and the path in the wheel.
-        content: the whole file.
+        key: what its content is known by: the wheel's digest and the path in the wheel.
+        fill: writes the content to the descriptor it is given. It is asked once, unless the file was lost.
 
     Raises:
         Refused: ``wheel.unsupported`` if this system has no such files, or will not give another.
@@ -42,7 +43,7 @@ def sealed_path(key: tuple[str, str], content: bytes) -> str:
         known = _FILES.get(key)
         if known is None or _identity(known.descriptor) != known.identity:
             try:
-                known = _FILES[key] = _make(f"loadlock {key[1]}", content)
+                known = _FILES[key] = _make(f"loadlock {key[1]}", fill)
             except OSError as error:
                 raise Refused(
                     "wheel.unsupported",
@@ -60,15 +61,13 @@ def sealed_path(key: tuple[str, str], content: bytes) -> str:
     return path
 
 
-def _make(name: str, content: bytes) -> _File:
+def _make(name: str, fill: Callable[[int], None]) -> _File:
     """A sealed file under a number that no sealed file had before."""
     import fcntl
 
     descriptor = _create(name[:NAME_SHOWN])
     try:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        fill(descriptor)
         seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
         if descriptor in _USED:

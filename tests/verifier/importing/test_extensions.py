@@ -67,8 +67,9 @@ def test_attack_2_library_swapped_before_it_is_loaded(child: Child) -> None:
 import os, pathlib
 from verifier.importing.sealed import sealed_path
 pathlib.Path(sys.argv[2]).write_bytes(b"evil")
-(path,) = (path for path in plugins[0].snapshot.files if path.endswith(".so"))
-place = sealed_path((plugins[0].snapshot.digest, path), plugins[0].snapshot.files[path])
+files = plugins[0].snapshot.files
+(path,) = (path for path in files if path.endswith(".so"))
+place = sealed_path((plugins[0].snapshot.digest, path), lambda made: os.write(made, files[path]))
 try:
     os.pwrite(os.open(place, os.O_RDWR), b"evil", 0)
 except PermissionError:
@@ -82,9 +83,11 @@ def test_attack_2_from_another_process(bare: Path, tmp_path: Path) -> None:
     wheel = build_wheel(PLUGIN)
     (tmp_path / wheel.file_name).write_bytes(wheel.data)
     code = """
+import os
 from verifier.importing.sealed import sealed_path
-(path,) = (path for path in plugins[0].snapshot.files if path.endswith(".so"))
-print(sealed_path((plugins[0].snapshot.digest, path), plugins[0].snapshot.files[path]), flush=True)
+files = plugins[0].snapshot.files
+(path,) = (path for path in files if path.endswith(".so"))
+print(sealed_path((plugins[0].snapshot.digest, path), lambda made: os.write(made, files[path])), flush=True)
 sys.stdin.readline()
 print(plugins[0].import_module("sample_c._speedups")._escape_inner("<"))
 """

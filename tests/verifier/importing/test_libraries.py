@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +16,9 @@ import pytest
 
 from tests.verifier.importing.elf_files import shared_library
 from verifier.errors import Refused
-from verifier.importing.libraries import MAX_DEPTH, Libraries, _Needed
+from verifier.importing.libraries import MAX_DEPTH, Libraries, Needed
 
 Child = Callable[..., str]
-DIGEST = f"sha256:{'0' * 64}"
 MODULE = "sample_plugin/fast.so"
 LIBS = "$ORIGIN/../sample.libs"
 
@@ -36,9 +36,14 @@ print(*sorted(name for name in mapped if re.search("lib(hijack|round|shared)", n
 """
 
 
+def libraries_of(files: dict[str, bytes]) -> Libraries:
+    """Those of a wheel with a digest of its own, by which its sealed files are known."""
+    return Libraries(f"sha256:{uuid.uuid4().hex}", files)
+
+
 def refused(code: str, files: dict[str, bytes], path: str = MODULE) -> Refused:
     with pytest.raises(Refused) as refusal:
-        Libraries(DIGEST, files).path_of(path)
+        libraries_of(files).path_of(path)
     assert refusal.value.code == code
     return refusal.value
 
@@ -104,16 +109,14 @@ def test_deepest_first_and_each_once() -> None:
     def library(name: str, *needed: str) -> bytes:
         return shared_library(soname=name, needed=needed)
 
-    needed = _Needed(
-        {
-            MODULE: shared_library(needed=["liba.so", "libd.so", "libc.so.6"], runpath=f"$ORIGIN:{LIBS}"),
-            "sample.libs/liba.so": library("liba.so", "libb.so", "libd.so"),
-            "sample.libs/libb.so": library("libb.so", "libd.so", "libm.so.6"),
-            "sample.libs/libd.so": library("libd.so"),
-            "elsewhere/libc.so.6": library("libc.so.6"),
-        },
-        MODULE,
-    )
+    files = {
+        MODULE: shared_library(needed=["liba.so", "libd.so", "libc.so.6"], runpath=f"$ORIGIN:{LIBS}"),
+        "sample.libs/liba.so": library("liba.so", "libb.so", "libd.so"),
+        "sample.libs/libb.so": library("libb.so", "libd.so", "libm.so.6"),
+        "sample.libs/libd.so": library("libd.so"),
+        "elsewhere/libc.so.6": library("libc.so.6"),
+    }
+    needed = Needed(libraries_of(files), MODULE)
     assert list(needed.found) == ["libd.so", "libb.so", "liba.so"]
     assert not needed.is_circular
 
@@ -124,7 +127,7 @@ def test_first_directory_wins() -> None:
         "sample.libs/liba.so": shared_library(soname="liba.so"),
         "sample_plugin/near/liba.so": shared_library(soname="liba.so"),
     }
-    assert _Needed(files, MODULE).found == {"liba.so": "sample_plugin/near/liba.so"}
+    assert Needed(libraries_of(files), MODULE).found == {"liba.so": "sample_plugin/near/liba.so"}
 
 
 @pytest.fixture

@@ -1,0 +1,228 @@
+"""Verify and import ten packages, side by side with plain imports of the same files.
+
+    .venv/bin/python -m benchmarks.imports [--rounds N] [--package NAME]... [--write]
+
+Every figure is from a process of its own (``python -I -S``) that has loaded Loadlock's modules before the clock starts,
+in every mode, so that what both sides share is counted on neither. The modes are run in turn, round after round, so
+that whatever else the machine does falls on all of them alike; ratios are also given of processor time, which a busy
+machine blurs less.
+
+    plain    the package as pip installs it, its ``.pyc`` files there
+    second   the wheel is read and checked, registered and imported; caches as an earlier start left them
+    first    the same, with caches that are empty
+    floor    reading the wheels and taking their sha256, which no second start can do without (no import)
+
+``--write`` replaces ``benchmarks/results/imports.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, NamedTuple
+
+from tests.verifier.importing.children import bare_directory
+from tests.verifier.importing.real_wheels import fetch, pins
+
+RESULTS: Final = Path(__file__).with_name("results") / "imports.md"
+MODES: Final = ("plain", "second", "first", "floor")
+PURE_TARGET, COMPILED_TARGET = 1.2, 1.5
+
+
+class Package(NamedTuple):
+    """What is imported, and from which wheels."""
+
+    statement: str
+    wheels: tuple[str, ...]
+    target: float
+
+
+PACKAGES: Final[Mapping[str, Package]] = {
+    "attrs": Package("import attrs", ("attrs",), PURE_TARGET),
+    "rich": Package(
+        "import rich.console, rich.progress, rich.table, rich.markdown",
+        ("rich", "markdown-it-py", "mdurl", "pygments"),
+        PURE_TARGET,
+    ),
+    "requests": Package(
+        "import requests", ("requests", "urllib3", "idna", "certifi", "charset-normalizer"), PURE_TARGET
+    ),
+    "jinja2": Package("import jinja2", ("jinja2", "markupsafe"), PURE_TARGET),
+    "orjson": Package("import orjson", ("orjson",), COMPILED_TARGET),
+    "pydantic-core": Package("import pydantic_core", ("pydantic-core", "typing-extensions"), COMPILED_TARGET),
+    "lxml": Package("from lxml import etree, html", ("lxml",), COMPILED_TARGET),
+    "cryptography": Package(
+        "from cryptography.hazmat.primitives.asymmetric import ec, ed25519", ("cryptography", "cffi"), COMPILED_TARGET
+    ),
+    "numpy": Package("import numpy", ("numpy",), COMPILED_TARGET),
+    "pillow": Package("from PIL import Image, ImageDraw, ImageFont", ("pillow",), COMPILED_TARGET),
+}
+
+PRELUDE = """
+import sys, time
+mode, bare, cache, site, statement, *wheels = sys.argv[1:]
+sys.path.append(bare)
+from hashlib import sha256
+from pathlib import Path
+from verifier.importing import CodeCache, register
+from verifier.private_cache import PrivateCache
+from verifier.wheel import read_wheel
+begin, used = time.perf_counter(), time.process_time()
+"""
+
+VERIFIED = """
+cache = PrivateCache(cache)
+for wheel in map(Path, wheels):
+    register(read_wheel(wheel.read_bytes(), wheel.name, cache=cache), cache=CodeCache(cache))
+verified = time.perf_counter()
+exec(statement)
+"""
+
+CODE: Final[Mapping[str, str]] = {
+    "plain": "sys.path.append(site)\nverified = begin\nexec(statement)",
+    "second": VERIFIED,
+    "first": VERIFIED,
+    "floor": "for wheel in wheels:\n    sha256(Path(wheel).read_bytes()).digest()\nverified = time.perf_counter()",
+}
+
+POSTLUDE = """
+end = time.perf_counter()
+print(verified - begin, end - verified, time.process_time() - used)
+"""
+
+
+class Sample(NamedTuple):
+    """Seconds until a package could be imported, from then until it was, and of processor time for both."""
+
+    verify: float
+    load: float
+    processor: float
+
+    @property
+    def total(self) -> float:
+        """Both on the clock."""
+        return self.verify + self.load
+
+
+class Bench:
+    """The places that all runs share."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._bare = bare_directory(scratch / "bare")
+        self._site = scratch / "site"
+        self._caches = scratch / "caches"
+
+    def install(self, packages: Sequence[str]) -> None:
+        """Install the packages as pip does, and compile them."""
+        wheels = fetch(sorted({name for package in packages for name in PACKAGES[package].wheels}))
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--compile"]
+        subprocess.run([*pip, "--target", str(self._site), *map(str, wheels)], check=True)
+
+    def run(self, name: str, mode: str) -> Sample:
+        """One import in a new process."""
+        package, cache = PACKAGES[name], self._caches / ("new" if mode == "first" else name)
+        cache.parent.mkdir(exist_ok=True)
+        arguments = [mode, self._bare, cache, self._site, package.statement, *fetch(package.wheels)]
+        command = [sys.executable, "-I", "-S", "-c", PRELUDE + CODE[mode] + POSTLUDE, *map(str, arguments)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        if mode == "first":
+            shutil.rmtree(cache)
+        return Sample(*map(float, done.stdout.split()))
+
+
+def measure(packages: Sequence[str], rounds: int) -> dict[str, dict[str, list[Sample]]]:
+    """Samples by package and mode, taken in turn; one round before the first is not counted."""
+    samples: dict[str, dict[str, list[Sample]]] = {name: {mode: [] for mode in MODES} for name in packages}
+    with TemporaryDirectory(prefix="loadlock-benchmark-") as scratch:
+        bench = Bench(Path(scratch))
+        bench.install(packages)
+        for number in range(rounds + 1):
+            for name in packages:
+                for mode in MODES:
+                    sample = bench.run(name, mode)
+                    if number:
+                        samples[name][mode].append(sample)
+            sys.stderr.write(f"\r{number}/{rounds} ")
+            sys.stderr.flush()
+    sys.stderr.write("\n")
+    return samples
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, round(share * len(ordered)))]
+
+
+def row(name: str, modes: Mapping[str, Sequence[Sample]]) -> str:
+    """One package in the table; times in ms, median and p99."""
+
+    def cell(values: Sequence[float]) -> str:
+        return f"{statistics.median(values) * 1e3:.1f} / {percentile(values, 0.99) * 1e3:.1f}"
+
+    clock = {mode: [sample.total for sample in modes[mode]] for mode in MODES}
+    processor = {mode: statistics.median(sample.processor for sample in modes[mode]) for mode in MODES}
+    ratio = {mode: statistics.median(clock[mode]) / statistics.median(clock["plain"]) for mode in MODES}
+    busy = processor["second"] / processor["plain"]
+    target = PACKAGES[name].target
+    parts = [cell([sample.verify for sample in modes["second"]]), cell([sample.load for sample in modes["second"]])]
+    cells = [name, cell(clock["plain"]), cell(clock["second"]), *parts, cell(clock["floor"]), cell(clock["first"])]
+    first = f"{ratio['first']:.1f}"
+    ratios = [f"{ratio['second']:.2f}", f"{busy:.2f}", f"≤ {target}", "yes" if ratio["second"] <= target else "no"]
+    return f"| {' | '.join([*cells, *ratios, first])} |"
+
+
+def report(samples: Mapping[str, Mapping[str, Sequence[Sample]]], rounds: int) -> str:
+    """The whole result page."""
+    versions = sorted({(pins()[w].name, pins()[w].version) for name in samples for w in PACKAGES[name].wheels})
+    lines = [
+        "# Verify and import, against a plain import",
+        "",
+        "    .venv/bin/python -m benchmarks.imports --rounds " + f"{rounds} --write",
+        "",
+        f"Python {platform.python_version()}, Linux {platform.release().partition('-')[0]}, {platform.machine()}, "
+        f"{os.cpu_count()} cores; loadlock {importlib.metadata.version('loadlock')}; {rounds} rounds, modes in turn.",
+        "Times are ms, median / p99. *Verify* is reading and checking the wheel, with its dependencies' wheels, and",
+        "registering it; signatures and policy are not part of it. *Floor* is reading these wheels and taking their",
+        "sha256. Ratios are of medians, to *plain*: on the clock, and of processor time.",
+        "",
+        "| package | plain | second start | of it verify | of it import | floor | first start "
+        "| second, clock | second, processor | aim, clock | met | first, clock |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        *(row(name, modes) for name, modes in samples.items()),
+        "",
+        "Versions: " + ", ".join(f"{name} {version}" for name, version in versions) + ".",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run, and print or write the result."""
+    parser = argparse.ArgumentParser(description="Verify and import ten packages, against plain imports.")
+    parser.add_argument("--rounds", type=int, default=30, help="counted rounds (default: 30)")
+    parser.add_argument("--package", action="append", choices=list(PACKAGES), help="only this one; may be repeated")
+    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
+    parser.add_argument("--json", type=Path, help="also write every sample, as seconds, to this file")
+    arguments = parser.parse_args()
+    samples = measure(arguments.package or list(PACKAGES), arguments.rounds)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(samples), encoding="utf-8")
+    page = report(samples, arguments.rounds)
+    if arguments.write:
+        RESULTS.write_text(page, encoding="utf-8")
+    sys.stdout.write(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -19,12 +19,21 @@ One module, one purpose; data flows from the top of this list to its bottom:
     statements     values → statements that passed the leak gate
     review         reads a set as a host would: one's own output, or what one is about to sign
     pipeline       the order of the steps
+    severity       how severe an advisory is
+    osv            an operator's own database of advisories
+    scanner        pip-audit as a library
+    audit          what is known of the vulnerabilities of the dependencies
+    amend          adds what was found to a set
+    recipe         a signed provenance → all that a rebuild needs
+    mirror         the source that a provenance names, held against its digests
+    rebuild        builds again from a recipe, compares, signs the verdict
     endorse        the owner's signature, made elsewhere than in the build job
     covenant       a manifest in plain words
     certify        the certifier's verdict
     publish        hands wheel and attestation set to a server
     places         where the commands find keys, servers and the files beside a wheel
-    cli            the commands
+    check_cli      the commands that check what is released
+    cli            the other commands
 
 It imports only public modules of :mod:`verifier`, and nothing of the server.
 """

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from attestor.leaks import LeakGate
 from attestor.review import Keys, Review, review, without_certification
 from attestor.signers import KeySigner
-from attestor.statements import draft
+from attestor.statements import draft, gate_of
 from verifier.errors import UsageError
 from verifier.formats.bundle import dump_set
-from verifier.formats.manifest import SignedManifest, dump_manifest, parse_signed_manifest
+from verifier.formats.manifest import SignedManifest, parse_signed_manifest
 from verifier.formats.policy import TierName
 from verifier.formats.statement import (
     CERTIFICATION,
@@ -92,8 +91,7 @@ def certify(
     if terms.expires <= now:
         raise UsageError("usage.arguments", "the certification would have expired already", found=f"{terms.expires}")
     summary = _summary(found, terms, now)
-    gate = LeakGate(f"{dump_manifest(manifest.declared).decode()} {manifest.source.repository}")
-    statement = draft(found.snapshot, CERTIFICATION, dumps(summary), gate)
+    statement = draft(found.snapshot, CERTIFICATION, dumps(summary), gate_of(manifest))
     return Certified(dump_set((*without_certification(found), statement.sign(certifier))), manifest)
 
 

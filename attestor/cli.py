@@ -1,4 +1,7 @@
-"""The commands of a plugin's owner and its certifier: attest, endorse, certify, publish, key new."""
+"""The commands of a plugin's owner and its certifier: attest, endorse, certify, publish, key new.
+
+Those that check what is released are in :mod:`attestor.check_cli`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attestor.check_cli import CHECK_COMMANDS
 from verifier.command import Command, Output
 from verifier.errors import UsageError
 
@@ -297,6 +301,7 @@ def _summary(attestations: Path, digest: str, signer: str, *, awaiting: list[str
 
 COMMANDS: tuple[Command, ...] = (
     Command("attest", "build a plugin, describe it, sign as its builder", _configure_attest, _attest),
+    *CHECK_COMMANDS,
     Command("endorse", "sign the plugin manifest as the owner", _configure_endorse, _endorse),
     Command("certify", "sign a tier and an expiry as the certifier", _configure_certify, _certify),
     Command("publish", "hand wheel and attestation set to the server", _configure_publish, _publish),

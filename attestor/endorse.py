@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from attestor.leaks import LeakGate
-from attestor.review import check_manifest, review
+from attestor.review import manifest_awaiting, review
 from attestor.signers import KeySigner
-from attestor.statements import draft
+from attestor.statements import draft, gate_of
 from verifier.errors import Refused, UsageError
 from verifier.formats.bundle import dump_set
-from verifier.formats.manifest import SignedManifest, dump_manifest, parse_signed_manifest
+from verifier.formats.manifest import SignedManifest
 from verifier.formats.statement import MANIFEST, parse_statement
 from verifier.keys import PublicKey
 
@@ -58,20 +57,11 @@ def endorse(
     found = review(wheel, file_name, attestations, {"builder": builders, "owner": [owner.public_key]})
     if MANIFEST in found.statements:
         raise UsageError("usage.exists", "this set has been endorsed already", todo="Publish it, or attest again.")
-    statement = parse_statement(unsigned, what="the unsigned manifest statement")
-    if statement.predicate_type != MANIFEST:
-        raise Refused(
-            "format.unsupported",
-            "this is not a manifest statement",
-            found=ascii(statement.predicate_type[:100]),
-            expected=MANIFEST,
-        )
-    manifest = parse_signed_manifest(statement.predicate)
-    check_manifest(manifest, found)
+    manifest = manifest_awaiting(unsigned, found)
     if manifest.expires_at is not None and manifest.expires_at.instant <= now:
         raise Refused("manifest.expired", "the manifest has expired", found=manifest.expires_at)
-    gate = LeakGate(f"{dump_manifest(manifest.declared).decode()} {manifest.source.repository}")
-    checked = draft(found.snapshot, MANIFEST, statement.predicate, gate)
+    statement = parse_statement(unsigned)
+    checked = draft(found.snapshot, MANIFEST, statement.predicate, gate_of(manifest))
     if checked.payload != unsigned:
         raise Refused(
             "subject.digest",

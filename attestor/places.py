@@ -104,6 +104,11 @@ def public_keys(role: Role, given: list[str] | None, deployment: Path | None) ->
     return [load_signer(path).public_key]
 
 
+def public_keys_if_any(role: Role, given: list[str] | None, deployment: Path | None) -> list[PublicKey]:
+    """As :func:`public_keys`, of a role whose signature may still be missing: none when none is known."""
+    return public_keys(role, given, deployment) if given or _principal(role, deployment) else []
+
+
 def server_address(given: str | None, deployment: Path | None) -> str:
     """The server: the address given, else ``$LOADLOCK_SERVER``, else what the deployment's record says.
 

@@ -108,6 +108,26 @@ def check_manifest(manifest: SignedManifest, found: Review) -> None:
             )
 
 
+def manifest_awaiting(unsigned: bytes, found: Review) -> SignedManifest:
+    """The manifest that awaits its owner, held against the wheel and what the builder verifiably said of it.
+
+    Raises:
+        Refused: ``format.unsupported`` for another kind of statement; as :func:`check_manifest`.
+        FormatError: any ``format.*`` code.
+    """
+    statement = parse_statement(unsigned, what="the unsigned manifest statement")
+    if statement.predicate_type != MANIFEST:
+        raise Refused(
+            "format.unsupported",
+            "this is not a manifest statement",
+            found=ascii(statement.predicate_type[:100]),
+            expected=MANIFEST,
+        )
+    manifest = parse_signed_manifest(statement.predicate)
+    check_manifest(manifest, found)
+    return manifest
+
+
 def _open(bundle: Bundle, keys: Keys, snapshot: Snapshot) -> Attested:
     role, key = _signer(bundle.hint, keys)
     payload = verified_payload(bundle, key)

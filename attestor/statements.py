@@ -8,6 +8,7 @@ from attestor.leaks import LeakGate
 from attestor.signers import Signer
 from verifier.evidence import TITLES
 from verifier.formats.bundle import Bundle
+from verifier.formats.manifest import SignedManifest, dump_manifest
 from verifier.formats.statement import MAX_STATEMENT, Statement, dump_statement
 from verifier.formats.strict_json import loads
 from verifier.formats.text import Hex
@@ -32,6 +33,11 @@ class Draft:
     def sign(self, signer: Signer) -> Bundle:
         """The statement, signed."""
         return signer.sign(self.payload)
+
+
+def gate_of(manifest: SignedManifest) -> LeakGate:
+    """The gate for statements about a plugin: what its manifest says on purpose is public."""
+    return LeakGate(f"{dump_manifest(manifest.declared).decode()} {manifest.source.repository}")
 
 
 def draft(wheel: Snapshot, kind: str, predicate: bytes, gate: LeakGate) -> Draft:

@@ -8,16 +8,14 @@ from __future__ import annotations
 from datetime import datetime
 
 from verifier.errors import Refused
-from verifier.evidence import TITLES, Evidence
+from verifier.evidence import ROLE_OF, TITLES, Evidence
 from verifier.formats.manifest import SignedManifest, Source
 from verifier.formats.policy import TIERS, PluginRule, Policy, TierName, TierRule
 from verifier.formats.revocations import Rules
 from verifier.formats.statement import (
     BUILD_TYPE,
     CERTIFICATION,
-    MANIFEST,
     PROVENANCE,
-    SBOM,
     Certification,
     Provenance,
     parse_certification,
@@ -84,10 +82,8 @@ def check_roles(evidence: Evidence, tier: TierRule) -> None:
     if not tier.disjoint:
         return
     roles: dict[Name, str] = {}
-    for kind, role in ((SBOM, "builder"), (PROVENANCE, "builder"), (MANIFEST, "owner"), (CERTIFICATION, "certifier")):
-        if kind not in evidence.attested:
-            continue
-        signer = evidence.attested[kind].signer
+    for kind, attested in evidence.attested.items():
+        role, signer = ROLE_OF[kind], attested.signer
         if roles.setdefault(signer, role) != role:
             raise Refused(
                 "roles.not-disjoint",

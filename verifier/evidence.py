@@ -16,7 +16,16 @@ from verifier.errors import FormatError, Refused
 from verifier.formats import dsse
 from verifier.formats.bundle import Bundle, parse_set
 from verifier.formats.policy import PluginRule, Policy, Principal
-from verifier.formats.statement import CERTIFICATION, MANIFEST, PROVENANCE, SBOM, Statement, parse_statement
+from verifier.formats.statement import (
+    CERTIFICATION,
+    MANIFEST,
+    PROVENANCE,
+    SBOM,
+    TEST_RESULT,
+    VULNERABILITIES,
+    Statement,
+    parse_statement,
+)
 from verifier.formats.text import Digest, Name
 from verifier.keys import PublicKey
 
@@ -26,6 +35,8 @@ ROLE_OF: Mapping[str, Role] = {
     MANIFEST: "owner",
     SBOM: "builder",
     PROVENANCE: "builder",
+    VULNERABILITIES: "builder",
+    TEST_RESULT: "builder",
     CERTIFICATION: "certifier",
 }
 """Who says what; a predicate type that is not listed here is ignored."""
@@ -34,6 +45,8 @@ TITLES: Mapping[str, str] = {
     MANIFEST: "plugin manifest",
     SBOM: "SBOM",
     PROVENANCE: "provenance",
+    VULNERABILITIES: "audit of vulnerabilities",
+    TEST_RESULT: "test result",
     CERTIFICATION: "certification",
 }
 

@@ -188,5 +188,7 @@ def test_a_wheel_built_elsewhere(demo: Path, tmp_path: Path, endorsed_wheel: Pat
 
 
 def test_every_command_says_what_it_does() -> None:
-    assert [command.name for command in COMMANDS] == ["attest", "endorse", "certify", "publish", "key new"]
+    assert [command.name for command in COMMANDS] == [
+        "attest", "check vulnerabilities", "endorse", "certify", "publish", "key new",
+    ]  # fmt: skip
     assert all(command.help and len(command.help) < 60 for command in COMMANDS)

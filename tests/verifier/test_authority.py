@@ -85,7 +85,7 @@ def test_a_certification_names_each_statement_that_counts(title: str) -> None:
 def test_a_certification_may_rest_on_evidence_that_is_not_weighed_here() -> None:
     sim = Simulator()
     claims = sim.claims(sim.wheel())
-    audit = {"uri": "https://in-toto.io/attestation/vulns/v0.2", "digest": {"sha256": "0" * 64}}
+    audit = {"uri": "https://in-toto.io/attestation/link/v0.3", "digest": {"sha256": "0" * 64}}
     claims["certification"].predicate["inputAttestations"].append(audit)
     assert outcome(sim, claims) == "core"
 

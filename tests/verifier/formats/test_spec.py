@@ -9,10 +9,22 @@ from functools import partial
 import msgspec
 import pytest
 
+from attestor import osv, scanner
 from tests.project.tree import ROOT
 from verifier.codes import CODES
 from verifier.errors import LoadlockError, Refused
-from verifier.formats import bundle, dsse, enrolment, manifest, policy, revocations, sbom, statement, strict_json
+from verifier.formats import (
+    bundle,
+    dsse,
+    enrolment,
+    findings,
+    manifest,
+    policy,
+    revocations,
+    sbom,
+    statement,
+    strict_json,
+)
 
 SPEC = ROOT / "docs" / "spec"
 FENCED = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -28,6 +40,8 @@ EXAMPLES: dict[str, list[Callable[[bytes], object]]] = {
     "revocation-list": [revocations.parse_head, revocations.parse_checkpoint],
     "statement": [statement.parse_statement, dsse.parse_envelope],
     "strict-json": [partial(strict_json.loads, limit=1000, what="example")],
+    "test-result": [findings.parse_test_result],
+    "vulnerabilities": [findings.parse_vulnerabilities],
 }
 
 
@@ -170,6 +184,19 @@ LIMITS: dict[str, dict[str, str]] = {
         "commas and opening brackets": f"{strict_json.MAX_VALUES:,}",
         "characters of a document that an error repeats": f"{strict_json.MAX_QUOTED}",
     },
+    "test-result": {
+        "predicate": size(statement.MAX_STATEMENT),
+        "`configuration`": f"{bound(findings.TestResult, 'configuration')}",
+    },
+    "vulnerabilities": {
+        "predicate": size(statement.MAX_STATEMENT),
+        "dependencies": f"{bound(findings.Audit, 'dependencies'):,}",
+        "vulnerabilities": f"{bound(findings.Scanner, 'result'):,}",
+        "advisories of a database": f"{osv.MAX_ADVISORIES:,}, {osv.MAX_DATABASE >> 30} GiB",
+        "one advisory": size(osv.MAX_ADVISORY),
+        "a database as a zip": f"{osv.MAX_ZIP >> 30} GiB",
+        "a service's answer": f"{size(scanner.MAX_ANSWER)}, {scanner.ANSWER_SECONDS:.0f} seconds",
+    },
 }
 
 
@@ -193,7 +220,7 @@ def test_every_cap_of_the_formats_stands_on_a_page() -> None:
     pages = "".join(path.read_text("utf-8") for path in SPEC.glob("*.md"))
     caps = {
         f"{module.__name__}.{name}": value
-        for module in (bundle, dsse, enrolment, manifest, policy, revocations, sbom, statement, strict_json)
+        for module in (bundle, dsse, enrolment, findings, manifest, policy, revocations, sbom, statement, strict_json)
         for name, value in vars(module).items()
         if name.startswith("MAX_")
     }

@@ -9,7 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from verifier.formats import bundle, dsse, enrolment, manifest, policy, revocations, sbom, statement, strict_json
+from verifier.formats import (
+    bundle,
+    dsse,
+    enrolment,
+    findings,
+    manifest,
+    policy,
+    revocations,
+    sbom,
+    statement,
+    strict_json,
+)
 
 FOLDER = Path(__file__).resolve().parents[2] / "vectors" / "formats"
 LIMIT = 1024 * 1024
@@ -29,6 +40,8 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "set-file": revocations.parse_set_file,
     "signed-manifest": manifest.parse_signed_manifest,
     "statement": statement.parse_statement,
+    "test-result": findings.parse_test_result,
+    "vulnerabilities": findings.parse_vulnerabilities,
     "strict-json": partial(strict_json.loads, limit=LIMIT, what="document"),
 }
 

@@ -1,0 +1,175 @@
+"""The commands that check what is about to be released, between building it and signing for it."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from verifier.command import Command, Output
+from verifier.errors import LoadlockError, Unreachable, UsageError
+
+if TYPE_CHECKING:
+    from attestor.amend import Amended, Subject
+    from attestor.audit import Audit, Known
+    from attestor.places import WheelFiles
+    from attestor.review import Keys
+    from attestor.signers import KeySigner
+    from verifier.formats.text import Duration
+
+
+# -- what both share ---------------------------------------------------------------------------------------------------
+
+
+def _configure_amending(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("wheel", metavar="WHEEL", help="the wheel; its set and its manifest lie beside it")
+    parser.add_argument("--key", metavar="FILE", help="the builder's private key (else $LOADLOCK_KEY)")
+    for role in ("builder", "owner", "certifier"):
+        parser.add_argument(
+            f"--{role}-key",
+            metavar="FILE",
+            action="append",
+            help=f"the public key of the {role} who has signed already",
+        )
+    parser.add_argument(
+        "--report-only", action="store_true", help="exit with 0 whatever was found; it is signed all the same"
+    )
+
+
+def _open(args: argparse.Namespace) -> tuple[WheelFiles, KeySigner, Subject]:
+    """The wheel and its set, and the key that what is found will be signed with."""
+    from attestor.amend import open_subject
+    from attestor.places import WheelFiles, deployment_if_any, public_keys_if_any, signer_for
+
+    deployment = deployment_if_any(args.deployment)
+    files = WheelFiles(Path(args.wheel))
+    builder = signer_for("builder", args.key, deployment)
+    keys: Keys = {
+        "builder": [builder.public_key, *public_keys_if_any("builder", args.builder_key, deployment)],
+        "owner": public_keys_if_any("owner", args.owner_key, deployment),
+        "certifier": public_keys_if_any("certifier", args.certifier_key, deployment),
+    }
+    unsigned = files.read_unsigned() if files.unsigned.exists() else None
+    subject = open_subject(files.read_wheel(), files.wheel.name, files.read_attestations(), unsigned, keys)
+    return files, builder, subject
+
+
+def _write(files: WheelFiles, amended: Amended, output: Output) -> None:
+    from verifier.files import write_atomic
+
+    write_atomic(files.attestations, amended.attestations)
+    if amended.certification_removed:
+        output.say("the certification did not cover this and was removed: have it certified again")
+
+
+# -- check vulnerabilities ---------------------------------------------------------------------------------------------
+
+
+def _configure_vulnerabilities(parser: argparse.ArgumentParser) -> None:
+    _configure_amending(parser)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--osv-db", metavar="PATH", help="your own OSV database, a directory or a zip: no network")
+    source.add_argument("--service", choices=("osv", "pypi"), default="osv", help="the online service to ask")
+    parser.add_argument("--service-url", metavar="URL", help="where an OSV service of your own answers queries")
+    parser.add_argument("--max-age", metavar="DURATION", help="how old the database may be (default: P7D)")
+
+
+def _vulnerabilities(args: argparse.Namespace, output: Output) -> int:
+    from attestor.amend import amend
+    from verifier.formats.statement import VULNERABILITIES
+    from verifier.formats.strict_json import dumps, plain
+
+    max_age = _max_age(args)
+    files, builder, subject = _open(args)
+    audit = _audit(args, subject, max_age)
+    amended = amend(subject, VULNERABILITIES, dumps(audit.predicate), builder)
+    _write(files, amended, output)
+    for line in _told(audit):
+        output.say(line)
+    status = 0 if args.report_only else _status(audit)
+    output.result(
+        {
+            "ok": status == 0,
+            "attestations": str(files.attestations),
+            "digest": subject.manifest.artifact_digest,
+            "signer": builder.public_key.id,
+            "audit": plain(audit.predicate),
+            "certification_removed": amended.certification_removed,
+        }
+    )
+    return status
+
+
+def _max_age(args: argparse.Namespace) -> Duration:
+    from attestor.audit import MAX_AGE
+    from verifier.formats.text import Duration
+
+    if args.service_url and (args.osv_db or args.service != "osv"):
+        raise UsageError("usage.arguments", "--service-url is the address of an OSV service")
+    if args.max_age is None:
+        return MAX_AGE
+    if not args.osv_db:
+        raise UsageError("usage.arguments", "--max-age is about a database: a service answers for now")
+    try:
+        return Duration(args.max_age)
+    except ValueError as error:
+        raise UsageError("usage.arguments", "not a duration", found=repr(args.max_age), expected="P7D") from error
+
+
+def _audit(args: argparse.Namespace, subject: Subject, max_age: Duration) -> Audit:
+    from attestor.audit import audit_over_database, audit_over_service
+    from attestor.osv import read_database
+
+    now = datetime.now(UTC)
+    if args.osv_db:
+        return audit_over_database(subject.manifest, read_database(Path(args.osv_db), now), now=now, max_age=max_age)
+    return audit_over_service(subject.manifest, args.service, now=now, address=args.service_url or "")
+
+
+def _told(audit: Audit) -> list[str]:
+    """The audit for a person, a dependency a line."""
+    lines = []
+    for entry in audit.known:
+        stated = entry.audited
+        lines.append(f"{stated.name} {stated.version or '(from the host)'}: {stated.outcome}" + _reason(stated.reason))
+        for found in entry.findings:
+            known_as = f" ({', '.join(found.aliases[:3])})" if found.aliases else ""
+            mended = f"fixed in {', '.join(found.fixed[:5])}" if found.fixed else "no release mends it"
+            lines.append(f"  {found.id}{known_as} {found.rating}: {found.summary}; {mended}")
+    database = audit.predicate.audit
+    if database.advisories is not None:
+        lines.append(f"database: {database.advisories} advisories, {_newest(audit)}")
+    if database.unread is not None:
+        lines.append(f"  {database.unread.count} cannot be read: {', '.join(database.unread.names)}")
+    return lines
+
+
+def _newest(audit: Audit) -> str:
+    database = audit.predicate.scanner.db
+    return f"the newest of {database.lastUpdate}" if audit.predicate.audit.age else "none of them dated"
+
+
+def _reason(reason: str) -> str:
+    return f", {reason}" if reason else ""
+
+
+def _status(audit: Audit) -> int:
+    """0 when each dependency with a version is known to have no known vulnerability."""
+    if any(entry.findings for entry in audit.known):
+        return LoadlockError.exit_status
+    if audit.gone:
+        return Unreachable.exit_status
+    return LoadlockError.exit_status if any(_unanswered(entry) for entry in audit.known) else 0
+
+
+def _unanswered(entry: Known) -> bool:
+    return bool(entry.reason) and entry.dependency.version is not None
+
+
+CHECK_COMMANDS: tuple[Command, ...] = (
+    Command(
+        "check vulnerabilities", "audit the dependencies, sign what is known of each", _configure_vulnerabilities,
+        _vulnerabilities,
+    ),
+)  # fmt: skip

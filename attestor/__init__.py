@@ -32,6 +32,7 @@ One module, one purpose; data flows from the top of this list to its bottom:
     certify        the certifier's verdict
     publish        hands wheel and attestation set to a server
     places         where the commands find keys, servers and the files beside a wheel
+    rebuild_cli    the command of whoever rebuilds
     check_cli      the commands that check what is released
     cli            the other commands
 

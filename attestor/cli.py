@@ -1,6 +1,6 @@
 """The commands of a plugin's owner and its certifier: attest, endorse, certify, publish, key new.
 
-Those that check what is released are in :mod:`attestor.check_cli`.
+Those that check what is released are in :mod:`attestor.check_cli`, that of a rebuilder in :mod:`attestor.rebuild_cli`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attestor.check_cli import CHECK_COMMANDS
+from attestor.rebuild_cli import REBUILD_COMMANDS
 from verifier.command import Command, Output
 from verifier.errors import UsageError
 
@@ -304,6 +305,7 @@ COMMANDS: tuple[Command, ...] = (
     *CHECK_COMMANDS,
     Command("endorse", "sign the plugin manifest as the owner", _configure_endorse, _endorse),
     Command("certify", "sign a tier and an expiry as the certifier", _configure_certify, _certify),
+    *REBUILD_COMMANDS,
     Command("publish", "hand wheel and attestation set to the server", _configure_publish, _publish),
     Command("key new", "make a signing key", _configure_key_new, _key_new),
 )

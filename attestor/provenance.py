@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 from attestor.build import BuildResult
 from attestor.source import Source
@@ -28,14 +30,22 @@ def reproducibility(build: BuildResult) -> str:
     return f"checked: bit-identical, {len(build.varied)} varied conditions" if build.varied else "not checked"
 
 
-def make_provenance(build: BuildResult, *, builder_id: str, sbom: bytes, invocation_id: str = "") -> Provenance:
+def make_provenance(
+    build: BuildResult,
+    *,
+    builder_id: str,
+    sbom: bytes | None = None,
+    invocation_id: str = "",
+    rebuild: Mapping[str, Any] | None = None,
+) -> Provenance:
     """What the builder says of a build.
 
     Args:
         build: the build.
         builder_id: the URI of the builder.
-        sbom: the exact bytes of the SBOM's predicate.
+        sbom: the exact bytes of the SBOM's predicate; None when none was made.
         invocation_id: the URI of the CI run; empty when there is none.
+        rebuild: of a rebuild: which provenance it followed, and how alike the wheels are.
     """
     return Provenance(
         buildDefinition=BuildDefinition(
@@ -54,6 +64,7 @@ def make_provenance(build: BuildResult, *, builder_id: str, sbom: bytes, invocat
                 "reproducibility": reproducibility(build),
                 "umask": f"{build.fixed.umask:04o}",
                 "zlib": build.interpreter.zlib,
+                **({"rebuild": rebuild} if rebuild is not None else {}),
             },
             resolvedDependencies=_inputs(build),
         ),
@@ -64,7 +75,11 @@ def make_provenance(build: BuildResult, *, builder_id: str, sbom: bytes, invocat
             ),
             byproducts=(
                 Resource(name="log", digest={"sha256": hashlib.sha256(build.log).hexdigest()}),
-                Resource(name="sbom", digest={"sha256": hashlib.sha256(sbom).hexdigest()}),
+                *(
+                    (Resource(name="sbom", digest={"sha256": hashlib.sha256(sbom).hexdigest()}),)
+                    if sbom is not None
+                    else ()
+                ),
             ),
         ),
     )

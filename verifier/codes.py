@@ -166,6 +166,22 @@ CODES: dict[str, Code] = {
         "two builds of the same source under varied conditions differ",
         "Mend what the differences name; or attest with --once, and the provenance will say that it was not checked.",
     ),
+    "rebuild.incomplete": Code(
+        None, "the provenance does not say all that a rebuild needs", "Ask the builder to attest with this release."
+    ),
+    "rebuild.header-table": Code(
+        None,
+        "the rebuilt wheel is bit-identical given the zip header table, and only then",
+        "Read the list of differences: the content is the same, times or modes are not.",
+    ),
+    "rebuild.content": Code(
+        None,
+        "the rebuilt wheel is content-identical, and not more",
+        "Compare the versions of zlib; another one compresses the same content to other bytes.",
+    ),
+    "rebuild.different": Code(
+        None, "the rebuilt wheel is different", "Trust neither wheel before each difference has been explained."
+    ),
     "manifest.missing": Code(None, "there is no plugin manifest", "Write PLUGIN_MANIFEST.json, or pass --manifest."),
     "leak.found": Code(None, "a statement would give something away", "Remove it from the source of the statement."),
     "server.refused": Code(None, "the server refused the request", "Mend what the server names, then try again."),

@@ -28,6 +28,7 @@ class Recorder:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.value: dict[str, Any] = {}
+        self.status: int | None = None
 
     def say(self, text: str = "") -> None:
         self.lines.append(text)
@@ -48,7 +49,8 @@ def run(name: str, *arguments: object, deployment: Path | None = None) -> Record
     command.configure(parser)
     output = Recorder()
     given = [str(argument) for argument in arguments]
-    command.run(parser.parse_args([*given, *(["--deployment", str(deployment)] if deployment else [])]), output)
+    where = ["--deployment", str(deployment)] if deployment else []
+    output.status = command.run(parser.parse_args([*given, *where]), output)
     return output
 
 
@@ -189,6 +191,6 @@ def test_a_wheel_built_elsewhere(demo: Path, tmp_path: Path, endorsed_wheel: Pat
 
 def test_every_command_says_what_it_does() -> None:
     assert [command.name for command in COMMANDS] == [
-        "attest", "check vulnerabilities", "endorse", "certify", "publish", "key new",
+        "attest", "check vulnerabilities", "endorse", "certify", "rebuild", "publish", "key new",
     ]  # fmt: skip
     assert all(command.help and len(command.help) < 60 for command in COMMANDS)

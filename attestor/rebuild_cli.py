@@ -1,0 +1,127 @@
+"""The command of whoever rebuilds: a second builder, or an auditor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from verifier.command import Command, Output
+from verifier.errors import UsageError
+
+if TYPE_CHECKING:
+    from attestor.rebuild import RebuildOptions, Rebuilt
+    from attestor.signers import KeySigner
+
+
+def _configure_rebuild(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("wheel", metavar="WHEEL", help="the wheel; its attestation set lies beside it")
+    parser.add_argument("--source", metavar="DIR|FILE", help="a clone that has the commit, or the sdist")
+    parser.add_argument("--published", metavar="WHEEL", help="compare with this wheel too")
+    parser.add_argument("--wheelhouse", metavar="DIR", help="take the locked wheels from here alone")
+    parser.add_argument("--builder-key", metavar="FILE", action="append", help="the public key of a trusted builder")
+    signing = parser.add_mutually_exclusive_group()
+    signing.add_argument("--key", metavar="FILE", help="the rebuilder's private key (else $LOADLOCK_KEY)")
+    signing.add_argument("--unsigned", action="store_true", help="say the verdict, and sign nothing")
+    parser.add_argument("--builder-id", metavar="URI", help="who rebuilds (default: somebody on their own machine)")
+    parser.add_argument("--invocation-id", metavar="URI", default="", help="which run of CI this is")
+    parser.add_argument("-o", "--output", metavar="DIR", help="keep the rebuilt wheel here")
+
+
+def _rebuild(args: argparse.Namespace, output: Output) -> int:
+    from attestor.places import WheelFiles, deployment_if_any, public_keys
+    from attestor.rebuild import rebuild
+    from verifier.files import write_atomic
+
+    deployment = deployment_if_any(args.deployment)
+    files = WheelFiles(Path(args.wheel))
+    builders = public_keys("builder", args.builder_key, deployment)
+    signer = None if args.unsigned else _signer(args.key)
+    done = rebuild(
+        files.read_wheel(), files.wheel.name, files.read_attestations(), builders, _options(args), signer,
+        now=datetime.now(UTC), report=lambda step, outcome: output.say(f"{step:<20}{outcome}"),
+    )  # fmt: skip
+    kept = _keep(args.output, done)
+    written = None
+    if done.attestations is not None:
+        written = files.wheel.with_name(f"{files.wheel.name}.rebuild.jsonl")
+        write_atomic(written, done.attestations)
+    return _tell(done, written, kept, output)
+
+
+def _signer(given: str | None) -> KeySigner:
+    from attestor.places import KEY
+    from attestor.signers import load_signer
+
+    named = given or os.environ.get(KEY)
+    if not named:
+        raise UsageError(
+            "usage.key", "no key to sign with as the rebuilder", expected=f"--key FILE or ${KEY}",
+            todo="Make one with 'loadlock key new FILE', or say --unsigned.",
+        )  # fmt: skip
+    return load_signer(Path(named))
+
+
+def _options(args: argparse.Namespace) -> RebuildOptions:
+    from attestor.rebuild import REBUILDER, RebuildOptions
+    from attestor.wheelhouse import Wheelhouse
+    from verifier.files import read_capped
+    from verifier.wheel import DEFAULT_LIMITS
+
+    folder, source = (Path(given) if given else None for given in (args.wheelhouse, args.source))
+    if folder is not None and not folder.is_dir():
+        raise UsageError("usage.arguments", "the wheelhouse is not a directory", found=repr(args.wheelhouse))
+    if source is not None and not source.exists():
+        raise UsageError("usage.arguments", "there is no such source", found=repr(args.source))
+    published = None
+    if args.published:
+        path = Path(args.published)
+        published = (path.name, read_capped(path, DEFAULT_LIMITS.archive, "the published wheel"))
+    return RebuildOptions(source, Wheelhouse(folder), published, args.builder_id or REBUILDER, args.invocation_id)
+
+
+def _keep(directory: str | None, done: Rebuilt) -> Path | None:
+    from verifier.files import write_atomic
+
+    if directory is None:
+        return None
+    kept = Path(directory) / done.build.file_name
+    if kept.exists():
+        raise UsageError("usage.exists", f"{kept.name!r} lies there already", todo="Name another directory with -o.")
+    write_atomic(kept, done.build.wheel)
+    return kept
+
+
+def _tell(done: Rebuilt, written: Path | None, kept: Path | None, output: Output) -> int:
+    """Say verdicts, differences and what was written; gives back the exit status."""
+    for name, comparison in done.comparisons.items():
+        output.say(f"{'verdict' if name == 'wheel' else name:<20}{comparison.verdict}")
+        for line in comparison.lines():
+            output.say(f"  {line}")
+    for title, path in (("rebuilt wheel", kept), ("signed", written)):
+        if path is not None:
+            output.say(f"{title:<20}{path}")
+    if written is not None:
+        output.say("It lies beside the attestation set, not in it: it is for whoever asks for a second builder's word.")
+    document: dict[str, Any] = {
+        "ok": True,
+        "rebuilt": f"sha256:{done.build.sha256}",
+        "comparisons": {name: comparison.document() for name, comparison in done.comparisons.items()},
+        "cannot_be_the_same": list(done.differences),
+        "statement": str(written) if written else None,
+        "kept": str(kept) if kept else None,
+    }
+    refusal = done.refusal()
+    if refusal is None:
+        output.result(document)
+        return 0
+    output.say(str(refusal))
+    output.result(document | {"ok": False, "error": refusal.document()})
+    return refusal.exit_status
+
+
+REBUILD_COMMANDS: tuple[Command, ...] = (
+    Command("rebuild", "build a wheel again from its provenance; compare", _configure_rebuild, _rebuild),
+)

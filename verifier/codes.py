@@ -94,7 +94,11 @@ CODES: dict[str, Code] = {
     "wheel.metadata": Code(6, "METADATA, WHEEL and the file name disagree", _PUBLISHER),
     "wheel.forbidden": Code(6, "the wheel holds a file that would run or hide outside the import system", _PUBLISHER),
     "wheel.shadowing": Code(6, "the wheel shadows the standard library or a module of the host", _PUBLISHER),
-    "wheel.unsupported": Code(6, "this release or platform cannot load the wheel", "Use a pure-Python wheel."),
+    "wheel.unsupported": Code(
+        6,
+        "this release or platform cannot load the wheel",
+        "Use a release whose wheel fits this interpreter and platform.",
+    ),
     # -- 7 manifest --------------------------------------------------------------------------------------------------
     "manifest.embedded": Code(7, "the embedded manifest differs from the signed one", _ASK_OWNER),
     "manifest.embedded-count": Code(7, "more than one embedded manifest", _ASK_OWNER),

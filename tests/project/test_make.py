@@ -53,9 +53,7 @@ def test_first_time_installs_everything_by_hash(checkout: Path, target: str) -> 
 
 def test_second_time_only_runs(checkout: Path) -> None:
     installed(checkout, at=1_800_000_000)
-    assert would_run(checkout, "demo").splitlines() == [
-        ".venv/bin/loadlock demo --build-wheelhouse .venv/build-wheels"
-    ]
+    assert would_run(checkout, "demo").splitlines() == [".venv/bin/loadlock demo --build-wheelhouse .venv/build-wheels"]
 
 
 @pytest.mark.parametrize("name", [LOCK, HOUSE_LOCK, "pyproject.toml"])
@@ -72,7 +70,7 @@ def test_without_a_python_that_is_new_enough_one_line_says_so(checkout: Path) ->
 
 
 def system_packages(folder: Path, *programs: str, ci: bool) -> subprocess.CompletedProcess[str]:
-    """Run the script with nothing but some programs on PATH: neither apt-get nor git among them."""
+    """Run the script with nothing but some programs on PATH: neither apt-get nor what it looks for among them."""
     for program in ("sort", *programs):
         found = shutil.which(program)
         assert found is not None
@@ -92,9 +90,10 @@ def system_packages(folder: Path, *programs: str, ci: bool) -> subprocess.Comple
 def test_a_missing_program_is_named_in_one_line_and_is_an_error_in_ci(tmp_path: Path, ci: bool, status: int) -> None:
     done = system_packages(tmp_path, ci=ci)
     assert done.returncode == status
-    assert done.stderr == "left out: tests that need git (on Debian: apt-get install git)\n"
+    needed = "git npm rsync"
+    assert done.stderr == f"left out: tests that need {needed} (on Debian: apt-get install {needed})\n"
 
 
 def test_nothing_is_said_when_everything_is_there(tmp_path: Path) -> None:
-    done = system_packages(tmp_path, "git", ci=True)
+    done = system_packages(tmp_path, "git", "npm", "rsync", ci=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -8,6 +8,8 @@ set -euo pipefail
 # One a line: the program, the Debian package that brings it.
 programs=(
     "git git"
+    "npm npm"
+    "rsync rsync"
 )
 
 missing_programs() {

@@ -1,0 +1,163 @@
+"""What all templates promise: one secret a job, none on a command line, nothing signed for a pull request, pins."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.ci_templates.templates import (
+    ACTION,
+    AZURE,
+    AZURE_INSTALL,
+    CALLER,
+    GITLAB,
+    JENKINS,
+    JOBS,
+    PIPELINES,
+    SECRETS,
+    TEMPLATES,
+    WORKFLOW,
+    commands,
+    job_texts,
+    load,
+    shells,
+    without_comments,
+)  # fmt: skip
+
+# Where each system's installation stands, and how its shell names the lock's digest.
+INSTALLS = {"github": ACTION, "gitlab": GITLAB, "azure": AZURE_INSTALL, "jenkins": JENKINS}
+
+
+@pytest.mark.parametrize("system", PIPELINES)
+def test_each_secret_is_in_its_own_job_alone(system: str) -> None:
+    texts = job_texts(system)
+    assert tuple(texts) == JOBS
+    found = {job: {name for name in SECRETS.values() if re.search(rf"\b{name}\b", text)} for job, text in texts.items()}
+    assert found == {job: {secret} for job, secret in SECRETS.items()}
+
+
+@pytest.mark.parametrize("system", PIPELINES)
+def test_jobs_are_a_chain_with_an_environment_each(system: str) -> None:
+    texts = job_texts(system)
+    for job, before in zip(JOBS[1:], JOBS, strict=False):
+        handed_on = {"attest": "attested", "endorse": "endorsed", "certify": "certified"}[before]
+        chained = {
+            "github": rf"needs: {before}\n", "gitlab": rf"needs:\n    - loadlock-{before}\n",
+            "azure": rf"dependsOn: {before}\n", "jenkins": rf"unstash 'loadlock-{handed_on}'\n",
+        }  # fmt: skip
+        assert re.search(chained[system], texts[job])
+    places = {
+        "github": r"environment: (\S+)", "gitlab": r"environment:\n    name: (\S+)",
+        "azure": r"environment: (\S+)", "jenkins": r"credentialsId: '(loadlock-(?:builder-key|owner-key|certifier-key|"
+        r"publish-token))'",
+    }  # fmt: skip
+    named = [re.findall(places[system], texts[job]) for job in JOBS]
+    assert all(len(names) == 1 for names in named)
+    assert len({name for names in named for name in names}) == len(JOBS)
+
+
+def test_a_person_starts_endorsing_and_certifying() -> None:
+    gitlab = load(GITLAB)
+    for job in ("endorse", "certify"):
+        (rule,) = gitlab[f"loadlock-{job}"]["rules"]
+        assert rule["when"] == "manual"
+        assert rule["allow_failure"] is False
+        assert re.search(r"input \{\s+message '[^']+'\s+submitter 'loadlock-\w+'\s+\}", job_texts("jenkins")[job])
+
+
+def test_nothing_starts_for_a_pull_request() -> None:
+    for job in load(WORKFLOW)["jobs"].values():
+        assert job["if"] == "github.event_name == 'push' && github.ref_type == 'tag'"
+    assert load(CALLER)[True] == {"push": {"tags": ["v*"]}}
+    for name, job in load(GITLAB).items():
+        if not name.startswith("."):
+            assert [rule["if"] for rule in job["rules"]] == ['$CI_COMMIT_TAG && $CI_COMMIT_REF_PROTECTED == "true"']
+    azure = load(AZURE)
+    assert azure["pr"] == "none"
+    assert azure["trigger"] == {"branches": {"exclude": ["*"]}, "tags": {"include": ["v*"]}}
+    for stage in azure["stages"]:
+        assert stage["condition"].startswith(
+            "and(succeeded(), startsWith(variables['Build.SourceBranch'], 'refs/tags/')"
+        )
+        assert "ne(variables['Build.Reason'], 'PullRequest')" in stage["condition"]
+    assert all("not { changeRequest() }" in text for text in job_texts("jenkins").values())
+
+
+@pytest.mark.parametrize("system", PIPELINES)
+def test_no_secret_is_on_a_command_line(system: str) -> None:
+    for command in commands(PIPELINES[system]):
+        private = re.findall(r"--key (\S+)", command)
+        assert all(re.fullmatch(r'"\$scratch/\w+\.pem"', name) for name in private)
+        assert len(private) == (0 if command.startswith("loadlock publish") else 1)
+    # Shell builtins and files only; a program's arguments are for all on the machine to read.
+    for secret in SECRETS.values():
+        for line in without_comments(PIPELINES[system]).splitlines():
+            if f'"${secret}"' in line:
+                assert re.match(r"\s*(printf '%s\\n' |install -m 0600 |.*--token-file )", line)
+
+
+@pytest.mark.parametrize("system", PIPELINES)
+def test_the_lock_is_believed_by_its_digest_alone_and_installed_by_hash(system: str) -> None:
+    text = without_comments(INSTALLS[system])
+    check = text.index('"$LOADLOCK_LOCK_SHA256" "$LOADLOCK_LOCK" | sha256sum --check --strict --quiet -')
+    install = text.index("--require-hashes --only-binary :all: --requirement")
+    assert check < text.index("python3 -I -m venv") < install
+    assert not re.search(r"python3?\" (?!-I )-m|python3 (?!-I )", text)
+
+
+@pytest.mark.parametrize("path", [path for path in sorted(TEMPLATES.rglob("*")) if path.is_file()])
+def test_nothing_is_interpolated_into_a_shell(path: Path) -> None:
+    found = shells(path)
+    assert found or path == CALLER
+    for shell in found:
+        assert "${{" not in shell
+        assert not re.search(r"\$\([A-Za-z_]+\.\w+\)", shell)  # Azure's macros
+    if path == JENKINS:
+        text = without_comments(path)
+        # Each is a plain string: Groovy fills in double-quoted ones.
+        assert (
+            len(re.findall(r"\bsh\b", text)) == len(re.findall(r"sh install \+ '''$", text, re.MULTILINE)) == len(JOBS)
+        )
+        assert '"""' not in text
+
+
+@pytest.mark.parametrize("path", [path for path in sorted(TEMPLATES.rglob("*")) if path.is_file()])
+def test_every_shell_parses(path: Path) -> None:
+    for shell in shells(path):
+        subprocess.run(["bash", "-n", "-c", shell], check=True)
+
+
+def test_actions_of_others_are_githubs_own_and_pinned_by_commit() -> None:
+    named = re.findall(r"uses: (.*)", WORKFLOW.read_text(encoding="utf-8") + CALLER.read_text(encoding="utf-8"))
+    ours = {"$/.github/actions/loadlock", "$/.github/workflows/loadlock.yml"}
+    assert ours < set(named)
+    for action in set(named) - ours:
+        assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
+
+
+def test_github_gives_no_permission_but_to_read_the_source() -> None:
+    document = load(WORKFLOW)
+    assert document["permissions"] == load(CALLER)["permissions"] == {}
+    assert {tuple(job["permissions"].items()) for job in document["jobs"].values()} == {(("contents", "read"),)}
+
+
+def test_what_is_handed_on_is_fetched_after_the_installation() -> None:
+    for job in JOBS[1:]:
+        steps = [step.get("uses", "") for step in load(WORKFLOW)["jobs"][job]["steps"]]
+        fetched = next(place for place, use in enumerate(steps) if use.startswith("actions/download-artifact@"))
+        assert steps.index("$/.github/actions/loadlock") < fetched
+        text = job_texts("azure")[job]
+        assert (
+            text.index("- download: none") < text.index("- template: install.yml") < text.index("- download: current")
+        )
+
+
+def test_gitlab_takes_nothing_over_from_the_project() -> None:
+    base = load(GITLAB)[".loadlock"]
+    assert base["inherit"] == {"default": False}
+    assert base["cache"] == []
+    assert base["image"] == "$LOADLOCK_IMAGE"
+    assert base["variables"]["GIT_STRATEGY"] == "clone"

@@ -15,7 +15,7 @@ from crl_server.publishing import Publisher
 from crl_server.repository import Repository
 from crl_server.signing import SigningKey
 from crl_server.store import Store
-from verifier.errors import FormatError
+from verifier.errors import FormatError, UsageError
 from verifier.files import read_capped, write_atomic
 from verifier.formats import dsse
 from verifier.formats.enrolment import Enrolment, Floor, dump_enrolment, encode_root
@@ -82,7 +82,7 @@ class Office:
             UsageError: ``usage.key``: a key is not where it should be; nothing has changed.
             Unreachable: ``io.failed``.
         """
-        key = SigningKey.read(self._keys / "targets.pem")
+        key = self._key("targets.pem")
         online = SigningKey.read(self._layout.online / "timestamp.pem")
         head = SigningKey.read(self._layout.online / "head.pem")
         with exclusive(self._layout.lock):
@@ -111,7 +111,7 @@ class Office:
             UsageError: ``usage.key``.
             Unreachable: ``io.failed``.
         """
-        roots = [SigningKey.read(self._keys / name) for name in ROOT_KEYS]
+        roots = [self._key(name) for name in ROOT_KEYS]
         trust = self._repository.trust()
         payload = dump_enrolment(self._enrolment(trust, head, now))
         data = dsse.dump_envelope(sign_envelope(dsse.ENROLMENT, payload, *_tuf_ids(roots)))
@@ -119,6 +119,18 @@ class Office:
             detail = {"sha256": sha256_hex(payload), "root": trust.root_version}
             ledger.record(Act(actor, "enrolment.sign", "enrolment.json", detail), now)
         write_atomic(self._layout.enrolment, data)
+
+    def _key(self, name: str) -> SigningKey:
+        path = self._keys / name
+        if not path.exists():
+            raise UsageError(
+                "io.failed",
+                f"the offline key {name!r} is not here",
+                found=f"nothing of that name in {str(self._keys)!r}",
+                expected="the directory that the offline keys were moved to",
+                todo="Name it with --keys DIR.",
+            )
+        return SigningKey.read(path)
 
     def _enrolment(self, trust: Trust, head: Head, now: datetime) -> Enrolment:
         floor = Floor(root=trust.root_version, targets=trust.targets_version, epoch=head.epoch, seq=head.seq)

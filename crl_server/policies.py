@@ -21,6 +21,7 @@ MAX_VALIDITY = timedelta(days=30)
 FILLED_IN = ("v", "deployment", "version", "valid_until")
 """What signing fills in, and nobody writes."""
 
+_BY_HAND = "Edit policy.toml, then run 'loadlock trust policy'."
 _HEADER = """\
 # The trust policy of deployment "{deployment}": who may say what of which plugin, and what each tier demands.
 # Every field is explained in docs/spec/policy.md. After a change: loadlock trust policy
@@ -77,7 +78,7 @@ def with_principal(text: str, name: Name, key: PublicKey, max_tier: TierName | N
     """
     tables = _tables(text)
     if name in tables.get("principals", {}):
-        raise UsageError("usage.exists", f"the policy has a principal {name!r} already")
+        raise UsageError("usage.exists", f"the policy has a principal {name!r} already", todo=_BY_HAND)
     if key.id not in tables.get("keys", {}):
         text += _key(key)
     text += f'\n[principals."{name}"]\nmode = "key"\nkey = "{key.id}"\n'
@@ -101,11 +102,7 @@ def with_plugin(
         FormatError: ``text`` is malformed.
     """
     if plugin in _tables(text).get("plugins", {}):
-        raise UsageError(
-            "usage.exists",
-            f"the policy has a plugin {plugin!r} already",
-            todo="Edit policy.toml, then run 'loadlock trust policy'.",
-        )
+        raise UsageError("usage.exists", f"the policy has a plugin {plugin!r} already", todo=_BY_HAND)
     text += f'\n[plugins."{plugin}"]\n'
     for role, names in (("builders", builders), ("owners", owners), ("certifiers", certifiers)):
         text += f"{role} = [{', '.join(_quoted(name) for name in names)}]\n"

@@ -34,7 +34,7 @@ from tuf.api.metadata import (
 
 from crl_server.rules import half_spent
 from crl_server.signing import SigningKey
-from verifier.errors import LoadlockError, Refused
+from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import read_capped, write_atomic
 from verifier.trust import Trust, verify_trust
 
@@ -52,6 +52,8 @@ THRESHOLD = 2
 """How many offline keys sign a root, and a checkpoint."""
 MAX_FILE = 16 * 1024 * 1024
 """Size cap of any file of the repository in bytes."""
+
+_RESTORE = "Restore 'public' and 'server' of this deployment together, from the newest copy there is."
 
 
 class OfflineKeys(NamedTuple):
@@ -129,11 +131,18 @@ class Repository:
         """Demand that ``key`` is the one that signs the policy.
 
         Raises:
-            Refused: ``usage.key``; ``trust.*`` when what is there does not verify.
+            UsageError: ``usage.key``.
+            Refused: ``trust.*`` when what is there does not verify.
         """
         root = self._read(f"{self.trust().root_version}.root.json", Root)
         if key.tuf.public_key.keyid not in root.roles["targets"].keyids:
-            raise Refused("usage.key", "this is not the key that signs the policy", found=key.public.id)
+            raise UsageError(
+                "usage.key",
+                "this is not the key that signs the policy",
+                found=key.public.id,
+                expected="the targets.pem that 'loadlock init' made for this deployment",
+                todo="Name the directory of this deployment's offline keys with --keys DIR.",
+            )
 
     def renew(self, online: SigningKey, now: datetime) -> bool:
         """Sign snapshot and timestamp again where less than half of their time is left; tells whether it did.
@@ -164,9 +173,13 @@ class Repository:
         try:
             roots, metadata, files = self._stored()
         except LoadlockError as error:
-            raise Refused("trust.metadata", "the trust repository cannot be read", found=error.what) from error
+            raise Refused(
+                "trust.metadata", "the trust repository cannot be read", found=error.what, todo=_RESTORE
+            ) from error
         except (RepositoryError, KeyError, ValueError, TypeError) as error:
-            raise Refused("trust.metadata", "the trust repository is damaged", found=str(error)[:200]) from error
+            raise Refused(
+                "trust.metadata", "the trust repository is damaged", found=str(error)[:200], todo=_RESTORE
+            ) from error
         return verify_trust(roots[0], metadata, files)
 
     def root(self, version: int) -> bytes:

@@ -7,7 +7,8 @@ done before the caller hears of success, and is done again at the next start whe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -109,8 +110,10 @@ class Authority:
 
         Raises:
             Refused: ``server.behind``, ``server.lint``, ``clock.behind``, ``trust.*``.
+            UsageError: ``usage.key``, ``io.failed``: an online key is not usable.
             Unreachable: ``io.failed``.
         """
+        self._check_head_key()
         self.maintain(now)
         with self.store.read() as ledger:
             for digest in registry.digests(ledger):
@@ -134,6 +137,10 @@ class Authority:
                 ledger.record(Act("server", "trust.resign", "timestamp", {}), now)
         self.publisher.publish(now)
 
+    def _check_head_key(self) -> None:
+        """Without it nothing can be published, however little there is to publish now."""
+        SigningKey.read(self.layout.online / "head.pem")
+
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """What will expire that only people can renew: told during the last third of its life."""
         trust = self.repository.trust()
@@ -155,12 +162,13 @@ class Authority:
             key: an idempotency key; empty for none.
 
         Raises:
-            UsageError: ``usage.arguments``.
+            UsageError: ``usage.arguments``; ``usage.key``, ``io.failed`` without a usable head key.
             Refused: ``list.full``, ``request.idempotency``; ``server.*``, ``clock.behind`` when the revocation is
                 committed and cannot be published yet.
             Unreachable: ``io.failed``, likewise.
         """
         idempotency.check_key(key)
+        self._check_head_key()
         through = self.repository.trust().checkpoint.through
         with self.store.write() as ledger:
             known = idempotency.answered(ledger, actor, key, order.fingerprint)
@@ -169,7 +177,8 @@ class Authority:
             else:
                 done = revoking.commit(ledger, order, through, actor, now)
                 idempotency.remember(ledger, actor, key, order.fingerprint, dumps(done), now)
-        published = self.publisher.publish(now, done.seq)
+        with _committed():
+            published = self.publisher.publish(now, done.seq)
         missing = [digest for digest in order.digests if not published.lists(digest)]
         if missing:
             raise Refused("server.lint", "the published list lacks what was revoked", found=", ".join(missing[:3]))
@@ -252,3 +261,13 @@ class Authority:
         current = self._verified(self.repository.trust(), now)
         with self.store.read() as ledger:
             return verify_log(ledger.audit_lines(), current.head.audit)
+
+
+@contextmanager
+def _committed() -> Iterator[None]:
+    """Say of whatever fails now that the revocation itself stands."""
+    try:
+        yield
+    except LoadlockError as error:
+        error.todo = f"The revocation is recorded, but no host hears of it yet. {error.todo} Then revoke once more."
+        raise

@@ -63,12 +63,18 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
         server_header=False,
         timeout_graceful_shutdown=GRACE,
     )
-    # uvicorn raises the signal that ended it once more; ended as it was told to, this process has done well.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.signal(signal.SIGINT, lambda *_: None)
+    server = uvicorn.Server(config)
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    # Told to end before uvicorn listens to signals itself, it ends too. And uvicorn raises the signal that ended it
+    # once more; ended as it was told to, this process has done well.
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
     announce(f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}")
     with listening, Maintenance(authority, clock):
-        uvicorn.Server(config).run(sockets=[listening])
+        server.run(sockets=[listening])
 
 
 class Maintenance:

@@ -34,7 +34,7 @@ def create_token(ledger: Ledger, name: Name, roles: Sequence[Role], life: timede
     if not roles or not timedelta(0) < life <= MAX_LIFE:
         raise UsageError("usage.arguments", "a token needs a role, and an end", expected=f"1 to {MAX_LIFE.days} days")
     if ledger.session.get(Token, name) is not None:
-        raise UsageError("usage.exists", f"there is or was a token {name!r}")
+        raise UsageError("usage.exists", f"there is or was a token {name!r}", todo="Choose another name.")
     secret = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
     ledger.session.add(
         Token(

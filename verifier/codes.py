@@ -66,7 +66,9 @@ CODES: dict[str, Code] = {
     ),
     "list.base": Code(2, "the base set differs from the checkpoint", _FOREIGN),
     "list.stale": Code(2, "the list has expired and the grace of the tier is used up", _SYNC),
-    "list.state": Code(2, "the record of what this host has seen is missing or damaged", "Enrol this host again."),
+    "list.state": Code(
+        2, "the record of what this host has seen is missing or damaged", "Move this directory away, then enrol again."
+    ),
     "revoked.artifact": Code(2, "the artifact is revoked", "Install the remediated version."),
     "revoked.dependency": Code(2, "a locked dependency is revoked", "Ask the owner for a release without it."),
     # -- 3 attestation set -------------------------------------------------------------------------------------------
@@ -110,7 +112,7 @@ CODES: dict[str, Code] = {
         7, "the plugin does not support this host's API version", "Install a matching release."
     ),
     "manifest.record": Code(7, "the manifest pins another RECORD", _ASK_OWNER),
-    "manifest.entry-point": Code(7, "the manifest names no such entry point", "See 'loadlock plugins info'."),
+    "manifest.entry-point": Code(7, "the manifest names no such entry point", "Name one of those that are expected."),
     # -- 8 SBOM and dependencies -------------------------------------------------------------------------------------
     "sbom.digest": Code(8, "the SBOM is not the one that the manifest pins", _ASK_OWNER),
     "sbom.subject": Code(8, "the SBOM describes another component", _ASK_OWNER),
@@ -202,9 +204,7 @@ CODES: dict[str, Code] = {
     "server.offline-key": Code(
         None, "the server can read an offline key", "Move the offline keys to a medium that this machine does not hold."
     ),
-    "server.behind": Code(
-        None, "the database is older than the list it has published", "Restore the newest database; see 'recover'."
-    ),
+    "server.behind": Code(None, "the database is older than the list it has published", "Restore the newest database."),
     "server.lint": Code(
         None, "the list to be published fails the server's own check", "Nothing was published: read what was found."
     ),

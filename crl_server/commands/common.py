@@ -81,4 +81,7 @@ def given(kind: type[TextT], value: str, what: str) -> TextT:
     try:
         return kind(value)
     except ValueError as error:
-        raise UsageError("usage.arguments", f"{what} is not usable", found=str(error)) from None
+        expected = str(error).partition(", found ")[0].removeprefix("expected ")
+        raise UsageError(
+            "usage.arguments", f"{what} is not usable", found=repr(value[:100]), expected=expected
+        ) from None

@@ -70,8 +70,8 @@ def _init(args: argparse.Namespace, output: Output) -> None:
 
 def _lifetime(text: str) -> Duration:
     life = given(Duration, text, "the list's lifetime")
-    if not 60 <= life.span.total_seconds() <= 30 * 86400:
-        raise UsageError("usage.arguments", "the list's lifetime is not usable", found=text, expected="PT1M to P30D")
+    if not 300 <= life.span.total_seconds() <= 30 * 86400:
+        raise UsageError("usage.arguments", "the list's lifetime is not usable", found=text, expected="PT5M to P30D")
     return life
 
 

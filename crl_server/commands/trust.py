@@ -67,6 +67,9 @@ def _plugin(args: argparse.Namespace, output: Output) -> None:
     )
     lowest = given(Version, args.min_version, "the version") if args.min_version else None
     _sign(args, output, lambda office: with_plugin(office.text(), plugin, builders, owners, certifiers, lowest))
+    missing = [role for role, names in (("builder", builders), ("owner", owners)) if not names]
+    if missing:
+        output.say(f"It has no {' and no '.join(missing)}: until policy.toml names one, hosts refuse it.")
 
 
 def _configure_principal(parser: argparse.ArgumentParser) -> None:

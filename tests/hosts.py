@@ -66,11 +66,7 @@ class HostedDeployment:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for gate in self.gates:
-            gate.close()
-            for plugin in gate.plugins:
-                plugin._registration.unregister()
-        stamps.uninstall()
+        self.unload()
         self.server.stop()
 
     @property
@@ -167,6 +163,15 @@ class HostedDeployment:
         gate = Gate(Home(self.directory), **{"clock": self.clock, **options})
         self.gates.append(gate)
         return gate
+
+    def unload(self) -> None:
+        """Close all gates, and take what they loaded out of this process, as if it had not begun yet."""
+        for gate in self.gates:
+            gate.close()
+            for plugin in gate.plugins:
+                plugin._registration.unregister()
+        self.gates.clear()
+        stamps.uninstall()
 
     def refresh(self) -> None:
         """Refresh the host's directory as another process does, which no gate of this one is told of."""

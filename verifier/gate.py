@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +33,11 @@ from verifier.formats.bundle import MAX_SET
 from verifier.ground import Opened, open_ground
 from verifier.home import Home
 from verifier.plugin import EntryPoint, Plugin
+from verifier.private_cache import PrivateCache
 from verifier.runtime import stamps
 from verifier.standing import check_standing
 from verifier.verify import Ground, Outcome, VerifiedPlugin, verify
-from verifier.wheel import DEFAULT_LIMITS
+from verifier.wheel import DEFAULT_LIMITS, read_wheel
 
 if TYPE_CHECKING:
     from verifier.refresh import Refresher
@@ -76,6 +78,8 @@ class Gate:
         clock: tells the time (aware, UTC).
         on_revoked: is told once of each loaded plugin that may no longer run, in whichever thread found out: the
             watcher's, or one that was verifying. Whatever it raises is logged.
+        cache: a directory for this user alone, where what a start finds out is kept for the next one, authenticated:
+            wheels that were read before, and compiled code. None keeps nothing.
 
     Raises:
         Refused: trust or list are missing, damaged, rolled back or foreign.
@@ -89,8 +93,12 @@ class Gate:
         request: Request | None = None,
         clock: Clock = utc_now,
         on_revoked: OnRevoked | None = None,
+        cache: Path | str | None = None,
     ) -> None:
         self.home = home
+        kept = PrivateCache(cache) if cache is not None else None
+        self._read = partial(read_wheel, cache=kept)
+        self._code = importing.CodeCache(kept) if kept is not None else None
         self.request = replace(request or Request(), provided=(request and request.provided) or installed_version)
         self._clock = clock
         self._on_revoked = on_revoked
@@ -134,7 +142,9 @@ class Gate:
         """
         path, now = Path(wheel), self._now()
         data = read_wheel_file(path)
-        return verify(data, path.name, self._set_of(path, data), self._ground_at(now), now, self.request, observe)
+        return verify(
+            data, path.name, self._set_of(path, data), self._ground_at(now), now, self.request, observe, self._read
+        )
 
     def load(self, wheel: Path | str) -> Plugin:
         """Verify a wheel and make it callable; the same artifact is loaded once.
@@ -150,7 +160,7 @@ class Gate:
                 # Whoever was not in the list of plugins yet when news arrived was not judged by them.
                 check_standing(facts, self._opened.ground, self.request)
                 stamps.install()
-                plugin = Plugin(facts, importing.register(facts.snapshot, plugin_id=facts.plugin_id))
+                plugin = Plugin(facts, importing.register(facts.snapshot, plugin_id=facts.plugin_id, cache=self._code))
                 self._plugins[facts.artifact_digest] = plugin
         plugin.check()
         return plugin

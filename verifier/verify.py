@@ -55,6 +55,8 @@ from verifier.revocation_list import RevocationList
 from verifier.trust import Trust
 from verifier.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
 
+WheelReader = Callable[[bytes, str], Snapshot]
+"""Reads a wheel's bytes under its file name, strictly."""
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far a machine's clock may lie behind the last signed time before nothing is judged any more."""
 
@@ -196,6 +198,7 @@ def verify(
     wall: datetime,
     request: decide.Request = decide.ANY,
     observe: Callable[[Outcome], None] | None = None,
+    read: WheelReader = read_wheel,
 ) -> VerifiedPlugin:
     """Verify a plugin.
 
@@ -207,6 +210,7 @@ def verify(
         wall: the clock's time (aware, UTC), read once by the caller.
         request: what the host wants to do with the plugin.
         observe: is told the outcome of each step.
+        read: reads the wheel strictly: :func:`verifier.wheel.read_wheel`, or the same with a cache.
 
     Raises:
         Refused: with the code and the step of the first check that said no.
@@ -215,7 +219,7 @@ def verify(
     now = _stand(steps, ground, wall)
     wheel, artifact = _read(steps, ground, wheel, now)
     rule, evidence = _gather(steps, ground, file_name, attestations, artifact)
-    snapshot, manifest = _compare(steps, ground, wheel, file_name, evidence, request, now)
+    snapshot, manifest = _compare(steps, ground, lambda: read(wheel, file_name), evidence, request, now)
     tier = _authorise(steps, ground, manifest, evidence, rule, now)
     with steps(11):
         check_rules(ground.revocations.rules)
@@ -303,15 +307,14 @@ def _gather(
 def _compare(
     steps: Steps,
     ground: Ground,
-    wheel: bytes,
-    file_name: str,
+    read: Callable[[], Snapshot],
     evidence: Evidence,
     request: decide.Request,
     now: datetime,
 ) -> tuple[Snapshot, SignedManifest]:
     """Steps 6 to 8: that wheel, manifest, SBOM and dependencies say the same."""
     with steps(6):
-        snapshot = read_wheel(wheel, file_name)
+        snapshot = read()
         steps.detail = f"{len(snapshot.files)} files, RECORD complete"
     with steps(7):
         signed = evidence.require(MANIFEST)

@@ -167,7 +167,7 @@ def test_a_plugin_for_whom_nobody_may_sign_is_warned_of(capsys: pytest.CaptureFi
         (lambda place: (place / "server" / "loadlock.sqlite").unlink(), 2, "usage.deployment", "no database"),
         (lambda place: (place / "server" / "loadlock.sqlite").write_text("x" * 5000), 3, "io.failed", "database"),
         (lambda place: (place / "server" / "loadlock.sqlite").write_text(""), 2, "usage.configuration", "another"),
-        (lambda place: (place / "online" / "head.pem").unlink(), 2, "io.failed", "head.pem"),
+        (lambda place: (place / "online" / "head.pem").unlink(), 2, "usage.key", "head.pem"),
         (lambda place: (place / "online" / "head.pem").chmod(0o644), 2, "usage.key", "head.pem"),
         (lambda place: shutil.rmtree(place / "public"), 1, "trust.metadata", "Restore 'public' and 'server'"),
     ],

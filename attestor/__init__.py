@@ -23,6 +23,10 @@ One module, one purpose; data flows from the top of this list to its bottom:
     osv            an operator's own database of advisories
     scanner        pip-audit as a library
     audit          what is known of the vulnerabilities of the dependencies
+    licences       which licences there are, and which were agreed to
+    waivers        what is let pass although a check did not
+    check_tools    the single checks of a release, each by a tool of its trade
+    checks         the release checklist
     amend          adds what was found to a set
     recipe         a signed provenance → all that a rebuild needs
     mirror         the source that a provenance names, held against its digests

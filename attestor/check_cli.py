@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from verifier.errors import LoadlockError, Unreachable, UsageError
 if TYPE_CHECKING:
     from attestor.amend import Amended, Subject
     from attestor.audit import Audit, Known
+    from attestor.check_tools import Found
+    from attestor.checks import Options
     from attestor.places import WheelFiles
     from attestor.review import Keys
     from attestor.signers import KeySigner
@@ -167,9 +170,85 @@ def _unanswered(entry: Known) -> bool:
     return bool(entry.reason) and entry.dependency.version is not None
 
 
+# -- check release -----------------------------------------------------------------------------------------------------
+
+
+def _configure_release(parser: argparse.ArgumentParser) -> None:
+    _configure_amending(parser)
+    parser.add_argument("--source", metavar="DIR", required=True, help="what the wheel was built from, as committed")
+    parser.add_argument("--waivers", metavar="FILE", help="what is let pass: a TOML file with reasons and ends")
+    parser.add_argument("--python", metavar="PROGRAM", help="the interpreter that runs the tests (default: this one)")
+    parser.add_argument("--egress-tests", metavar="NAME", help="their marker, or their place in DIR (default: egress)")
+    parser.add_argument(
+        "--licence", metavar="SPDX", action="append", help="a licence that was agreed to, instead of the usual ones"
+    )
+
+
+def _release(args: argparse.Namespace, output: Output) -> int:
+    from attestor.amend import amend
+    from attestor.checks import check_release
+    from verifier.formats.statement import TEST_RESULT
+    from verifier.formats.strict_json import dumps, plain
+
+    options = _release_options(args)
+    files, builder, subject = _open(args)
+    checked = check_release(
+        subject, Path(args.source), options, now=datetime.now(UTC), report=lambda found: _tell(found, output)
+    )
+    amended = amend(subject, TEST_RESULT, dumps(checked.predicate), builder)
+    _write(files, amended, output)
+    status = LoadlockError.exit_status if checked.predicate.result == "FAILED" and not args.report_only else 0
+    output.say(_VERDICTS[checked.predicate.result])
+    output.result(
+        {
+            "ok": status == 0,
+            "attestations": str(files.attestations),
+            "digest": subject.manifest.artifact_digest,
+            "signer": builder.public_key.id,
+            "checks": plain(checked.predicate),
+            "certification_removed": amended.certification_removed,
+        }
+    )
+    return status
+
+
+_VERDICTS = {
+    "PASSED": "every check passed",
+    "WARNED": "every check passed or is waived",
+    "FAILED": "not to be released: a check failed or did not run, and no waiver is in force",
+}
+
+
+def _release_options(args: argparse.Namespace) -> Options:
+    from attestor.checks import EGRESS, Options
+    from attestor.licences import ALLOWED, check_allowed
+    from attestor.waivers import Waivers, read_waivers
+
+    egress = args.egress_tests or EGRESS
+    if egress.startswith("-"):
+        raise UsageError("usage.arguments", "neither a marker nor a place", found=repr(egress))
+    return Options(
+        python=args.python or sys.executable,
+        egress=egress,
+        allowed=check_allowed(args.licence) if args.licence else ALLOWED,
+        waivers=read_waivers(Path(args.waivers)) if args.waivers else Waivers(),
+    )
+
+
+def _tell(found: Found, output: Output) -> None:
+    check = found.check
+    tool = f"{check.tool} {check.version}" if check.tool else "no tool"
+    output.say(f"{check.name:<16}{check.result:<8}{tool}{_reason(check.reason)}")
+    if check.waiver is not None:
+        output.say(f"  waived until {check.waiver.expires}: {check.waiver.reason}")
+    for line in found.shown:
+        output.say(f"  {line}")
+
+
 CHECK_COMMANDS: tuple[Command, ...] = (
     Command(
         "check vulnerabilities", "audit the dependencies, sign what is known of each", _configure_vulnerabilities,
         _vulnerabilities,
     ),
+    Command("check release", "run the release checklist, sign how each check ended", _configure_release, _release),
 )  # fmt: skip

@@ -1,0 +1,170 @@
+"""The single checks, each with the real tool: what fails, what did not run, what passes."""
+
+from __future__ import annotations
+
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from attestor import check_tools
+from attestor.check_tools import Found, Ground, analyse, review_licences, run_egress_tests, run_tests, scan_secrets
+from attestor.licences import ALLOWED, Licences
+from attestor.versions import UNKNOWN
+
+PASSES = "def test_it():\n    import plugin\n    assert plugin.name == 'wheel'\n"
+FAILS = "def test_it():\n    assert False\n"
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    """A release with nothing wrong but that it has no tests."""
+    for name in ("source", "wheel", "scratch"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "wheel" / "plugin.py").write_text("name = 'wheel'\n")
+    licences = Licences([("plugin", "MIT")], ALLOWED)
+    return Ground(tmp_path / "source", tmp_path / "wheel", tmp_path / "scratch", sys.executable, "egress", licences)
+
+
+def write(place: Path, **files: str) -> None:
+    for name, text in files.items():
+        path = place / f"{name.replace('__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def outcome(found: Found) -> tuple[str, int | None, str]:
+    return found.check.result, found.check.findings, found.check.reason
+
+
+# -- tests -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"test_a": FAILS}, ("failed", 1, "1 failed, 0 passed")),
+        ({"test_a": FAILS, "test_b": PASSES}, ("failed", 1, "1 failed, 1 passed")),
+        ({"test_a": "import absent\n"}, ("failed", 1, "1 failed, 0 passed")),
+        ({"test_a": "def test_it(absent): ...\n"}, ("failed", 1, "1 failed, 0 passed")),
+        ({"other": "x = 1\n"}, ("not-run", None, "no test ran")),
+        ({"test_a": "import pytest\n@pytest.mark.skip\ndef test_it(): ...\n"}, ("not-run", None, "no test ran")),
+        ({"conftest": "raise SystemExit(0)\n", "test_a": PASSES}, ("not-run", None, "pytest ended with 0")),
+        ({"conftest": "import os\nos._exit(3)\n", "test_a": PASSES}, ("not-run", None, "pytest ended with 3")),
+    ],
+)
+def test_what_is_no_pass_is_none(ground: Ground, files: dict[str, str], expected: tuple[str, int | None, str]) -> None:
+    write(ground.source, **files)
+    assert outcome(run_tests(ground)) == expected
+
+
+def test_without_pytest_no_test_runs(ground: Ground, tmp_path: Path) -> None:
+    venv.EnvBuilder(symlinks=True).create(tmp_path / "bare")
+    bare = Ground(**{**vars(ground), "python": str(tmp_path / "bare" / "bin" / "python")})
+    assert outcome(run_tests(bare)) == ("not-run", None, "pytest is not installed")
+    absent = Ground(**{**vars(ground), "python": str(tmp_path / "absent"), "scratch": tmp_path / "bare"})
+    assert outcome(run_tests(absent)) == ("not-run", None, "it cannot be started: No such file or directory")
+
+
+def test_tests_that_hang_are_ended(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(ground.source, test_a="import time\ndef test_it(): time.sleep(60)\n")
+    monkeypatch.setattr(check_tools, "CHECK_SECONDS", 1.0)
+    assert outcome(run_tests(ground)) == ("not-run", None, "it took over 1 s")
+
+
+def test_tests_run_with_the_wheels_modules_in_a_clean_environment(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOADLOCK_TOKEN", "secret")
+    clean = "import os\ndef test_env():\n    assert 'LOADLOCK_TOKEN' not in os.environ\n"
+    write(ground.source, test_a=PASSES, tests__test_b=clean, plugin="name = 'source'\n")
+    write(ground.source, tests__conftest="open('left-behind', 'w').close()\n")
+    (ground.source / "plugin.py").unlink()
+    found = run_tests(ground)
+    assert outcome(found) == ("passed", 0, "")
+    assert (found.check.tool, found.check.version) == ("pytest", pytest.__version__)
+    assert not (ground.source / "left-behind").exists()
+
+
+EGRESS = "import pytest\npytestmark = pytest.mark.egress\n"
+INI = "import pytest\ndef pytest_configure(config): config.addinivalue_line('markers', 'egress: shows egress')\n"
+
+
+def test_egress_tests_are_those_that_are_marked(ground: Ground) -> None:
+    write(ground.source, conftest=INI, test_a=FAILS)
+    assert outcome(run_egress_tests(ground)) == ("not-run", None, "no test that is marked 'egress' ran")
+    write(ground.source, test_b=EGRESS + PASSES)
+    again = Ground(**{**vars(ground), "scratch": ground.scratch / "egress-tests"})
+    assert outcome(run_egress_tests(again)) == ("passed", 0, "")
+
+
+def test_egress_tests_may_lie_in_a_place_of_their_own(ground: Ground) -> None:
+    write(ground.source, test_a=FAILS, egress__test_b=PASSES)
+    assert outcome(run_egress_tests(ground)) == ("passed", 0, "")
+    write(ground.scratch, test_c=PASSES)
+    outside = Ground(**{**vars(ground), "egress": "../scratch", "scratch": ground.scratch / "egress-tests"})
+    assert run_egress_tests(outside).check.result == "not-run"
+
+
+# -- secrets, code, licences -------------------------------------------------------------------------------------------
+
+
+def test_a_secret_is_found_and_not_repeated(ground: Ground) -> None:
+    planted = "AKIA" + "QWERTYUIOPASDFGH"
+    write(ground.source, settings=f"key = '{planted}'\n")
+    found = scan_secrets(ground)
+    assert outcome(found) == ("failed", 1, "1 finding")
+    assert found.shown == ("settings.py:1: AWS Access Key",)
+    assert found.check.tool == "detect-secrets"
+
+
+def test_without_a_secret_the_scan_passes(ground: Ground) -> None:
+    write(ground.source, settings="name = 'wheel'\n")
+    assert outcome(scan_secrets(ground)) == ("passed", 0, "")
+
+
+def test_unsafe_code_in_the_wheel_is_found_whatever_it_is_called_and_configured(ground: Ground) -> None:
+    write(ground.wheel, build__tool="import pickle\npickle.loads(b'')\n", bad="def (\n")
+    (ground.wheel / "ruff.toml").write_text("[lint]\nignore = ['S']\n")
+    (ground.wheel / ".gitignore").write_text("*\n")
+    found = analyse(ground)
+    assert found.check.result == "failed"
+    assert any(line.startswith("build/tool.py:2: S301 ") for line in found.shown)
+    assert any(line.startswith("bad.py:1: ") for line in found.shown)
+    assert found.check.findings == len(found.shown)
+
+
+def test_safe_code_passes(ground: Ground) -> None:
+    assert outcome(analyse(ground)) == ("passed", 0, "")
+
+
+def test_a_licence_that_was_not_agreed_to_is_found(ground: Ground) -> None:
+    assert outcome(review_licences(ground)) == ("passed", 0, "")
+    bad = Licences([("plugin", "GPL-3.0-only"), ("alpha", "")], ALLOWED)
+    found = review_licences(Ground(**{**vars(ground), "licences": bad}))
+    assert outcome(found) == ("failed", 2, "2 findings")
+    assert found.shown[1] == "alpha: it states no licence expression"
+
+
+@pytest.mark.parametrize("tool", [scan_secrets, analyse, review_licences])
+def test_a_tool_that_is_not_installed_did_not_run(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, tool: check_tools.Tool
+) -> None:
+    monkeypatch.setattr(check_tools, "version_of", lambda _: UNKNOWN)
+    found = tool(ground)
+    assert found.check.result == "not-run"
+    assert found.check.reason.endswith(" is not installed")
+
+
+@pytest.mark.parametrize("printed", ["no json", "{}", "[1]", ""])
+def test_what_cannot_be_read_is_no_pass(ground: Ground, printed: str) -> None:
+    argv = [sys.executable, "-c", f"print({printed!r})"]
+    found = check_tools._tool("secrets", "ruff", argv, ground, ground.source, lambda report: [report["results"]])
+    assert outcome(found) == ("not-run", None, "what ruff printed cannot be read")
+
+
+def test_a_tool_that_fails_is_no_pass(ground: Ground) -> None:
+    argv = [sys.executable, "-c", "print('[]'); raise SystemExit(2)"]
+    found = check_tools._tool("secrets", "ruff", argv, ground, ground.source, list)
+    assert outcome(found) == ("not-run", None, "ruff ended with 2")

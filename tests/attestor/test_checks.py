@@ -1,0 +1,157 @@
+"""The release checklist as a whole: of exactly the source that was built, waived only as far as waivers go, signed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attestor.amend import Subject, open_subject
+from attestor.checks import Checked, Options, check_release
+from attestor.pipeline import Attestation, attest_wheel
+from attestor.pipeline import Options as AttestOptions
+from attestor.places import WheelFiles
+from attestor.review import review
+from attestor.waivers import read_waivers
+from tests.attestor import test_cli
+from tests.attestor.conftest import EXAMPLE, NOW, Signers, git
+from tests.attestor.test_check_cli import Release
+from tests.wheels import build_wheel
+from verifier.errors import LoadlockError
+from verifier.formats.findings import CHECKS, TestResult, parse_test_result
+from verifier.formats.statement import TEST_RESULT
+from verifier.formats.strict_json import dumps
+
+elsewhere = test_cli.elsewhere
+
+WAIVER = """
+[[waiver]]
+check = "egress-tests"
+waives = "not-run"
+reason = "The plugin declares no egress."
+expires = "2099-12-31T00:00:00Z"
+"""
+
+
+@pytest.fixture
+def subject(attested: Attestation, signers: Signers) -> Subject:
+    keys: Any = {"builder": [signers.builder.public_key]}
+    return open_subject(attested.wheel, attested.file_name, attested.attestations, attested.unsigned, keys)
+
+
+@pytest.fixture
+def waivers(tmp_path: Path) -> Path:
+    (tmp_path / "waivers.toml").write_text(WAIVER)
+    return tmp_path / "waivers.toml"
+
+
+def checked(subject: Subject, source: Path) -> Checked:
+    done = check_release(subject, source, Options(sys.executable), now=NOW)
+    assert parse_test_result(dumps(done.predicate)) == done.predicate
+    return done
+
+
+def code_of(subject: Subject, source: Path) -> str:
+    with pytest.raises(LoadlockError) as caught:
+        checked(subject, source)
+    return caught.value.code
+
+
+# -- refused -----------------------------------------------------------------------------------------------------------
+
+
+def test_another_source_than_the_wheels_is_not_checked(subject: Subject, repository: Path) -> None:
+    (repository / "README.md").write_text("Changed.\n")
+    assert code_of(subject, repository) == "source.dirty"
+    git(repository, "commit", "--quiet", "--all", "--message=second")
+    assert code_of(subject, repository) == "provenance.source"
+    assert code_of(subject, repository / "src") == "provenance.source"
+
+
+def test_another_project_of_the_same_commit_is_not_checked(subject: Subject, repository: Path) -> None:
+    assert code_of(subject, repository / "src") == "provenance.source"
+
+
+# -- checked -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_wheel_built_elsewhere_is_checked_against_the_source_that_is_named(
+    repository: Path, signers: Signers, tmp_path: Path
+) -> None:
+    wheel = build_wheel({"csv_exporter.py": "x = 1\n"}, name="csv-exporter", version="1.0.0")
+    (tmp_path / wheel.file_name).write_bytes(wheel.data)
+    options = AttestOptions(manifest=EXAMPLE / "PLUGIN_MANIFEST.json")
+    made = attest_wheel(tmp_path / wheel.file_name, options, signers.builder, now=NOW)
+    keys: Any = {"builder": [signers.builder.public_key]}
+    subject = open_subject(made.wheel, made.file_name, made.attestations, made.unsigned, keys)
+    done = checked(subject, repository)
+    assert done.predicate.configuration[0].digest["gitCommit"] == git(repository, "rev-parse", "HEAD")
+    # Its tests are those of another package: the wheel's module is what they meet, and it is not what they expect.
+    assert "tests" in done.predicate.failedTests
+    assert "licences" in done.predicate.failedTests
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def release(attested: Attestation, signers: Signers, tmp_path: Path) -> Release:
+    files = WheelFiles(tmp_path / "dist" / attested.file_name)
+    files.wheel.parent.mkdir()
+    files.wheel.write_bytes(attested.wheel)
+    files.attestations.write_bytes(attested.attestations)
+    files.unsigned.write_bytes(attested.unsigned)
+    return Release(files, signers.place)
+
+
+CHECK = "check release"
+
+
+def test_wrong_arguments_are_refused(release: Release, repository: Path) -> None:
+    assert release.refused(CHECK) == "usage.arguments"
+    assert release.refused(CHECK, "--source", repository, "--licence", "Whatever") == "usage.arguments"
+    assert release.refused(CHECK, "--source", repository, "--egress-tests=-x") == "usage.arguments"
+    assert release.refused(CHECK, "--source", repository, "--waivers", "absent") == "io.failed"
+
+
+def test_what_did_not_run_stops_the_release_and_is_signed(release: Release, repository: Path, signers: Signers) -> None:
+    status, output = release.check(CHECK, "--source", repository)
+    assert (status, output.value["ok"]) == (1, False)
+    assert output.lines[-1].startswith("not to be released")
+    assert any(line.startswith("egress-tests    not-run") for line in output.lines)
+    done = signed(release, signers)
+    assert {check.name: check.result for check in done.checklist.checks} == {
+        **dict.fromkeys(CHECKS, "passed"), "egress-tests": "not-run",
+    }  # fmt: skip
+    assert (done.result, done.failedTests) == ("FAILED", ("egress-tests",))
+
+
+def test_a_waiver_in_force_lets_it_pass_and_stands_in_the_statement(
+    release: Release, repository: Path, waivers: Path, signers: Signers, attested: Attestation
+) -> None:
+    status, output = release.check(CHECK, "--source", repository, "--waivers", waivers)
+    assert (status, output.value["ok"]) == (0, True)
+    assert "  waived until 2099-12-31T00:00:00Z: The plugin declares no egress." in output.lines
+    done = signed(release, signers)
+    assert (done.result, done.warnedTests) == ("WARNED", ("egress-tests",))
+    (waived,) = [check for check in done.checklist.checks if check.waiver]
+    assert waived.waiver is not None
+    assert (waived.waiver.reason, waived.reason) == (
+        "The plugin declares no egress.", "no test that is marked 'egress' ran",
+    )  # fmt: skip
+    source, licences, used = done.configuration
+    assert source.digest == {
+        "gitCommit": attested.manifest.source.commit, "gitTree": git(repository, "rev-parse", "HEAD^{tree}"),
+    }  # fmt: skip
+    assert "MIT" in licences.annotations["allowed"]
+    assert used.digest == {"sha256": read_waivers(waivers).sha256}
+
+
+def signed(release: Release, signers: Signers) -> TestResult:
+    found = review(
+        release.files.read_wheel(), release.files.wheel.name, release.files.read_attestations(),
+        {"builder": [signers.builder.public_key]},
+    )  # fmt: skip
+    return parse_test_result(found.require(TEST_RESULT).statement.predicate)

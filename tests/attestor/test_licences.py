@@ -1,0 +1,60 @@
+"""Licences: what was not agreed to is named, and so is what states none."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from attestor.licences import ALLOWED, Licences, check_allowed, licences_of
+from attestor.pipeline import Attestation
+from attestor.review import review
+from tests.attestor.conftest import Signers
+from verifier.errors import UsageError
+from verifier.formats.manifest import Dependency
+from verifier.formats.text import Digest, Version
+
+
+@pytest.mark.parametrize(
+    ("expression", "objection"),
+    [
+        ("", "it states no licence expression"),
+        ("GPL-3.0-only", "'GPL-3.0-only' was not agreed to"),
+        ("MIT AND GPL-3.0-only", "'MIT AND GPL-3.0-only' was not agreed to"),
+        ("MIT OR", "'MIT OR' is no SPDX expression"),
+        ("Whatever", "'Whatever' is no SPDX expression"),
+        ("LicenseRef-Proprietary", "'LicenseRef-Proprietary' is no SPDX expression"),
+        ("Apache-2.0 WITH LLVM-exception", "'Apache-2.0 WITH LLVM-exception' was not agreed to"),
+    ],
+)
+def test_what_was_not_agreed_to_is_an_objection(expression: str, objection: str) -> None:
+    assert Licences([("alpha", expression)], ALLOWED).objections() == [f"alpha: {objection}"]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["MIT", "mit", "(MIT)", "MIT OR GPL-3.0-only", "MIT AND (Apache-2.0 OR GPL-3.0-only)",
+     "GPL-2.0-only WITH Classpath-exception-2.0", "LicenseRef-Ours"],
+)  # fmt: skip
+def test_what_was_agreed_to_is_none(expression: str) -> None:
+    allowed = (*ALLOWED, "GPL-2.0-only WITH Classpath-exception-2.0", "LicenseRef-Ours")
+    assert Licences([("alpha", expression)], allowed).objections() == []
+
+
+@pytest.mark.parametrize("name", ["Whatever", "", "MIT AND"])
+def test_a_licence_that_does_not_exist_cannot_be_agreed_to(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_allowed([name])
+    assert caught.value.code == "usage.arguments"
+
+
+def test_what_exists_can_be_agreed_to() -> None:
+    assert check_allowed(ALLOWED) == ALLOWED
+    assert check_allowed(["LicenseRef-Ours"]) == ("LicenseRef-Ours",)
+
+
+def test_the_wheel_and_every_locked_dependency_are_asked(attested: Attestation, signers: Signers) -> None:
+    found = review(attested.wheel, attested.file_name, attested.attestations, {"builder": [signers.builder.public_key]})
+    unknown = Dependency(name="alpha", version=Version("1.0"), sha256=Digest(f"sha256:{'0' * 64}"))
+    manifest = msgspec.structs.replace(attested.manifest, dependencies=(unknown,))
+    licences = licences_of(found, manifest, ALLOWED)
+    assert list(licences.stated) == [("csv-exporter", "Apache-2.0"), ("alpha", "")]

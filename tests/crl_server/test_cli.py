@@ -199,7 +199,7 @@ def test_trust_commands_refuse_what_makes_no_sense(demo: Path, tmp_path: Path) -
         (("policy", "--set-from", tmp_path / "bad.toml"), "format.syntax"),
         (("policy", "--set-from", tmp_path / "latin.toml"), "format.encoding"),
         (("policy", "--set-from", tmp_path / "missing.toml"), "io.failed"),
-        (("policy", "--keys", tmp_path), "usage.key"),
+        (("policy", "--keys", tmp_path), "io.failed"),
         (("policy", "--show", "--set-from", tmp_path / "bad.toml"), "usage.arguments"),
         (("add-plugin", "Not-An-Id"), "usage.arguments"),
         (("add-plugin", "a", "--builder", "nobody"), "trust.policy"),

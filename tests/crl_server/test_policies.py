@@ -94,7 +94,7 @@ def test_a_policy_under_which_the_server_could_not_sign_is_refused(authority: Au
 
 
 @pytest.mark.parametrize(
-    ("missing", "code"), [("offline/targets.pem", "usage.key"), ("online/timestamp.pem", "usage.key")]
+    ("missing", "code"), [("offline/targets.pem", "io.failed"), ("online/timestamp.pem", "usage.key")]
 )
 def test_without_its_key_a_policy_is_not_signed(authority: Authority, missing: str, code: str) -> None:
     (authority.layout.root / missing).unlink()
@@ -147,4 +147,4 @@ def test_offline_keys_may_lie_elsewhere(authority: Authority, tmp_path: Path) ->
     shutil.move(authority.layout.offline, tmp_path / "medium")
     office = authority.office(tmp_path / "medium")
     assert office.sign_policy(office.text(), ACTOR, NOW).policy.version == 2
-    assert code_of(lambda: authority.office().sign_policy(office.text(), ACTOR, NOW)) == "usage.key"
+    assert code_of(lambda: authority.office().sign_policy(office.text(), ACTOR, NOW)) == "io.failed"

@@ -254,8 +254,8 @@ def test_it_ends_quietly_when_nobody_reads(
             check=False,
         )
     assert done.stderr == ""
-    ignored = unbuffered and words == ["verify", "--help"]  # argparse does not mind
-    assert done.returncode == (0 if ignored else 1)
+    up_to_argparse = unbuffered and words == ["verify", "--help"]  # its later releases do not mind
+    assert done.returncode in ((0, 1) if up_to_argparse else (1,))
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])

@@ -53,11 +53,12 @@ TITLES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Attested:
-    """A statement that counts: its signer, and the sha256 of the payload by which others pin it."""
+    """A statement that counts: its signer, the sha256 of the payload by which others pin it, and the signer's key."""
 
     statement: Statement
     signer: Name
     payload_digest: Digest
+    key: Digest | None = None
 
 
 class SetAside(NamedTuple):
@@ -155,12 +156,12 @@ class KeyRing:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        keys = {
-            name: PublicKey.from_policy(policy.keys[principal.key])
+        keys = [
+            (name, PublicKey.from_policy(policy.keys[key]))
             for name, principal in policy.principals.items()
-            if principal.key is not None
-        }
-        self._by_hint = {key.hint: (name, key) for name, key in keys.items()}
+            for key in principal.keys
+        ]
+        self._by_hint = {key.hint: (name, key) for name, key in keys}
 
     def find(self, hint: str) -> tuple[Name, PublicKey] | None:
         """The principal and key that a hint selects, if the policy names one."""
@@ -192,7 +193,9 @@ def weigh(bundles: tuple[Bundle, ...], ring: KeyRing, rule: PluginRule, artifact
         kind = candidate.statement.predicate_type
         if kind not in ROLE_OF:
             ignored.append(kind)
-        elif reason := why_not(kind, candidate.signer, ring.policy.principals[candidate.signer], rule, artifact):
+        elif reason := why_not(
+            kind, candidate.signer, candidate.key, ring.policy.principals[candidate.signer], rule, artifact
+        ):
             aside.append(reason)
         elif kind in attested:
             raise FormatError("set.duplicate", f"the set has two statements of one kind: {TITLES[kind]}")
@@ -213,18 +216,30 @@ def _open(bundle: Bundle, name: Name, key: PublicKey) -> Attested:
             found=f"a statement that claims the key of {name!r}",
             expected="bytes exactly as they were signed",
         ) from error
-    return Attested(parse_statement(payload), name, payload_digest(payload))
+    return Attested(parse_statement(payload), name, payload_digest(payload), key.id)
 
 
-def why_not(kind: str, signer: Name, principal: Principal, rule: PluginRule, artifact: Digest) -> SetAside | None:
-    """Why a statement of ``kind`` by ``signer`` does not count for the plugin of ``rule``; None when it counts."""
+def why_not(
+    kind: str, signer: Name, key: Digest | None, principal: Principal, rule: PluginRule, artifact: Digest
+) -> SetAside | None:
+    """Why a statement of ``kind`` by ``signer`` with ``key`` does not count for ``artifact``; None when it counts."""
     title = f"a {TITLES[kind]} by {signer!r}"
     role = ROLE_OF[kind]
-    allowed = {"builder": rule.builders, "owner": rule.owners, "certifier": rule.certifiers}[role]
-    if signer not in allowed:
+    if signer not in _allowed(role, rule, artifact):
         return SetAside(kind, "signature.wrong-signer", f"{title}, who is no {role} of this plugin")
-    if principal.status == "revoked":
+    standing = principal.standing_of(key)
+    if standing is None:
+        return SetAside(kind, "signature.unknown-signer", f"{title}, with a key that is not theirs any more")
+    if standing.status == "revoked":
         return SetAside(kind, "signature.key-revoked", f"{title}, whose key is revoked")
-    if principal.status == "retired" and artifact not in principal.accepted:
+    if standing.status == "retired" and artifact not in standing.accepted:
         return SetAside(kind, "signature.key-retired", f"{title}, whose key is retired and not accepted for this wheel")
     return None
+
+
+def _allowed(role: Role, rule: PluginRule, artifact: Digest) -> tuple[Name, ...]:
+    """Who may act in a role for this artifact: a former owner for those alone that were accepted from them."""
+    if role == "owner":
+        former = (entry.owner for entry in rule.former_owners if artifact in entry.accepted)
+        return (*rule.owners, *former)
+    return rule.builders if role == "builder" else rule.certifiers

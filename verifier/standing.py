@@ -47,7 +47,7 @@ def _check_policy(plugin: VerifiedPlugin, policy: Policy, request: decide.Reques
         principal = policy.principals.get(signer)
         if principal is None:
             raise Refused("signature.unknown-signer", "the policy no longer names a signer", found=repr(str(signer)))
-        aside = why_not(kind, signer, principal, rule, plugin.artifact_digest)
+        aside = why_not(kind, signer, plugin.keys.get(kind), principal, rule, plugin.artifact_digest)
         if aside is not None:
             raise Refused(aside.code, "a signature no longer counts", found=aside.reason)
     _check_tier(plugin, policy)

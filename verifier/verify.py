@@ -126,6 +126,7 @@ class VerifiedPlugin:
         snapshot: the wheel's files, as they were verified.
         manifest: the signed manifest.
         signers: predicate type to the principal whose statement counted.
+        keys: predicate type to the id of the key that it was signed with; without those that were signed without one.
         statements: predicate type to the sha256 of the payload that counted.
         list_seq: the revocation list's sequence number: not revoked as of this.
         list_epoch: the list's epoch.
@@ -142,6 +143,7 @@ class VerifiedPlugin:
     snapshot: Snapshot = field(repr=False)
     manifest: SignedManifest = field(repr=False)
     signers: Mapping[str, Name]
+    keys: Mapping[str, Digest]
     statements: Mapping[str, Digest]
     list_seq: int
     list_epoch: int
@@ -238,6 +240,7 @@ def verify(
         snapshot=snapshot,
         manifest=manifest,
         signers=MappingProxyType({kind: found.signer for kind, found in evidence.attested.items()}),
+        keys=MappingProxyType({kind: found.key for kind, found in evidence.attested.items() if found.key is not None}),
         statements=MappingProxyType({kind: found.payload_digest for kind, found in evidence.attested.items()}),
         list_seq=ground.revocations.head.seq,
         list_epoch=ground.revocations.head.epoch,

@@ -72,9 +72,12 @@ def consistent_policy(value: Plain) -> Plain:
     value["head_keys"] = [{"key": head.id, "not_after": value["valid_until"]}]
     for key, principal in zip(keys, value["principals"].values(), strict=False):
         principal |= {"mode": "key", "key": key.id, "identity": {}}
+        principal.pop("former", None)  # a vector has one; keys are few here
     names = list(value["principals"])
     for rule in value["plugins"].values():
-        rule |= {role: names for role in ("builders", "owners", "certifiers") if role in rule}
+        rule |= {role: names for role in ("builders", "certifiers") if role in rule}
+        rule["owners"] = names[1:]
+        rule["former_owners"] = [former | {"owner": names[0]} for former in rule.get("former_owners", [])[:1] if names]
     value["certifiers"] = {name: {"max_tier": "core"} for name in names}
     value["profile"] = "production"
     for tier in value["tiers"].values():

@@ -120,6 +120,65 @@ def test_the_status_of_a_key_decides_with_the_artifacts_accepted(status: str, ac
         assert missing(evidence, PROVENANCE).code == f"signature.key-{status}"
 
 
+def former(sim: Simulator, status: str, accepted: list[str]) -> None:
+    """The owner has a new key; the key of before has this status."""
+    new = sim.people["stranger"].public
+    sim.rules["keys"][new.id] = {"alg": new.alg, "spki": new.entry.spki}
+    old = {"key": sim.people["owner"].public.id, "status": status, "accepted": accepted}
+    sim.policy("principals.owner", {"mode": "key", "key": new.id, "former": [old]})
+
+
+@pytest.mark.parametrize("accepted", [[], [WHEEL.digest], ["sha256:" + "0" * 64]])
+@pytest.mark.parametrize("status", ["retired", "revoked"])
+def test_a_former_key_counts_for_what_is_accepted_alone(status: str, accepted: list[str]) -> None:
+    sim = Simulator()
+    former(sim, status, accepted)
+    evidence = weighed(sim=sim)
+    if status == "retired" and WHEEL.digest in accepted:
+        assert evidence.attested[MANIFEST].signer == "owner"
+        assert evidence.attested[MANIFEST].key == sim.people["owner"].public.id
+    else:
+        assert missing(evidence, MANIFEST).code == f"signature.key-{status}"
+
+
+def test_the_new_key_speaks_under_the_same_name() -> None:
+    sim = Simulator()
+    former(sim, "revoked", [])
+
+    def edit(claims: Claims) -> None:
+        claims["manifest"].signer = sim.people["stranger"]
+
+    attested = weighed(edit, sim).attested[MANIFEST]
+    assert (attested.signer, attested.key) == ("owner", sim.people["stranger"].public.id)
+
+
+@pytest.mark.parametrize("accepted", [[], [WHEEL.digest], ["sha256:" + "0" * 64]])
+def test_of_a_former_owner_the_accepted_manifests_count(accepted: list[str]) -> None:
+    sim = Simulator()
+    sim.rules["plugins"]["sample_plugin"]["owners"] = ["other-owner"]
+    sim.policy("plugins.sample_plugin.former_owners", [{"owner": "owner", "accepted": accepted}])
+    evidence = weighed(sim=sim)
+    if WHEEL.digest in accepted:
+        assert evidence.attested[MANIFEST].signer == "owner"
+    else:
+        assert missing(evidence, MANIFEST).code == "signature.wrong-signer"
+
+
+def test_a_former_owner_is_nothing_else() -> None:
+    sim = Simulator()
+    sim.rules["plugins"]["sample_plugin"]["builders"] = []
+    sim.policy("plugins.sample_plugin.former_owners", [{"owner": "builder", "accepted": [WHEEL.digest]}])
+    assert missing(weighed(sim=sim), SBOM).code == "signature.wrong-signer"
+
+
+def test_a_former_owner_with_a_revoked_key_counts_for_nothing() -> None:
+    sim = Simulator()
+    sim.rules["plugins"]["sample_plugin"]["owners"] = []
+    sim.rules["principals"]["owner"]["status"] = "revoked"
+    sim.policy("plugins.sample_plugin.former_owners", [{"owner": "owner", "accepted": [WHEEL.digest]}])
+    assert missing(weighed(sim=sim), MANIFEST).code == "signature.key-revoked"
+
+
 def test_a_foreign_key_is_not_asked_whether_its_signature_is_right() -> None:
     edit = both(signed_by("manifest", "stranger"), forged("manifest", b"nonsense"))
     assert missing(weighed(edit), MANIFEST).code == "signature.unknown-signer"

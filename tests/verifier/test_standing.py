@@ -102,6 +102,28 @@ def test_a_retired_key_that_is_accepted_for_it_stops_nothing(sim: Simulator, plu
     check_standing(plugin, sim.ground())
 
 
+@pytest.mark.parametrize("status", ["retired", "revoked"])
+def test_a_new_key_does_not_hide_what_became_of_the_one_it_was_signed_with(
+    sim: Simulator, plugin: VerifiedPlugin, status: str
+) -> None:
+    new, old = sim.people["stranger"].public, sim.people["owner"].public.id
+    sim.rules["keys"][new.id] = {"alg": new.alg, "spki": new.entry.spki}
+    former = {"key": old, "status": status, "accepted": []}
+    sim.policy("principals.owner", {"mode": "key", "key": new.id, "former": [former]})
+    assert reason(plugin, sim) == f"signature.key-{status}"
+    sim.policy("principals.owner.former", [])
+    assert reason(plugin, sim) == "signature.unknown-signer"
+    sim.policy("principals.owner.former", [former | {"status": "retired", "accepted": [plugin.artifact_digest]}])
+    check_standing(plugin, sim.ground())
+
+
+def test_another_owner_stops_it_unless_it_was_accepted(sim: Simulator, plugin: VerifiedPlugin) -> None:
+    sim.policy("plugins.sample_plugin.owners", ["other-owner"])
+    assert reason(plugin, sim) == "signature.wrong-signer"
+    sim.policy("plugins.sample_plugin.former_owners", [{"owner": "owner", "accepted": [plugin.artifact_digest]}])
+    check_standing(plugin, sim.ground())
+
+
 def test_what_others_did_stops_nothing(sim: Simulator, plugin: VerifiedPlugin) -> None:
     sim.revoke("sha256:" + "0" * 64)
     sim.policy("denied_plugins", ["other_plugin"])

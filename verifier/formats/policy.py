@@ -48,6 +48,20 @@ class HeadKey(Document, frozen=True, kw_only=True):
     not_after: Time
 
 
+Accepted = Annotated[tuple[Digest, ...], Meta(max_length=100_000)]
+"""Digests of artifacts."""
+
+
+class FormerKey(Document, frozen=True, kw_only=True):
+    """A key that a principal signed with before: ``retired`` (only ``accepted`` artifacts still count) or ``revoked``
+    (nothing counts).
+    """
+
+    key: Digest
+    status: Literal["retired", "revoked"]
+    accepted: Accepted = ()
+
+
 class Principal(Document, frozen=True, kw_only=True):
     """Somebody who signs. A key-mode signature carries no trustworthy time, so the key has a status instead:
     ``active``; ``retired`` (only ``accepted`` artifact digests still count); ``revoked`` (nothing counts).
@@ -57,7 +71,19 @@ class Principal(Document, frozen=True, kw_only=True):
     key: Digest | None = None
     identity: dict[str, Any] = {}
     status: Literal["active", "retired", "revoked"] = "active"
-    accepted: Annotated[tuple[Digest, ...], Meta(max_length=100_000)] = ()
+    accepted: Accepted = ()
+    former: Annotated[tuple[FormerKey, ...], Meta(max_length=20)] = ()
+
+    @property
+    def keys(self) -> tuple[Digest, ...]:
+        """The keys that it signs with, and signed with before."""
+        return (*(() if self.key is None else (self.key,)), *(former.key for former in self.former))
+
+    def standing_of(self, key: Digest | None) -> Principal | FormerKey | None:
+        """What tells the status of one of this principal's keys (None: of one without a key); None for another's."""
+        if key == self.key:
+            return self
+        return next((former for former in self.former if former.key == key), None)
 
 
 class SourceRule(Document, frozen=True, kw_only=True):
@@ -66,12 +92,20 @@ class SourceRule(Document, frozen=True, kw_only=True):
     repository: Annotated[Uri, Meta(min_length=1)]
 
 
+class FormerOwner(Document, frozen=True, kw_only=True):
+    """Somebody who owned a plugin before: of its manifests, only those of the ``accepted`` artifacts still count."""
+
+    owner: Name
+    accepted: Accepted = ()
+
+
 class PluginRule(Document, frozen=True, kw_only=True):
     """Who may act for one plugin in which role, and what bounds it."""
 
     builders: tuple[Name, ...] = ()
     owners: tuple[Name, ...] = ()
     certifiers: tuple[Name, ...] = ()
+    former_owners: Annotated[tuple[FormerOwner, ...], Meta(max_length=20)] = ()
     min_version: Version | None = None
     source: SourceRule | None = None
     egress: tuple[HostPattern, ...] | None = None
@@ -128,8 +162,8 @@ class Policy(Document, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, field, keyed)
 
     def principal_of(self, key: Digest) -> Name | None:
-        """The one principal that signs with ``key``, if any."""
-        return next((name for name, principal in self.principals.items() if principal.key == key), None)
+        """The one principal that signs with ``key``, or did before, if any."""
+        return next((name for name, principal in self.principals.items() if principal.standing_of(key)), None)
 
 
 def parse_policy(data: bytes) -> Policy:
@@ -183,20 +217,23 @@ def _check_keys(policy: Policy) -> None:
 def _check_principals(policy: Policy) -> None:
     owners = {head_key.key: "the revocation head" for head_key in policy.head_keys}
     for name, principal in policy.principals.items():
-        if principal.mode == "keyless":
-            continue
-        if principal.key is None:
-            raise Refused("trust.policy", f"principal {name!r} has no key")
-        if principal.identity:
+        if (principal.key is None) != (principal.mode == "keyless"):
+            raise Refused("trust.policy", f"principal {name!r} of mode {principal.mode!r} has {_key_of(principal)}")
+        if principal.mode == "key" and principal.identity:
             raise Refused("trust.policy", f"principal {name!r} is of mode 'key' and has an identity as well")
-        _known_key(policy, principal.key, f"principal {name!r}")
-        if principal.key in owners:
-            raise Refused(
-                "trust.policy",
-                f"principal {name!r} shares its key with {owners[principal.key]}",
-                expected="a key of its own for each",
-            )
-        owners[principal.key] = f"principal {name!r}"
+        for key in principal.keys:
+            _known_key(policy, key, f"principal {name!r}")
+            if key in owners:
+                raise Refused(
+                    "trust.policy",
+                    f"principal {name!r} shares its key with {owners[key]}",
+                    expected="a key of its own for each",
+                )
+            owners[key] = f"principal {name!r}"
+
+
+def _key_of(principal: Principal) -> str:
+    return "no key" if principal.key is None else "a key"
 
 
 def _known_key(policy: Policy, key: Digest, who: str) -> None:
@@ -206,7 +243,10 @@ def _known_key(policy: Policy, key: Digest, who: str) -> None:
 
 def _check_roles(policy: Policy) -> None:
     for plugin, rule in policy.plugins.items():
-        for name in (*rule.builders, *rule.owners, *rule.certifiers):
+        former = [entry.owner for entry in rule.former_owners]
+        if len({*former, *rule.owners}) != len(former) + len(set(rule.owners)):
+            raise Refused("trust.policy", f"an owner of {plugin!r} is named twice, or as a former one as well")
+        for name in (*rule.builders, *rule.owners, *rule.certifiers, *former):
             if name not in policy.principals:
                 raise Refused("trust.policy", f"plugin {plugin!r} names an unknown principal", found=name)
         for name in rule.certifiers:

@@ -83,3 +83,39 @@ def test_toml_values_that_json_does_not_have(identity: dict[str, object]) -> Non
 def test_the_principal_of_a_key() -> None:
     assert POLICY.principal_of(Digest(POLICY.principals[Name("acme-ci")].key or "")) == "acme-ci"
     assert POLICY.principal_of(POLICY.head_keys[0].key) is None
+
+
+def former(**fields: Any) -> dict[str, Any]:
+    return {"key": next(iter(POLICY.keys)), "status": "retired", "accepted": []} | fields
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "code"),
+    [
+        ("former", [former(status="active")], "format.schema"),
+        ("former", [former(key="sha256:" + "0" * 64)], "trust.policy"),
+        ("former", [former(key=POLICY.principals[Name("acme-ci")].key)], "trust.policy"),
+        ("former", [former()], "trust.policy"),
+        ("former", [former()] * 21, "format.schema"),
+        ("key", None, "trust.policy"),
+    ],
+)
+def test_a_former_key_is_known_and_nobody_elses(place: str, value: object, code: str) -> None:
+    principal = json.loads(TEXT)["principals"]["acme-ci"] | {place: value}
+    with pytest.raises(Refused) as caught:
+        policy_of(changed(principals={"acme-ci": principal}))
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"former_owners": [{"owner": "nobody"}]},
+        {"owners": ["acme-ci"], "former_owners": [{"owner": "acme-ci"}]},
+        {"former_owners": [{"owner": "acme-ci"}, {"owner": "acme-ci"}]},
+    ],
+)
+def test_a_former_owner_is_a_principal_and_named_once(rule: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as caught:
+        policy_of(changed(plugins={"azure_embed": rule}))
+    assert caught.value.code == "trust.policy"

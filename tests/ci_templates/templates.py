@@ -22,8 +22,10 @@ JENKINS = TEMPLATES / "jenkins" / "Jenkinsfile"
 
 #: The file of each system that has the jobs.
 PIPELINES = {"github": WORKFLOW, "gitlab": GITLAB, "azure": AZURE, "jenkins": JENKINS}
-JOBS = ("attest", "endorse", "certify", "publish")
-#: Each job's secret, as every template names it.
+JOBS = ("attest", "rebuild", "endorse", "certify", "publish")
+#: What the jobs run, in order.
+COMMANDS = ("attest", "check vulnerabilities", "check release", "rebuild", "endorse", "certify", "publish")
+#: Each job's secret, as every template names it; rebuilding needs none.
 SECRETS = {
     "attest": "LOADLOCK_BUILDER_KEY",
     "endorse": "LOADLOCK_OWNER_KEY",
@@ -66,10 +68,10 @@ def without_comments(path: Path) -> str:
 def job_texts(system: str) -> dict[str, str]:
     """Job name to the text of that job in its template, comments left out."""
     heads = {
-        "github": r"^  (attest|endorse|certify|publish):$",
-        "gitlab": r"^loadlock-(attest|endorse|certify|publish):$",
-        "azure": r"^  - stage: (attest|endorse|certify|publish)$",
-        "jenkins": r"^        stage\('(Attest|Endorse|Certify|Publish)'\) \{$",
+        "github": r"^  (attest|rebuild|endorse|certify|publish):$",
+        "gitlab": r"^loadlock-(attest|rebuild|endorse|certify|publish):$",
+        "azure": r"^  - stage: (attest|rebuild|endorse|certify|publish)$",
+        "jenkins": r"^        stage\('(Attest|Rebuild|Endorse|Certify|Publish)'\) \{$",
     }
     parts = re.split(heads[system], without_comments(PIPELINES[system]), flags=re.MULTILINE)
     return {name.lower(): text for name, text in zip(parts[1::2], parts[2::2], strict=True)}

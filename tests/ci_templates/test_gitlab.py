@@ -1,4 +1,4 @@
-"""The GitLab template is run for real: four jobs in shells of their own, a real server, and what comes out verifies.
+"""The GitLab template is run for real: each job in a shell of its own, a real server, and what comes out verifies.
 
 gitlab-ci-local stands in for GitLab and its runner: it reads the template, expands it, gives each job the variables of
 its environment and the artifacts of the jobs it needs, and runs its script.
@@ -6,6 +6,7 @@ its environment and the artifacts of the jobs it needs, and runs its script.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,16 @@ import pytest
 
 from attestor.signers import load_signer, public_pem
 from loadlock.stage import Stage, example_plugin
+from tests.attestor.advisories import advisory, write
 from tests.ci_templates.locks import locks_and_wheels
 from tests.ci_templates.node_tools import gitlab_ci_local
 from tests.ci_templates.templates import GITLAB, JOBS
+from verifier.formats.statement import TEST_RESULT, VULNERABILITIES
 
 WHEEL = "csv_exporter-1.0.0-py3-none-any.whl"
 # What GitLab says of a pipeline for a protected tag.
 TAGGED = {"CI_COMMIT_TAG": "v1.0.0", "CI_COMMIT_REF_PROTECTED": "true", "CI_RUNNER_ID": "17"}
+SIGNING = ("attest", "endorse", "certify")
 APPROVED = ("--manual", "loadlock-endorse", "--manual", "loadlock-certify")
 
 
@@ -43,12 +48,13 @@ class Project:
 
     def run(self, *options: str, tagged: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run the pipeline, each job in a copy of the commit."""
-        told = TAGGED if tagged is None else tagged
+        # GitLab's address of the repository is one that its runner can clone from: here, this directory.
+        told = (TAGGED if tagged is None else tagged) | {"CI_REPOSITORY_URL": self.source.as_uri()}
         said = [word for name, value in told.items() for word in ("--variable", f"{name}={value}")]
         command = [
             *gitlab_ci_local(), "--variables-file", os.path.relpath(self.variables, self.source),
             "--home", str(self.stage.root / "home"), "--force-shell-executor", "--shell-isolation",
-            "--no-artifacts-to-source", "--color=false", "--ignore-predefined-vars", ",".join(TAGGED), *said, *options,
+            "--no-artifacts-to-source", "--color=false", "--ignore-predefined-vars", ",".join(told), *said, *options,
         ]  # fmt: skip
         return subprocess.run(command, cwd=self.source, env=self.environ, capture_output=True, text=True)
 
@@ -73,15 +79,22 @@ def project(tmp_path_factory: pytest.TempPathFactory, build_wheels: Path) -> Ite
     shutil.copytree(example_plugin(), example)
     house = locks_and_wheels(example / "ci", root / "house")
     shutil.copyfile(GITLAB, example / "ci" / GITLAB.name)
+    (example / "ci" / "waivers.toml").write_text(
+        '[[waiver]]\ncheck = "egress-tests"\nwaives = "not-run"\nreason = "The plugin declares no egress."\n'
+        f'expires = "{datetime.now(UTC) + timedelta(days=30):%Y-%m-%dT%H:%M:%SZ}"\n'
+    )
     (example / ".gitignore").write_text("/.gitlab-ci-local/\n")
     source = stage.repository(example, "csv-exporter")
     _as_cloned(source)
 
+    advisories = write(root / "advisories", {"X-1.json": advisory(modified=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")})
     variables = root / "variables.yml"
-    variables.write_text(json.dumps(_variables(stage, token, example / "ci", house, build_wheels)))
+    variables.write_text(json.dumps(_variables(stage, token, example / "ci", house, build_wheels, advisories)))
     (root / "bin").mkdir()
-    # The machine's Python, not this environment's, so that nothing but what the job installs is found.
-    (root / "bin" / "python3").symlink_to(Path(sys.executable).resolve())
+    # Of this environment only Python and its pip: each job has to install the Loadlock that it runs.
+    python = root / "bin" / "python3"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     path = f"{root / 'bin'}:{os.environ['PATH']}"
     (root / "tmp").mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOADLOCK", "PIP_", "PYTHON"))}
@@ -109,11 +122,12 @@ def _as_cloned(source: Path) -> None:
         ("remote", "add", "origin", "https://host.example/reporting/csv-exporter.git"),
         ("update-ref", "refs/remotes/origin/main", "HEAD"),
         ("symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main"),
+        ("tag", TAGGED["CI_COMMIT_TAG"]),
     ):  # fmt: skip
         subprocess.run(["git", *words], cwd=source, check=True, capture_output=True)
 
 
-def _variables(stage: Stage, token: str, ci: Path, house: Path, build_wheels: Path) -> dict[str, Any]:
+def _variables(stage: Stage, token: str, ci: Path, house: Path, build_wheels: Path, advisories: Path) -> dict[str, Any]:
     """The project's variables, each for the environments that the guide gives it to."""
     builder, owner, certifier = (
         stage.operator / "principals" / f"{role}.pem" for role in ("builder", "owner", "certifier")
@@ -127,20 +141,22 @@ def _variables(stage: Stage, token: str, ci: Path, house: Path, build_wheels: Pa
         ("LOADLOCK_BUILDER_KEY", "file", builder.read_text(), ("loadlock-build",)),
         ("LOADLOCK_OWNER_KEY", "file", owner.read_text(), ("loadlock-endorse",)),
         ("LOADLOCK_CERTIFIER_KEY", "file", certifier.read_text(), ("loadlock-certify",)),
-        ("LOADLOCK_BUILDER_PUBLIC_KEY", "file", _public(builder), signing[:2]),
+        ("LOADLOCK_BUILDER_PUBLIC_KEY", "file", _public(builder), ("loadlock-rebuild", *signing[:2])),
         ("LOADLOCK_OWNER_PUBLIC_KEY", "file", _public(owner), signing[1:2]),
         ("LOADLOCK_TIER", "variable", "core", signing[1:2]),
         ("LOADLOCK_CERTIFY_DAYS", "variable", "90", signing[1:2]),
         ("LOADLOCK_SERVER", "variable", stage.url, signing[2:]),
         ("LOADLOCK_PUBLISH_TOKEN", "file", token, signing[2:]),
         # Nothing beyond loopback is connected to: the guide's settings for a closed network.
-        ("LOADLOCK_BUILD_WHEELHOUSE", "variable", str(build_wheels), ("loadlock-build",)),
+        ("LOADLOCK_BUILD_WHEELHOUSE", "variable", str(build_wheels), ("loadlock-build", "loadlock-rebuild")),
+        ("LOADLOCK_OSV_DB", "variable", str(advisories), ("loadlock-build",)),
+        ("LOADLOCK_WAIVERS", "variable", "ci/waivers.toml", ("loadlock-build",)),
         ("PIP_NO_INDEX", "variable", "1", ("*",)),
         ("PIP_FIND_LINKS", "variable", str(house), ("*",)),
         ("PIP_NO_COMPILE", "variable", "1", ("*",)),
     ]
     variables = {name: {"type": kind, "values": dict.fromkeys(places, value)} for name, kind, value, places in given}
-    digests = {"loadlock-build": build_lock} | dict.fromkeys(signing, sign_lock)
+    digests = dict.fromkeys(("loadlock-build", "loadlock-rebuild"), build_lock) | dict.fromkeys(signing, sign_lock)
     return variables | {"LOADLOCK_LOCK_SHA256": {"type": "variable", "values": digests}}
 
 
@@ -167,8 +183,12 @@ def test_without_a_protected_tag_no_job_exists(project: Project) -> None:
 
 def test_without_approvals_only_the_builder_signs(project: Project) -> None:
     assert listed(project, TAGGED) == {
-        "attest": "on_success", "endorse": "manual", "certify": "manual", "publish": "on_success",
-    }  # fmt: skip
+        "attest": "on_success",
+        "rebuild": "on_success",
+        "endorse": "manual",
+        "certify": "manual",
+        "publish": "on_success",
+    }
 
 
 def test_a_lock_that_is_not_the_known_one_installs_nothing(project: Project) -> None:
@@ -190,6 +210,17 @@ def test_the_release_verifies_on_a_host(released: Project) -> None:
     assert result["ok"] is True
 
 
+def test_the_builder_has_audited_and_checked_and_somebody_else_has_rebuilt(released: Project) -> None:
+    lines = (released.artifacts("attest") / f"{WHEEL}.attestations.jsonl").read_text().splitlines()
+    payloads = [json.loads(base64.b64decode(json.loads(line)["dsseEnvelope"]["payload"])) for line in lines]
+    predicates = {payload["predicateType"]: payload["predicate"] for payload in payloads}
+    assert VULNERABILITIES in predicates
+    assert predicates[TEST_RESULT]["result"] == "WARNED"
+    assert predicates[TEST_RESULT]["warnedTests"] == ["egress-tests"]
+    log = (released.source / ".gitlab-ci-local" / "output" / "loadlock-rebuild.log").read_text()
+    assert re.search(r"^verdict +bit-identical$", log, re.MULTILINE)
+
+
 def test_the_server_has_admitted_it(released: Project) -> None:
     digest = hashlib.sha256((released.artifacts("certify") / WHEEL).read_bytes()).hexdigest()
     assert (released.stage.operator / "public" / "sets" / f"{digest}.jsonl").is_file()
@@ -197,7 +228,7 @@ def test_the_server_has_admitted_it(released: Project) -> None:
 
 def test_each_job_adds_its_signature_and_no_other(released: Project) -> None:
     keys = {}
-    for job in JOBS[:3]:
+    for job in SIGNING:
         lines = (released.artifacts(job) / f"{WHEEL}.attestations.jsonl").read_text().splitlines()
         keys[job] = {json.loads(line)["verificationMaterial"]["publicKey"]["hint"] for line in lines}
     principals = released.stage.operator / "principals"
@@ -208,7 +239,7 @@ def test_each_job_adds_its_signature_and_no_other(released: Project) -> None:
 
 
 def test_the_unsigned_manifest_is_handed_to_the_owner_and_no_further(released: Project) -> None:
-    left = {job: (released.artifacts(job) / f"{WHEEL}.manifest.unsigned.json").exists() for job in JOBS[:3]}
+    left = {job: (released.artifacts(job) / f"{WHEEL}.manifest.unsigned.json").exists() for job in SIGNING}
     assert left == {"attest": True, "endorse": False, "certify": False}
 
 

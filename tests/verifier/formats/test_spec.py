@@ -213,6 +213,12 @@ def test_the_caps_of_policy_and_enrolment_are_those_of_the_code() -> None:
         f"Caps: {size(policy.MAX_POLICY)}; {principals:,} principals; {plugins:,} plugins; {heads} head keys."
         in page("policy")
     )
+    keys, owners = bound(policy.Principal, "former"), bound(policy.PluginRule, "former_owners")
+    accepted = bound(policy.FormerKey, "accepted")
+    assert (
+        f"{keys} former keys, of one plugin {owners} former owners, in one `accepted` {accepted:,} digests"
+        in " ".join(page("policy").split())
+    )
     assert f"Payload cap: {size(enrolment.MAX_ENROLMENT)}." in page("enrolment")
 
 

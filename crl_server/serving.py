@@ -8,13 +8,18 @@ import socket
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from crl_server.api.app import Clock, create_app
+from crl_server.push import Application, Hub, with_stream
 from crl_server.service import Authority
 from crl_server.signing import check_offline_keys_are_away
 from verifier.errors import LoadlockError, UsageError
 from verifier.formats.enrolment import ServerUrl
+
+if TYPE_CHECKING:
+    import uvicorn
 
 INTERVAL = 60.0
 """How often, in seconds, it is looked for what has to be signed again."""
@@ -46,8 +51,6 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
         UsageError: ``usage.configuration`` when the address cannot be listened on.
         Unreachable: ``io.failed``.
     """
-    import uvicorn
-
     policy = authority.repository.trust().policy
     check_offline_keys_are_away(authority.layout.offline, policy.profile)
     authority.reconcile(clock())
@@ -55,15 +58,8 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
         log.warning("%s", warning)
     listening = _listen(host, port)
     address = listening.getsockname()
-    config = uvicorn.Config(
-        create_app(authority, clock),
-        access_log=False,
-        log_level="warning",
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE,
-    )
-    server = uvicorn.Server(config)
+    hub = Hub(authority.layout)
+    server = server_of(with_stream(create_app(authority, clock), hub), hub)
 
     def end(*_: object) -> None:
         server.should_exit = True
@@ -75,6 +71,27 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
     announce(f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}")
     with listening, Maintenance(authority, clock):
         server.run(sockets=[listening])
+
+
+def server_of(application: Application, hub: Hub) -> uvicorn.Server:
+    """A server that ends the hub's streams before it waits for what is under way: they never end by themselves."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await hub.close()
+            await super().shutdown(sockets)
+
+    return Server(
+        uvicorn.Config(
+            application,
+            access_log=False,
+            log_level="warning",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE,
+        )
+    )
 
 
 class Maintenance:

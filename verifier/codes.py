@@ -208,6 +208,7 @@ CODES: dict[str, Code] = {
     "server.lint": Code(
         None, "the list to be published fails the server's own check", "Nothing was published: read what was found."
     ),
+    "server.streams": Code(None, "the server holds as many push streams as it may", "Poll; connect again later."),
     "server.not-ready": Code(None, "the server cannot serve a valid list now", "See the server's log."),
     "audit.chain": Code(None, "the audit log was edited, cut or rewritten", "Keep a copy of it and alarm security."),
     # -- commands ----------------------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ from verifier.verify import Ground, Outcome, VerifiedPlugin, verify
 from verifier.wheel import DEFAULT_LIMITS, read_wheel
 
 if TYPE_CHECKING:
+    from verifier.formats.push import Announcement
+    from verifier.push import Listener
     from verifier.refresh import Refresher
     from verifier.watch import Watcher
 
@@ -106,6 +108,7 @@ class Gate:
         self._plugins: dict[str, Plugin] = {}
         self._to_tell: dict[str, tuple[Plugin, PluginRevoked]] = {}
         self._watcher: Watcher | None = None
+        self._listener: Listener | None = None
         self._refresher: Refresher | None = None
         self._opened = Opened.at(home, self._now())
         _gates.add(self)
@@ -172,24 +175,37 @@ class Gate:
             Unreachable: the server did not answer.
             Refused: what it answered is not acceptable.
         """
+        self._refresh(None)
+
+    def _hear(self, announcement: Announcement) -> None:
+        """Judge a pushed head as a fetched one."""
+        self._refresh(announcement)
+
+    def _refresh(self, offer: Announcement | None) -> None:
         now = self._now()
         try:
-            self._prepared_refresher().refresh(now)
+            self._prepared_refresher().refresh(now, offer=offer)
         finally:
             # Also after a failure: a new policy may be in force without the list, or another process had more luck.
             self._ground_at(now)
 
-    def watch(self, interval: float = 60.0, on_failure: Callable[[Exception], object] | None = None) -> None:
+    def watch(
+        self, interval: float = 60.0, on_failure: Callable[[Exception], object] | None = None, *, push: bool = True
+    ) -> None:
         """Keep trust and list fresh in the background, with jitter, also across ``fork``. Watching twice is watching
         once.
 
         Args:
             interval: seconds between two passes; at most a day.
+            push: also listen to the server's push stream, so that a revocation arrives within a moment. Where the
+                server has none, the passes are all there is.
             on_failure: is called with what a pass raised, after it was logged: the place to alarm.
 
         Raises:
             UsageError: ``usage.arguments`` for an interval out of range.
         """
+        from verifier.push import Listener
+        from verifier.transport import Transport
         from verifier.watch import Watcher
 
         if not 0 < interval <= MAX_INTERVAL:
@@ -202,13 +218,17 @@ class Gate:
                 self._prepared_refresher()
                 self._watcher = Watcher(self.refresh, interval=interval, on_failure=on_failure)
                 self._watcher.start()
+                if push:
+                    self._listener = Listener(Transport(self.home.host.server), self._hear)
+                    self._listener.start()
 
     def close(self) -> None:
         """Stop watching. Loaded plugins stay loaded, and are judged again only when something is verified."""
         with self._lock:
-            watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher.stop()
+            (watcher, self._watcher), (listener, self._listener) = (self._watcher, None), (self._listener, None)
+        for thread in (watcher, listener):
+            if thread is not None:
+                thread.stop()
 
     def __enter__(self) -> Gate:
         return self

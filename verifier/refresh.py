@@ -28,6 +28,8 @@ from verifier.files import write_atomic
 from verifier.formats import strict_json
 from verifier.formats.bundle import MAX_SET, parse_set
 from verifier.formats.enrolment import MAX_ENROLMENT
+from verifier.formats.push import Announcement
+from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Digest, Hex
 from verifier.home import HEAD_LIMIT, KINDS, STAGING, Home, InForce, State, StoredTrust, seen_by
 from verifier.revocation_list import RevocationList
@@ -121,17 +123,20 @@ class Refresher:
         self.home = home
         self.transport = transport or Transport(home.host.server)
         self._head: Response | None = None
+        self._outrun: bytes | None = None
+        self._offered: dict[Hex, bytes] = {}
         self._fetcher: Fetcher | None = None
         self._in_force: InForce | None = None
         self._trust_fetched: datetime | None = None
 
-    def refresh(self, now: datetime, *, trust: bool | None = None) -> InForce:
+    def refresh(self, now: datetime, *, trust: bool | None = None, offer: Announcement | None = None) -> InForce:
         """Make one pass.
 
         Args:
             now: the moment to judge at (aware, UTC). python-tuf judges expiry of its metadata by the real clock too.
             trust: fetch trust even when the head does not ask for it; by default in the first pass and then once
                 every :data:`TRUST_INTERVAL`.
+            offer: a head that was pushed, to be judged in place of a fetched one, with the segment that came along.
 
         Returns:
             What is in force now; its ``state`` differs from the earlier one exactly when something changed.
@@ -143,16 +148,27 @@ class Refresher:
         with self.home.writing():
             current = self._current()
             _check_clock(self.home.state(), now)
-            envelope = self._fetch_head()  # (1)
+            self._offered = {sha256_hex(offer.segment): offer.segment} if offer and offer.segment else {}
+            envelope = offer.head if offer else self._fetch_head()  # (1)
+            if current is not None and envelope == self._outrun:
+                envelope = current.revocations.envelope  # a cache on the way is behind what was pushed: no rollback
             problem: Refused | None = None
             if current is not None and envelope != current.revocations.envelope:
                 try:
                     current = self._follow(current, envelope, now)  # (2)
                 except Refused as error:
+                    if offer and error.code == "list.rollback":  # it was fetched, and a newer one, before it was heard
+                        return current
                     problem = error
             if current is None or problem or (self._trust_is_due(now) if trust is None else trust):
                 current = self._renew(current, envelope, now, problem)
+            if offer and self._head is not None:
+                self._outrun = self._head.body
             return current
+
+    def offered(self, sha256: Hex) -> bytes | None:
+        """The segment of this digest, if it came along with a pushed head."""
+        return self._offered.get(sha256)
 
     @property
     def in_force(self) -> InForce | None:
@@ -277,8 +293,10 @@ class _Files:
     def __call__(self, kind: FileKind, sha256: Hex) -> bytes:
         try:
             return self._refresher.home.blobs.read(kind, sha256)
-        except Refused:  # absent or damaged: the server's copy is judged by the same digest
-            data = self._refresher.transport.get(f"/lists/{kind}/{sha256}", KINDS[kind].limit).body
+        except Refused:  # absent or damaged: another copy is judged by the same digest
+            data = self._refresher.offered(sha256) if kind == "segments" else None
+            if data is None:
+                data = self._refresher.transport.get(f"/lists/{kind}/{sha256}", KINDS[kind].limit).body
             self.fetched[sha256] = (kind, data)
             return data
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import urllib3
@@ -21,6 +23,8 @@ READ_TIMEOUT = 15.0
 """Seconds to wait for the next bytes."""
 DEADLINE = 120.0
 """Seconds after which a body that still trickles is given up."""
+SILENCE = 60.0
+"""Seconds without a byte after which a stream is given up; a server says something every 15."""
 ERROR_LIMIT = 65_536
 """Size cap, in bytes, of a body that comes with any other status than 200: it is read only to keep the connection."""
 CHUNK = 65_536
@@ -99,6 +103,26 @@ class Transport:
             raise _unreachable(self.server, f"status {response.status} for {path}")
         return response
 
+    def stream(self, path: str) -> Stream:
+        """GET ``path``, whose answer does not end by itself.
+
+        Raises:
+            Unreachable: ``unreachable.server``, also for every other status than 200.
+        """
+        headers = _HEADERS | {"Accept": "text/event-stream"}
+        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=SILENCE)
+        try:
+            response = self._connected().request(
+                "GET", f"{self.server}{path}", headers=headers, preload_content=False, decode_content=False,
+                timeout=timeout, retries=False,
+            )  # fmt: skip
+        except (HTTPError, OSError) as error:
+            raise _unreachable(self.server, f"{type(error).__name__} for {path}") from error
+        if response.status != 200:
+            response.close()
+            raise _unreachable(self.server, f"status {response.status} for {path}")
+        return Stream(response, self.server)
+
     def _connected(self) -> urllib3.PoolManager:
         if self._process != os.getpid():  # a connection shared with the parent would mix up the answers of both
             self._process = os.getpid()
@@ -106,6 +130,58 @@ class Transport:
             timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
             self._pool = urllib3.PoolManager(maxsize=4, retries=retries, timeout=timeout)
         return self._pool
+
+
+class Stream:
+    """An answer that goes on until one of both sides ends it; made by :meth:`Transport.stream`."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse, server: str) -> None:
+        self._response = response
+        self._server = server
+        self._process = os.getpid()
+        self._ended = False
+
+    def lines(self, limit: int) -> Iterator[bytes]:
+        """The lines as they come, without their ends, until :meth:`end` or the server's end of it.
+
+        Args:
+            limit: size cap of one line in bytes.
+
+        Raises:
+            Unreachable: ``unreachable.server`` when it breaks off or is silent for :data:`SILENCE` seconds.
+            FormatError: ``format.too-large``.
+        """
+        pending = bytearray()
+        while chunk := self._next():
+            pending += chunk
+            *lines, rest = pending.split(b"\n")
+            if max(map(len, [*lines, rest])) > limit:
+                raise FormatError(
+                    "format.too-large", "a line of the server's stream is too large", expected=f"at most {limit} bytes"
+                )
+            pending = rest
+            for line in lines:
+                yield bytes(line.removesuffix(b"\r"))
+
+    def end(self) -> None:
+        """End it, from any thread: whoever waits for lines gets no more. In a forked child it is the parent's."""
+        if os.getpid() != self._process:
+            return
+        self._ended = True
+        with suppress(OSError, HTTPError, ValueError):  # it has ended already
+            self._response.shutdown()
+
+    def close(self) -> None:
+        """Let go of the connection; it serves no other request."""
+        self._response.close()
+
+    def _next(self) -> bytes:
+        try:
+            return b"" if self._ended else self._response.read1(CHUNK)
+        except (HTTPError, OSError) as error:
+            if self._ended:
+                return b""
+            raise _unreachable(self._server, f"{type(error).__name__} in the stream") from error
 
 
 def _read(response: urllib3.BaseHTTPResponse, limit: int, end: float, path: str) -> bytes:

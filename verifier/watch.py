@@ -39,7 +39,10 @@ class Watcher:
 
     Args:
         refresh: makes one pass, as :meth:`verifier.refresh.Refresher.refresh` does, and tells whoever has to know.
-        interval: seconds between two passes.
+        interval: seconds between two passes, and the longest wait after failures.
+        rest: seconds between two passes that went well, where that is something else.
+        what: what a pass does, for the log.
+        level: how loudly a failure is logged.
         on_failure: called with each error that ``refresh`` raises, after it was logged: the place to alarm. What was
             in force is still in force then.
         chance: numbers from 0 to 1 for the jitter.
@@ -50,11 +53,16 @@ class Watcher:
         refresh: Callable[[], object],
         *,
         interval: float = INTERVAL,
+        rest: float | None = None,
+        what: str = "refresh",
+        level: int = logging.WARNING,
         on_failure: Callable[[Exception], object] | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._refresh = refresh
         self._interval = interval
+        self._rest = interval if rest is None else rest
+        self._what, self._level = what, level
         self._on_failure = on_failure
         self._chance = chance
         self._run: _Run | None = None
@@ -65,11 +73,16 @@ class Watcher:
         if self._run is None:
             self._begin(0.0)
 
-    def stop(self) -> None:
-        """Make no further pass. Returns at once, or after :data:`STOP_WAIT` when a pass hangs; that one ends alone."""
+    def stop(self, interrupt: Callable[[], object] = lambda: None) -> None:
+        """Make no further pass. Returns at once, or after :data:`STOP_WAIT` when a pass hangs; that one ends alone.
+
+        Args:
+            interrupt: ends the pass that may be under way.
+        """
         run, self._run = self._run, None
         if run is not None:
             run.stop.set()
+            interrupt()
             if run.thread is not threading.current_thread():
                 run.thread.join(STOP_WAIT)
 
@@ -81,7 +94,7 @@ class Watcher:
     def wait_after(self, failures: int) -> float:
         """How many seconds to wait after so many failures in a row."""
         # 2**30 seconds is beyond any interval; an unbounded exponent would overflow one day.
-        base = min(self._interval, FIRST_RETRY * 2 ** min(failures - 1, 30)) if failures else self._interval
+        base = min(self._interval, FIRST_RETRY * 2 ** min(failures - 1, 30)) if failures else self._rest
         return base * (1 - JITTER + 2 * JITTER * self._chance())
 
     def _begin(self, delay: float) -> None:
@@ -92,7 +105,7 @@ class Watcher:
 
     def _begin_again_in_child(self) -> None:
         if self._run is not None:
-            self._begin(self._interval * self._chance())  # spread, for workers are forked all at once
+            self._begin(self._rest * self._chance())  # spread, for workers are forked all at once
 
     def _loop(self, stop: threading.Event, delay: float) -> None:
         failures = 0
@@ -106,10 +119,11 @@ class Watcher:
             delay = self.wait_after(failures)
 
     def _report(self, error: Exception, stop: threading.Event) -> None:
+        stays = f"{self._what} failed%s, what was in force stays"
         if isinstance(error, LoadlockError):
-            logger.warning("refresh failed, what was in force stays: [%s] %s (%s)", error.code, error.what, error.found)
+            logger.log(self._level, f"{stays}: [%s] %s (%s)", "", error.code, error.what, error.found)
         else:
-            logger.error("refresh failed unexpectedly, what was in force stays", exc_info=error)
+            logger.error(stays, " unexpectedly", exc_info=error)
         if self._on_failure is not None and not stop.is_set():
             try:
                 self._on_failure(error)

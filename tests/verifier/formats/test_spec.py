@@ -20,6 +20,7 @@ from verifier.formats import (
     findings,
     manifest,
     policy,
+    push,
     revocations,
     sbom,
     statement,
@@ -37,6 +38,7 @@ EXAMPLES: dict[str, list[Callable[[bytes], object]]] = {
     # Its keys are abridged, so that only the form can be read, not whether its parts fit together.
     "policy": [partial(strict_json.parse, type_=policy.Policy, limit=policy.MAX_POLICY, what="policy")],
     "provenance": [statement.parse_provenance],
+    "push": [push.parse_announcement],
     "revocation-list": [revocations.parse_head, revocations.parse_checkpoint],
     "statement": [statement.parse_statement, dsse.parse_envelope],
     "strict-json": [partial(strict_json.loads, limit=1000, what="example")],
@@ -160,6 +162,11 @@ LIMITS: dict[str, dict[str, str]] = {
         "`dependencies`": f"{bound(manifest.SignedManifest, 'dependencies'):,}",
         "lists of text": f"{bound(M, 'secrets')} lines of 500 characters",
     },
+    "push": {
+        "one line of the stream": size(push.MAX_LINE),
+        "head": size(push.MAX_PUSHED_HEAD),
+        "segment": size(push.MAX_PUSHED_SEGMENT),
+    },
     "revocation-list": {
         "head's payload": size(revocations.MAX_HEAD),
         "segments of a head": f"{revocations.MAX_SEGMENTS:,}",
@@ -224,9 +231,10 @@ def test_the_caps_of_policy_and_enrolment_are_those_of_the_code() -> None:
 
 def test_every_cap_of_the_formats_stands_on_a_page() -> None:
     pages = "".join(path.read_text("utf-8") for path in SPEC.glob("*.md"))
+    formats = (bundle, dsse, enrolment, findings, manifest, policy, push, revocations, sbom, statement, strict_json)
     caps = {
         f"{module.__name__}.{name}": value
-        for module in (bundle, dsse, enrolment, findings, manifest, policy, revocations, sbom, statement, strict_json)
+        for module in formats
         for name, value in vars(module).items()
         if name.startswith("MAX_")
     }

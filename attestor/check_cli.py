@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attestor.key_options import add_key
 from verifier.command import Command, Output
 from verifier.errors import LoadlockError, Unreachable, UsageError
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def _configure_amending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("wheel", metavar="WHEEL", help="the wheel; its set and its manifest lie beside it")
-    parser.add_argument("--key", metavar="FILE", help="the builder's private key (else $LOADLOCK_KEY)")
+    add_key(parser, "builder")
     for role in ("builder", "owner", "certifier"):
         parser.add_argument(
             f"--{role}-key",
@@ -47,7 +48,7 @@ def _open(args: argparse.Namespace) -> tuple[WheelFiles, KeySigner, Subject]:
 
     deployment = deployment_if_any(args.deployment)
     files = WheelFiles(Path(args.wheel))
-    builder = signer_for("builder", args.key, deployment)
+    builder = signer_for("builder", args, deployment)
     keys: Keys = {
         "builder": [builder.public_key, *public_keys_if_any("builder", args.builder_key, deployment)],
         "owner": public_keys_if_any("owner", args.owner_key, deployment),

@@ -1,6 +1,7 @@
-"""The commands of a plugin's owner and its certifier: attest, endorse, certify, publish, key new.
+"""The commands of a plugin's owner and its certifier: attest, endorse, certify, publish.
 
-Those that check what is released are in :mod:`attestor.check_cli`, that of a rebuilder in :mod:`attestor.rebuild_cli`.
+Those that check what is released are in :mod:`attestor.check_cli`, that of a rebuilder in :mod:`attestor.rebuild_cli`,
+those that make keys known in :mod:`attestor.key_cli`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attestor.check_cli import CHECK_COMMANDS
+from attestor.key_cli import KEY_COMMANDS
+from attestor.key_options import add_key
 from attestor.rebuild_cli import REBUILD_COMMANDS
 from verifier.command import Command, Output
 from verifier.errors import UsageError
@@ -36,7 +39,7 @@ def _configure_attest(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--wheel", metavar="FILE", help="a wheel that was built elsewhere; no provenance is claimed")
     parser.add_argument("-o", "--output", metavar="DIST", required=True, help="where wheel and attestation set go")
     parser.add_argument("--manifest", metavar="FILE", help="the plugin manifest (default: the source's own)")
-    parser.add_argument("--key", metavar="FILE", help="the builder's private key (else $LOADLOCK_KEY)")
+    add_key(parser, "builder")
     parser.add_argument("--build-wheelhouse", metavar="DIR", help="take wheels from here alone and connect to nothing")
     parser.add_argument("--builder-id", metavar="URI", help="who builds (default: a builder on somebody's own machine)")
     parser.add_argument("--invocation-id", metavar="URI", default="", help="which run of CI this is")
@@ -58,7 +61,7 @@ def _attest(args: argparse.Namespace, output: Output) -> None:
     deployment = deployment_if_any(args.deployment)
     if args.all_roles:
         _require_demo(deployment)
-    builder = signer_for("builder", args.key, deployment)
+    builder = signer_for("builder", args, deployment)
     started = pipeline.attest_wheel if args.wheel else pipeline.attest_source
     made = started(
         Path(args.wheel or args.source), _options(args), builder, now=now,
@@ -136,7 +139,7 @@ def _all_roles(made: Attestation, args: argparse.Namespace, deployment: Path | N
     from attestor.signers import load_signer
 
     principals = _require_demo(deployment) / "principals"
-    builder = signer_for("builder", args.key, deployment)
+    builder = signer_for("builder", args, deployment)
     owner, certifier = (load_signer(principals / f"{role}.pem") for role in ("owner", "certifier"))
     endorsed = endorse(
         made.wheel, made.file_name, made.attestations, made.unsigned, owner, [builder.public_key], now=now
@@ -151,7 +154,7 @@ def _all_roles(made: Attestation, args: argparse.Namespace, deployment: Path | N
 
 def _configure_endorse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("wheel", metavar="WHEEL", help="the wheel; its set and unsigned manifest lie beside it")
-    parser.add_argument("--key", metavar="FILE", help="the owner's private key (else $LOADLOCK_KEY)")
+    add_key(parser, "owner")
     parser.add_argument("--builder-key", metavar="FILE", action="append", help="the public key of an accepted builder")
 
 
@@ -163,7 +166,7 @@ def _endorse(args: argparse.Namespace, output: Output) -> None:
 
     deployment = deployment_if_any(args.deployment)
     files = WheelFiles(Path(args.wheel))
-    owner = signer_for("owner", args.key, deployment)
+    owner = signer_for("owner", args, deployment)
     builders = public_keys("builder", args.builder_key, deployment)
     done = endorse(
         files.read_wheel(), files.wheel.name, files.read_attestations(), files.read_unsigned(), owner, builders,
@@ -189,7 +192,7 @@ def _configure_certify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tier", choices=TIERS, required=True, help="the tier it is certified for")
     parser.add_argument("--expires", metavar="DATE", required=True, help="YYYY-MM-DD, or a moment in UTC")
     parser.add_argument("--condition", metavar="TEXT", action="append", default=[], help="under which condition")
-    parser.add_argument("--key", metavar="FILE", help="the certifier's private key (else $LOADLOCK_KEY)")
+    add_key(parser, "certifier")
     parser.add_argument("--builder-key", metavar="FILE", action="append", help="the public key of an accepted builder")
     parser.add_argument("--owner-key", metavar="FILE", action="append", help="the public key of the owner")
     parser.add_argument("--certifier-id", metavar="URI", help="who certifies")
@@ -205,7 +208,7 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
     terms = _terms(args)
     deployment = deployment_if_any(args.deployment)
     files = WheelFiles(Path(args.wheel))
-    certifier = signer_for("certifier", args.key, deployment)
+    certifier = signer_for("certifier", args, deployment)
     keys: Keys = {
         "builder": public_keys("builder", args.builder_key, deployment),
         "owner": public_keys("owner", args.owner_key, deployment),
@@ -277,25 +280,6 @@ def _publish(args: argparse.Namespace, output: Output) -> None:
     output.result({"ok": True, "server": server, "answer": answer})
 
 
-# -- key new -----------------------------------------------------------------------------------------------------------
-
-
-def _configure_key_new(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the private key; the public one goes beside it as FILE.pub")
-    parser.add_argument("--alg", choices=("ecdsa-p256", "ed25519"), default="ecdsa-p256", help="the algorithm")
-
-
-def _key_new(args: argparse.Namespace, output: Output) -> None:
-    import os
-
-    from attestor.signers import PASSPHRASE, new_key
-
-    made = new_key(Path(args.file), args.alg, os.environ.get(PASSPHRASE))
-    output.say(f"private key {args.file}, public key {args.file}.pub")
-    output.say(f"key id {made.public_key.id}")
-    output.result({"ok": True, "private": args.file, "public": f"{args.file}.pub", "id": made.public_key.id})
-
-
 def _summary(attestations: Path, digest: str, signer: str, *, awaiting: list[str]) -> dict[str, Any]:
     return {"ok": True, "attestations": str(attestations), "digest": digest, "signer": signer, "awaiting": awaiting}
 
@@ -307,5 +291,5 @@ COMMANDS: tuple[Command, ...] = (
     Command("certify", "sign a tier and an expiry as the certifier", _configure_certify, _certify),
     *REBUILD_COMMANDS,
     Command("publish", "hand wheel and attestation set to the server", _configure_publish, _publish),
-    Command("key new", "make a signing key", _configure_key_new, _key_new),
+    *KEY_COMMANDS,
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from attestor.signers import KeySigner, load_signer
+from attestor.key_options import KEY, PUBLIC_KEY
+from attestor.signers import MAX_PUBLIC_KEY, KeySigner, load_signer, open_signer
 from verifier.command import find_deployment
 from verifier.errors import UsageError
 from verifier.evidence import Role
@@ -17,10 +19,8 @@ from verifier.formats.strict_json import loads
 from verifier.keys import PublicKey
 from verifier.wheel import DEFAULT_LIMITS
 
-KEY = "LOADLOCK_KEY"
 SERVER = "LOADLOCK_SERVER"
 TOKEN = "LOADLOCK_TOKEN"
-MAX_PUBLIC_KEY = 16_384
 MAX_TOKEN = 4_096
 MAX_RECORD = 64 * 1024
 
@@ -71,18 +71,27 @@ def deployment_if_any(given: str | None) -> Path | None:
         return None
 
 
-def signer_for(role: Role, given: str | None, deployment: Path | None) -> KeySigner:
-    """The key to sign with: the file given, else ``$LOADLOCK_KEY``, else the demo deployment's for that role.
+def signer_for(role: str, args: argparse.Namespace, deployment: Path | None, otherwise: str = "") -> KeySigner:
+    """The key to sign with: the one given, else ``$LOADLOCK_KEY``, else the demo deployment's for that role.
+
+    Args:
+        role: who signs.
+        args: a command's, with the options of :func:`attestor.key_options.add_key`.
+        deployment: the deployment's directory, where its demo keys may be taken.
+        otherwise: what else the command can do, for the advice.
 
     Raises:
-        UsageError: ``usage.key``.
+        LoadlockError: as :func:`attestor.signers.open_signer`; ``usage.key``: there is no key.
     """
-    named = given or os.environ.get(KEY)
-    path = Path(named) if named else _principal(role, deployment)
+    named = args.key or os.environ.get(KEY)
+    public = args.public_key or os.environ.get(PUBLIC_KEY)
+    if named:
+        return open_signer(named, Path(public) if public else None)
+    path = _principal(role, deployment)
     if path is None:
         raise UsageError(
-            "usage.key", f"no key to sign with as the {role}", expected=f"--key FILE or ${KEY}",
-            todo="Make one with 'loadlock key new FILE'.",
+            "usage.key", f"no key to sign with as the {role}", expected=f"--key FILE|URI or ${KEY}",
+            todo=f"Make one with 'loadlock key new FILE'{otherwise}.",
         )  # fmt: skip
     return load_signer(path)
 
@@ -144,7 +153,7 @@ def api_token(given: str | None) -> str:
     return token
 
 
-def _principal(role: Role, deployment: Path | None) -> Path | None:
+def _principal(role: str, deployment: Path | None) -> Path | None:
     """A demo deployment keeps its signers' keys itself; no other one has them."""
     path = deployment / "principals" / f"{role}.pem" if deployment else None
     return path if path is not None and path.is_file() else None

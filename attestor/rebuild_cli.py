@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attestor.key_options import add_key
 from verifier.command import Command, Output
 from verifier.errors import UsageError
 
 if TYPE_CHECKING:
     from attestor.rebuild import RebuildOptions, Rebuilt
-    from attestor.signers import KeySigner
 
 
 def _configure_rebuild(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +22,7 @@ def _configure_rebuild(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wheelhouse", metavar="DIR", help="take the locked wheels from here alone")
     parser.add_argument("--builder-key", metavar="FILE", action="append", help="the public key of a trusted builder")
     signing = parser.add_mutually_exclusive_group()
-    signing.add_argument("--key", metavar="FILE", help="the rebuilder's private key (else $LOADLOCK_KEY)")
+    add_key(parser, "rebuilder", among=signing)
     signing.add_argument("--unsigned", action="store_true", help="say the verdict, and sign nothing")
     parser.add_argument("--builder-id", metavar="URI", help="who rebuilds (default: somebody on their own machine)")
     parser.add_argument("--invocation-id", metavar="URI", default="", help="which run of CI this is")
@@ -31,14 +30,14 @@ def _configure_rebuild(parser: argparse.ArgumentParser) -> None:
 
 
 def _rebuild(args: argparse.Namespace, output: Output) -> int:
-    from attestor.places import WheelFiles, deployment_if_any, public_keys
+    from attestor.places import WheelFiles, deployment_if_any, public_keys, signer_for
     from attestor.rebuild import rebuild
     from verifier.files import write_atomic
 
     deployment = deployment_if_any(args.deployment)
     files = WheelFiles(Path(args.wheel))
     builders = public_keys("builder", args.builder_key, deployment)
-    signer = None if args.unsigned else _signer(args.key)
+    signer = None if args.unsigned else signer_for("rebuilder", args, None, ", or say --unsigned")
     done = rebuild(
         files.read_wheel(), files.wheel.name, files.read_attestations(), builders, _options(args), signer,
         now=datetime.now(UTC), report=lambda step, outcome: output.say(f"{step:<20}{outcome}"),
@@ -49,19 +48,6 @@ def _rebuild(args: argparse.Namespace, output: Output) -> int:
         written = files.wheel.with_name(f"{files.wheel.name}.rebuild.jsonl")
         write_atomic(written, done.attestations)
     return _tell(done, written, kept, output)
-
-
-def _signer(given: str | None) -> KeySigner:
-    from attestor.places import KEY
-    from attestor.signers import load_signer
-
-    named = given or os.environ.get(KEY)
-    if not named:
-        raise UsageError(
-            "usage.key", "no key to sign with as the rebuilder", expected=f"--key FILE or ${KEY}",
-            todo="Make one with 'loadlock key new FILE', or say --unsigned.",
-        )  # fmt: skip
-    return load_signer(Path(named))
 
 
 def _options(args: argparse.Namespace) -> RebuildOptions:

@@ -10,6 +10,7 @@ programs=(
     "git git"
     "npm npm"
     "rsync rsync"
+    "softhsm2-util softhsm2"
 )
 
 missing_programs() {

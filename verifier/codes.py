@@ -221,9 +221,16 @@ CODES: dict[str, Code] = {
     "usage.configuration": Code(None, "the configuration is not usable", "Correct the setting named."),
     "usage.exists": Code(None, "something is already there", "Choose another place."),
     "usage.key": Code(None, "a key cannot be read or used", "Check the file, its format and its permissions."),
+    "signer.failed": Code(None, "a signing service refused or failed", "Check what it needs, then try again."),
+    "signer.wrong-key": Code(
+        None,
+        "a signing service signed with another key than the one named",
+        "Name the public key that belongs to the URI: 'loadlock key fetch' asks the service for it.",
+    ),
     "usage.extra": Code(None, "an optional part of Loadlock is not installed", "Install the extra named."),
     "io.failed": Code(None, "a file could not be read or written", "Check the path, its permissions and the disk."),
     "unreachable.server": Code(None, "the server did not answer", "Check the address and try again."),
     "unreachable.index": Code(None, "the package index did not answer", "Check the network and try again."),
+    "unreachable.signer": Code(None, "a signing service did not answer", "Check the network and try again."),
     "internal.unexpected": Code(None, "something unexpected happened, and so nothing is allowed", "Report it."),
 }

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
@@ -22,6 +24,19 @@ MAX_KEY_FILE = 16 * 1024
 """Size cap of a key file in bytes."""
 KEY_MODE = 0o600
 """The mode of a key file: its owner's alone."""
+
+
+class MessageSigner(Protocol):
+    """Signs messages with a private key, wherever that key is.
+
+    Attributes:
+        public: its public half.
+    """
+
+    public: PublicKey
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign ``message``: ECDSA on P-256 with SHA-256 in DER, or Ed25519."""
 
 
 class PrivateKey:
@@ -46,25 +61,28 @@ class PrivateKey:
         return cls(ec.generate_private_key(ec.SECP256R1()))
 
     @classmethod
-    def read(cls, path: Path, passphrase: str | None = None) -> Self:
+    def read(cls, path: Path, passphrase: str | None = None, ask: Callable[[], str] | None = None) -> Self:
         """Read a key file.
 
         Args:
             path: the file.
             passphrase: of an encrypted key.
+            ask: gets the passphrase where the key turns out to be encrypted and none was given.
 
         Raises:
             UsageError: ``usage.key``: unreadable, readable by others, of an unsupported kind, or the passphrase is
                 wrong or missing.
         """
-        data = _read_own(path)
+        data = read_own(path)
         try:
             private = serialization.load_pem_private_key(data, passphrase.encode() if passphrase else None)
         except TypeError as error:
+            if not passphrase and ask is not None:
+                return cls.read(path, ask())
             problem = "is not encrypted, but a passphrase was given" if passphrase else "is encrypted"
             todo = f"{'Leave out' if passphrase else 'Give'} the passphrase."
             raise UsageError("usage.key", f"the key {path.name!r} {problem}", todo=todo) from error
-        except ValueError as error:
+        except (ValueError, UnsupportedAlgorithm) as error:
             # The library's own words may say more of the content than belongs into a message.
             raise UsageError(
                 "usage.key",
@@ -104,36 +122,45 @@ class PrivateKey:
         return self._private.sign(message, ec.ECDSA(hashes.SHA256()))
 
 
-def sign_envelope(payload_type: str, payload: bytes, *signers: tuple[str, PrivateKey]) -> Envelope:
+def sign_envelope(payload_type: str, payload: bytes, *signers: tuple[str, MessageSigner]) -> Envelope:
     """Sign a payload as a DSSE envelope; each signer is the key id to write and its key."""
     message = pae(payload_type, payload)
     signatures = tuple(Signature(keyid=keyid, sig=key.sign(message)) for keyid, key in signers)
     return Envelope(payload_type=payload_type, unverified_payload=payload, signatures=signatures)
 
 
-def _read_own(path: Path) -> bytes:
-    """The file's bytes, when it is a regular file that nobody but its owner can read."""
+def read_own(path: Path, what: str = "the key") -> bytes:
+    """The bytes of a file that holds a secret: a regular one that nobody but its owner can read or change.
+
+    Args:
+        path: the file. Where it is a symbolic link, what the link leads to is judged.
+        what: what it holds, for errors.
+
+    Raises:
+        UsageError: ``usage.key``: unreadable, readable by others, or larger than any key.
+    """
     try:
         with open(path, "rb", opener=_without_waiting) as stream:
-            _check_own(path, os.fstat(stream.fileno()))
+            _check_own(f"{what} {path.name!r}", os.fstat(stream.fileno()))
             data = stream.read(MAX_KEY_FILE + 1)
-    except OSError as error:
-        raise UsageError("usage.key", f"the key {path.name!r} cannot be read", found=error.strerror or "") from error
+    except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
+        found = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise UsageError("usage.key", f"{what} {path.name!r} cannot be read", found=found) from error
     if len(data) > MAX_KEY_FILE:
-        raise UsageError("usage.key", f"the key {path.name!r} is too large", expected=f"≤ {MAX_KEY_FILE} bytes")
+        raise UsageError("usage.key", f"{what} {path.name!r} is too large", expected=f"at most {MAX_KEY_FILE} bytes")
     return data
 
 
-def _check_own(path: Path, status: os.stat_result) -> None:
+def _check_own(named: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise UsageError("usage.key", f"the key {path.name!r} is not a regular file")
+        raise UsageError("usage.key", f"{named} is not a regular file")
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(
             "usage.key",
-            f"the key {path.name!r} can be read or changed by others",
+            f"{named} can be read or changed by others",
             found=f"mode {stat.S_IMODE(status.st_mode):04o}",
             expected=f"mode {KEY_MODE:04o}",
-            todo="Restrict it (chmod 600), and replace the key if others may have read it.",
+            todo="Restrict it (chmod 600), and replace it if others may have read it.",
         )
 
 

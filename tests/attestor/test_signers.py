@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import resource
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from msgspec import structs
 
 from attestor import signers
-from attestor.signers import load_signer, new_key
+from attestor.signers import load_signer, new_key, open_signer, service_deadline
 from verifier import private_keys
 from verifier.errors import LoadlockError, UsageError
 from verifier.evidence import verified_payload
@@ -106,3 +110,100 @@ def test_a_statement_too_large_for_any_reader_is_not_signed(tmp_path: Path, monk
     with pytest.raises(UsageError) as caught:
         new_key(tmp_path / "key").sign(b"x" * 11)
     assert caught.value.code == "format.too-large"
+
+
+# -- keys by URI -------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_file_by_uri_is_read_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = new_key(tmp_path / "key")
+    assert open_signer(f"file2:{tmp_path}/key").public_key.id == made.public_key.id
+    monkeypatch.setenv("CRYPTO_SIGNER_PATH_PREFIX", str(tmp_path))
+    assert open_signer("file2:key", tmp_path / "key.pub").public_key.id == made.public_key.id
+    (tmp_path / "key").chmod(0o644)
+    with pytest.raises(UsageError) as caught:
+        open_signer("file2:key")
+    assert caught.value.code == "usage.key"
+
+
+def test_a_file_with_a_colon_in_its_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = new_key(tmp_path / "hsm:2")
+    assert open_signer("hsm:2").public_key.id == made.public_key.id
+
+
+def test_another_public_key_than_the_files_is_refused(tmp_path: Path) -> None:
+    for name in ("key", "other"):
+        new_key(tmp_path / name)
+    for named in (str(tmp_path / "key"), f"file2:{tmp_path}/key"):
+        with pytest.raises(LoadlockError) as caught:
+            open_signer(named, tmp_path / "other.pub")
+        assert caught.value.code == "usage.key"
+
+
+def test_a_uri_that_names_no_key_is_refused_before_its_public_key_is_asked_for() -> None:
+    with pytest.raises(UsageError) as caught:
+        open_signer("pkcs11:token=x?pin-value=hunter2")
+    assert "unknown scheme" in caught.value.what
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", ["0", "3601", "-1", "1.5", "soon", "1" * 400, "\u0661"])
+def test_a_deadline_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, seconds: str) -> None:
+    monkeypatch.setenv("LOADLOCK_KEY_DEADLINE", seconds)
+    with pytest.raises(UsageError) as caught:
+        service_deadline()
+    assert caught.value.code == "usage.configuration"
+
+
+def test_the_deadline_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOADLOCK_KEY_DEADLINE", raising=False)
+    assert service_deadline() == timedelta(minutes=1)
+    monkeypatch.setenv("LOADLOCK_KEY_DEADLINE", "3600")
+    assert service_deadline() == timedelta(hours=1)
+
+
+def test_a_link_is_judged_by_what_it_leads_to(tmp_path: Path) -> None:
+    made = new_key(tmp_path / "key")
+    (tmp_path / "link").symlink_to(tmp_path / "key")
+    assert load_signer(tmp_path / "link").public_key.id == made.public_key.id
+    (tmp_path / "key").chmod(0o640)
+    assert code_of(tmp_path / "link") == "usage.key"
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert code_of(tmp_path / "loop") == "usage.key"
+
+
+def test_a_key_on_an_unknown_curve_is_refused(tmp_path: Path) -> None:
+    der = pem_of(ec.generate_private_key(ec.SECP256R1()))
+    body = base64.b64decode(b"".join(der.splitlines()[1:-1]))
+    unknown = body.replace(bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d030199"))
+    assert unknown != body
+    pem = b"-----BEGIN PRIVATE KEY-----\n" + base64.encodebytes(unknown) + b"-----END PRIVATE KEY-----\n"
+    assert code_of(write(tmp_path / "key", pem)) == "usage.key"
+
+
+def test_a_lying_key_id_convinces_nobody(tmp_path: Path) -> None:
+    """Neither the envelope's key id nor the bundle's hint counts: the key that is expected decides."""
+    mine, yours = new_key(tmp_path / "mine"), new_key(tmp_path / "yours")
+    bundle = mine.sign(b"{}")
+    (signature,) = bundle.envelope.signatures
+    lying = structs.replace(signature, keyid=yours.public_key.id)
+    bundle = structs.replace(
+        bundle, hint=yours.public_key.hint, envelope=structs.replace(bundle.envelope, signatures=(lying,))
+    )
+    with pytest.raises(LoadlockError) as caught:
+        verified_payload(bundle, yours.public_key)
+    assert caught.value.code == "signature.invalid"
+    assert verified_payload(bundle, mine.public_key) == b"{}"
+
+
+def test_a_disk_that_is_full_leaves_no_part_of_a_key(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+    try:
+        with pytest.raises(LoadlockError) as caught:
+            new_key(tmp_path / "key")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.code == "io.failed"
+    assert list(tmp_path.iterdir()) == []

@@ -5,9 +5,12 @@
 # names what is left out and how to get it; in CI (CI=true) that is an error.
 set -euo pipefail
 
+PATH=$PATH:/usr/sbin:/sbin
+
 # One a line: the program, the Debian package that brings it.
 programs=(
     "git git"
+    "nginx nginx-light"
     "npm npm"
     "rsync rsync"
     "softhsm2-util softhsm2"

@@ -1,0 +1,207 @@
+"""The nginx configuration as it is shipped, run by Debian's nginx before a real server: hosts live behind it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+import urllib3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from crl_server.api.bodies import MAX_UPLOAD
+from crl_server.service import Authority
+from crl_server.tokens import create_token
+from tests.crl_server.deployments import digest, made, revoke
+from tests.crl_server.test_push import Pushing
+from tests.project.tree import ROOT
+from verifier.formats.revocations import sha256_hex
+from verifier.formats.text import Hex, Name
+from verifier.push import announcements
+from verifier.refresh import Refresher, enroll
+from verifier.transport import Transport
+
+CONFIGURATION = ROOT / "deploy" / "nginx" / "loadlock.conf"
+# python-tuf's client judges by the machine's clock, so this deployment is made now.
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """A certificate for the loopback address, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loadlock.example")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    chain, private = directory / "chain.pem", directory / "key.pem"
+    chain.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return chain, private
+
+
+class Site:
+    """nginx with the shipped configuration, before a server."""
+
+    def __init__(self, directory: Path, behind: Pushing, port: int) -> None:
+        chain, private = certificate(directory)
+        self.behind = behind
+        self.url = f"https://127.0.0.1:{port}"
+        self.chain = chain
+        changes = {
+            "127.0.0.1:8600": behind.address.removeprefix("http://"),
+            "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
+            "/etc/ssl/loadlock/fullchain.pem": str(chain),
+            "/etc/ssl/private/loadlock.pem": str(private),
+            "/var/lib/loadlock/public": str(behind.authority.layout.public),
+        }
+        text = CONFIGURATION.read_text("utf-8")
+        for old, new in changes.items():
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        (directory / "site.conf").write_text(text)
+        temporary = "".join(
+            f"{kind}_temp_path {directory}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        user = "user root;\n" if os.geteuid() == 0 else ""  # the directories of tests are their owner's alone
+        self._main = directory / "nginx.conf"
+        self._main.write_text(
+            f"{user}daemon off;\npid {directory}/pid;\nerror_log {directory}/error.log;\n"
+            f"events {{}}\nhttp {{\naccess_log off;\n{temporary}include {directory}/site.conf;\n}}\n"
+        )
+        self.log = directory / "error.log"
+        self.pool = urllib3.PoolManager(ca_certs=str(chain), retries=urllib3.Retry(connect=50, backoff_factor=0.02))
+
+    def __enter__(self) -> Site:
+        program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+        assert program, "nginx is missing: see tools/system_packages.sh"
+        self._process = subprocess.Popen([program, "-c", str(self._main)], stderr=subprocess.DEVNULL)
+        self.pool.request("GET", f"{self.url}/")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.clear()
+        self._process.terminate()
+        self._process.wait(20)
+
+    def get(self, path: str, **headers: str) -> urllib3.BaseHTTPResponse:
+        return self.pool.request("GET", f"{self.url}/{path}", headers=headers, redirect=False)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Authority, int]]:
+    port = free_port()
+    authority = made(tmp_path_factory.mktemp("nginx") / "acme", now=NOW, server=f"https://127.0.0.1:{port}")
+    revoke(authority, "first", now=NOW)
+    (authority.layout.public / "sets").mkdir()
+    authority.layout.set_file("a" * 64).write_bytes(b'{"a":1}\n')
+    (authority.layout.public / "notes.txt").write_text("not part of the tree")
+    os.symlink(authority.layout.root / "online" / "head.pem", authority.layout.set_file("b" * 64))
+    yield authority, port
+    authority.close()
+
+
+@pytest.fixture(scope="module")
+def site(authority: tuple[Authority, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with (
+        Pushing(authority[0]) as behind,
+        Site(tmp_path_factory.mktemp("site"), behind, authority[1]) as running,
+    ):
+        yield running
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "", "lists/", "notes.txt", "sets", f"sets/{'b' * 64}.jsonl", f"sets/{'a' * 63}.jsonl", "../online/head.pem",
+        "lists/../../online/head.pem", "lists/%2e%2e/%2e%2e/online/head.pem", "trust/metadata/0.root.json",
+        f"lists/segments/{'A' * 64}", "healthz", "readyz", "lists/head.json/", "server/loadlock.sqlite",
+    ],
+)  # fmt: skip
+def test_what_is_not_of_the_tree_is_not_there(site: Site, path: str) -> None:
+    assert site.get(path).status in {400, 403, 404}
+
+
+def test_every_file_comes_as_the_server_itself_hands_it_out(site: Site) -> None:
+    public = site.behind.authority.layout.public
+    paths = [path for path in public.rglob("*") if path.is_file() and not path.is_symlink()]
+    direct = urllib3.PoolManager()
+    seen = set()
+    for path in sorted(str(path.relative_to(public)) for path in paths if path.name != "notes.txt"):
+        ours, theirs = direct.request("GET", f"{site.behind.address}/{path}"), site.get(path)
+        assert (ours.status, ours.data) == (theirs.status, theirs.data), path
+        for header in ("Cache-Control", "Content-Type", "X-Content-Type-Options"):
+            assert ours.headers[header] == theirs.headers[header], (path, header)
+        seen.add(re.sub(r"[0-9a-f]{64}|\d+", "*", path))
+    assert len(seen) >= 9
+    direct.clear()
+
+
+def test_no_two_heads_look_alike_to_a_conditional_request(site: Site) -> None:
+    tags = site.get("lists/head.json").headers
+    assert ("ETag" in tags, "Last-Modified" in tags) == (False, False)
+    before = site.get("lists/head.json").data
+    site.behind.authority.publisher._last = None
+    status = os.stat(site.behind.authority.layout.head)
+    revoke(site.behind.authority, "second", now=NOW)
+    os.utime(site.behind.authority.layout.head, ns=(status.st_atime_ns, status.st_mtime_ns))  # within one second
+    again = site.get("lists/head.json", **{"If-Modified-Since": "Thu, 01 Jan 2099 00:00:00 GMT"})
+    assert again.status == 200
+    assert again.data != before
+
+
+def test_the_cap_on_uploads_is_above_the_servers_own() -> None:
+    megabytes = re.search(r"client_max_body_size (\d+)m;", CONFIGURATION.read_text("utf-8"))
+    assert megabytes is not None
+    assert int(megabytes[1]) * 1024 * 1024 >= MAX_UPLOAD
+
+
+def test_the_api_is_passed_on(site: Site) -> None:
+    assert site.get("v1/plugins").status == 401
+    with site.behind.authority.store.write() as ledger:
+        token = create_token(ledger, Name("reader"), ("auditor",), timedelta(days=1), NOW)
+    answer = site.get("v1/plugins", Authorization=f"Bearer {token}")
+    assert (answer.status, answer.json()["plugins"]) == (200, [])
+
+
+def test_a_host_enrols_refreshes_and_hears_the_stream(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(site.chain))
+    authority = site.behind.authority
+    fingerprint = f"sha256:{sha256_hex(authority.repository.root(1))}"
+    home = enroll(site.url, fingerprint, tmp_path / "host")
+    refresher = Refresher(home)
+    assert refresher.refresh(NOW).revocations.lists(Hex(digest("first").hex))
+    stream = Transport(site.url).stream("/v1/stream")
+    news = announcements(stream)
+    assert next(news).head == authority.layout.head.read_bytes()
+    revoke(authority, "third", now=NOW)
+    pushed = next(news)
+    assert refresher.refresh(NOW, offer=pushed).revocations.lists(Hex(digest("third").hex))
+    stream.end()
+    stream.close()

@@ -26,8 +26,8 @@ from attestor.signers import load_signer, public_pem
 from loadlock.stage import Stage, example_plugin
 from tests.attestor.advisories import advisory, write
 from tests.ci_templates.locks import locks_and_wheels
-from tests.ci_templates.node_tools import gitlab_ci_local
 from tests.ci_templates.templates import GITLAB, JOBS
+from tests.node.tools import node_tools
 from verifier.formats.statement import TEST_RESULT, VULNERABILITIES
 
 WHEEL = "csv_exporter-1.0.0-py3-none-any.whl"
@@ -52,8 +52,9 @@ class Project:
         told = (TAGGED if tagged is None else tagged) | {"CI_REPOSITORY_URL": self.source.as_uri()}
         said = [word for name, value in told.items() for word in ("--variable", f"{name}={value}")]
         command = [
-            *gitlab_ci_local(), "--variables-file", os.path.relpath(self.variables, self.source),
-            "--home", str(self.stage.root / "home"), "--force-shell-executor", "--shell-isolation",
+            *node_tools().command("gitlab-ci-local/dist/index.js"), "--variables-file",
+            os.path.relpath(self.variables, self.source), "--home", str(self.stage.root / "home"),
+            "--force-shell-executor", "--shell-isolation",
             "--no-artifacts-to-source", "--color=false", "--ignore-predefined-vars", ",".join(told), *said, *options,
         ]  # fmt: skip
         return subprocess.run(command, cwd=self.source, env=self.environ, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""gitlab-ci-local, installed once by the lock beside this file, and a Node that is new enough for it."""
+"""The programs on Node that tests run, installed once by the lock beside this file, and a Node that is new enough."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,16 +15,29 @@ from attestor.wheelhouse import default_cache
 
 HERE = Path(__file__).parent
 LOCK = HERE / "package-lock.json"
-NODE_NEEDED = 22
+NEEDED = (22, 22, 2)
+"""The oldest Node that the locked packages accept."""
 
 
-def gitlab_ci_local() -> list[str]:
-    """The command that runs GitLab's jobs on this machine."""
+@dataclass(frozen=True)
+class Tools:
+    """A Node, and the folder of packages that the lock names."""
+
+    node: Path
+    modules: Path
+
+    def command(self, script: str) -> list[str]:
+        """The command that runs a script of a package."""
+        return [os.fspath(self.node), os.fspath(self.modules / script)]
+
+
+def node_tools() -> Tools:
+    """What the lock names, installed where it is not yet."""
     machine = _node_of_machine()
     modules = _installed(with_node=machine is None) / "node_modules"
     nodes = [machine] if machine else sorted(modules.glob("node-linux-*/bin/node"))
-    assert len(nodes) == 1, f"no Node {NODE_NEEDED} or newer, and the lock has none for this kind of machine"
-    return [os.fspath(nodes[0]), os.fspath(modules / "gitlab-ci-local" / "dist" / "index.js")]
+    assert len(nodes) == 1, f"no Node {NEEDED} or newer, and the lock has none for this kind of machine"
+    return Tools(nodes[0], modules)
 
 
 def _node_of_machine() -> Path | None:
@@ -32,8 +46,8 @@ def _node_of_machine() -> Path | None:
     if found is None:
         return None
     said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-    version = re.match(r"v(\d+)\.", said)
-    return Path(found) if version and int(version[1]) >= NODE_NEEDED else None
+    version = re.match(r"v(\d+)\.(\d+)\.(\d+)", said)
+    return Path(found) if version and tuple(map(int, version.groups())) >= NEEDED else None
 
 
 def _installed(*, with_node: bool) -> Path:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
+from attestor.growth import Change, by_risk, compare, compare_evidence, compare_terms
+from attestor.precedent import Precedent, check_precedes
 from attestor.review import Keys, Review, review, without_certification
 from attestor.signers import KeySigner
 from attestor.statements import draft, gate_of
-from verifier.errors import UsageError
+from verifier.errors import Refused, UsageError
+from verifier.evidence import TITLES
 from verifier.formats.bundle import dump_set
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
-from verifier.formats.policy import TierName
+from verifier.formats.policy import TIERS, TierName
 from verifier.formats.statement import (
     CERTIFICATION,
     MANIFEST,
@@ -98,7 +102,17 @@ def certify(
 def review_for_certification(
     wheel: bytes, file_name: str, attestations: bytes | None, certifier: KeySigner, keys: Keys
 ) -> Review:
-    """What the certifier gets to see before signing; raises as :func:`attestor.review.review`."""
+    """What the certifier gets to see before signing.
+
+    Raises:
+        Refused: as :func:`attestor.review.review`; ``roles.not-disjoint``: the certifier is builder or owner as well.
+    """
+    for role, several in keys.items():
+        if role != "certifier" and certifier.public_key.id in {key.id for key in several}:
+            raise Refused(
+                "roles.not-disjoint", f"the certifier's key is the {role}'s", found=certifier.public_key.id,
+                expected="a key of somebody else", todo="Have it certified by somebody who neither built nor owns it.",
+            )  # fmt: skip
     return review(wheel, file_name, attestations, {**keys, "certifier": [certifier.public_key]})
 
 
@@ -109,6 +123,44 @@ def manifest_of(found: Review) -> SignedManifest:
         Refused: ``set.statement-missing``.
     """
     return parse_signed_manifest(found.require(MANIFEST).statement.predicate)
+
+
+def changes_since(precedent: Precedent, found: Review, terms: Terms) -> list[Change]:
+    """How what is about to be certified differs from what was, the riskiest first.
+
+    Raises:
+        Refused: ``manifest.plugin-id``: the two are not of one plugin.
+    """
+    manifest = manifest_of(found)
+    check_precedes(precedent, manifest)
+    before, after = (
+        [TITLES[kind] for kind in kinds if kind != CERTIFICATION] for kinds in (precedent.statements, found.statements)
+    )
+    was = precedent.certification.terms
+    return by_risk(
+        chain(
+            compare(precedent.manifest, manifest),
+            compare_evidence(before, after),
+            compare_terms((was.tier, was.conditions), (terms.tier, terms.conditions), TIERS),
+        )
+    )
+
+
+def check_no_growth(changes: Sequence[Change] | None) -> None:
+    """Demand that nothing grew since the earlier release; None when there is none.
+
+    Raises:
+        Refused: ``certify.no-precedent``, ``certify.growth``.
+    """
+    if changes is None:
+        raise Refused("certify.no-precedent", "growth is to be refused, and there is nothing to compare with")
+    grown = [change for change in changes if change.grows]
+    if grown:
+        raise Refused(
+            "certify.growth", "the release may do more than the one that was certified before",
+            found="; ".join(f"{change.field}: {change.before} → {change.after}" for change in grown[:5]),
+            expected="nothing that grows",
+        )  # fmt: skip
 
 
 def _summary(found: Review, terms: Terms, now: datetime) -> Certification:

@@ -1,7 +1,7 @@
-"""The commands of a plugin's owner and its certifier: attest, endorse, certify, publish.
+"""The commands of a plugin's owner: attest, endorse, publish.
 
-Those that check what is released are in :mod:`attestor.check_cli`, that of a rebuilder in :mod:`attestor.rebuild_cli`,
-those that make keys known in :mod:`attestor.key_cli`.
+That of its certifier is in :mod:`attestor.certify_cli`; those that check what is released in :mod:`attestor.check_cli`,
+that of a rebuilder in :mod:`attestor.rebuild_cli`, those that make keys known in :mod:`attestor.key_cli`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attestor.certify_cli import CERTIFY_COMMANDS
 from attestor.check_cli import CHECK_COMMANDS
 from attestor.key_cli import KEY_COMMANDS
 from attestor.key_options import add_key
@@ -20,7 +21,6 @@ from verifier.command import Command, Output
 from verifier.errors import UsageError
 
 if TYPE_CHECKING:
-    from attestor.certify import Terms
     from attestor.pipeline import Attestation, Options
     from attestor.review import Keys
 
@@ -182,79 +182,6 @@ def _endorse(args: argparse.Namespace, output: Output) -> None:
     )
 
 
-# -- certify -----------------------------------------------------------------------------------------------------------
-
-
-def _configure_certify(parser: argparse.ArgumentParser) -> None:
-    from verifier.formats.policy import TIERS
-
-    parser.add_argument("wheel", metavar="WHEEL", help="the wheel; its endorsed set lies beside it")
-    parser.add_argument("--tier", choices=TIERS, required=True, help="the tier it is certified for")
-    parser.add_argument("--expires", metavar="DATE", required=True, help="YYYY-MM-DD, or a moment in UTC")
-    parser.add_argument("--condition", metavar="TEXT", action="append", default=[], help="under which condition")
-    add_key(parser, "certifier")
-    parser.add_argument("--builder-key", metavar="FILE", action="append", help="the public key of an accepted builder")
-    parser.add_argument("--owner-key", metavar="FILE", action="append", help="the public key of the owner")
-    parser.add_argument("--certifier-id", metavar="URI", help="who certifies")
-    parser.add_argument("--policy", metavar="FILE", help="the signed policy's JSON, to be named by digest")
-
-
-def _certify(args: argparse.Namespace, output: Output) -> None:
-    from attestor.certify import certify, manifest_of, review_for_certification
-    from attestor.covenant import readable
-    from attestor.places import WheelFiles, deployment_if_any, public_keys, signer_for
-    from verifier.files import write_atomic
-
-    terms = _terms(args)
-    deployment = deployment_if_any(args.deployment)
-    files = WheelFiles(Path(args.wheel))
-    certifier = signer_for("certifier", args, deployment)
-    keys: Keys = {
-        "builder": public_keys("builder", args.builder_key, deployment),
-        "owner": public_keys("owner", args.owner_key, deployment),
-    }
-    wheel, attestations = files.read_wheel(), files.read_attestations()
-    found = review_for_certification(wheel, files.wheel.name, attestations, certifier, keys)
-    for line in readable(manifest_of(found)):
-        output.say(line)
-    done = certify(wheel, files.wheel.name, attestations, certifier, keys, terms, now=datetime.now(UTC))
-    write_atomic(files.attestations, done.attestations)
-    output.say(f"certified for tier {terms.tier} until {terms.expires:%Y-%m-%d %H:%M:%SZ} by {certifier.public_key.id}")
-    output.result(_summary(files.attestations, done.manifest.artifact_digest, certifier.public_key.id, awaiting=[]))
-
-
-def _terms(args: argparse.Namespace) -> Terms:
-    import hashlib
-
-    from attestor.certify import CERTIFIER, NO_POLICY, Terms
-    from verifier.files import read_capped
-    from verifier.formats.policy import MAX_POLICY
-    from verifier.formats.statement import PolicyReference
-    from verifier.formats.text import Hex
-
-    policy = PolicyReference(uri=NO_POLICY)
-    if args.policy:
-        digest = hashlib.sha256(read_capped(Path(args.policy), MAX_POLICY, "the policy")).hexdigest()
-        policy = PolicyReference(uri="policy.json", digest={"sha256": Hex(digest)})
-    return Terms(args.tier, _moment(args.expires), args.condition, args.certifier_id or CERTIFIER, policy)
-
-
-def _moment(text: str) -> datetime:
-    """A date (its first moment in UTC) or a moment.
-
-    Raises:
-        UsageError: ``usage.arguments``.
-    """
-    from verifier.formats.text import Time
-
-    try:
-        return Time(text if "T" in text else f"{text}T00:00:00Z").instant
-    except ValueError as error:
-        raise UsageError(
-            "usage.arguments", "not a date", found=repr(text), expected="2026-12-31 or 2026-12-31T12:00:00Z"
-        ) from error
-
-
 # -- publish -----------------------------------------------------------------------------------------------------------
 
 
@@ -288,7 +215,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("attest", "build a plugin, describe it, sign as its builder", _configure_attest, _attest),
     *CHECK_COMMANDS,
     Command("endorse", "sign the plugin manifest as the owner", _configure_endorse, _endorse),
-    Command("certify", "sign a tier and an expiry as the certifier", _configure_certify, _certify),
+    *CERTIFY_COMMANDS,
     *REBUILD_COMMANDS,
     Command("publish", "hand wheel and attestation set to the server", _configure_publish, _publish),
     *KEY_COMMANDS,

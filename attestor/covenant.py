@@ -31,9 +31,14 @@ def readable(manifest: SignedManifest) -> list[str]:
     lines += _listed(
         "data", [f"{', '.join(manifest.data_classes) or 'no class named'}, up to {manifest.max_classification}"]
     )
+    lines += _listed("keeps data", [manifest.retention] if manifest.retention else [])
+    lines += _listed("removes first", list(manifest.redaction))
     lines += _listed("SDKs", list(manifest.sdk_allowlist))
     lines += _listed("from the host", list(manifest.host_provided))
     lines += _listed("brings along", [f"{d.name} {d.version} {d.sha256}" for d in manifest.dependencies])
+    lines += _listed("hooks", list(manifest.hooks))
+    figures = {name: getattr(manifest.limits, name) for name in manifest.limits.__struct_fields__}
+    lines += _listed("at most", [f"{name} {value}" for name, value in figures.items() if value is not None])
     lines += _listed(
         "isolation",
         [f"{manifest.isolation} or stronger; {'hermetic' if manifest.hermetic_compatible else 'not hermetic'}"],

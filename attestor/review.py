@@ -69,17 +69,35 @@ def review(wheel: bytes, file_name: str, attestations: bytes | None, keys: Keys)
         FormatError: any ``format.*`` code.
     """
     snapshot = read_wheel(wheel, file_name)
-    statements: dict[str, Attested] = {}
-    bundles: dict[str, Bundle] = {}
-    for bundle in parse_attestations(attestations):
-        statement = _open(bundle, keys, snapshot)
-        kind = statement.statement.predicate_type
-        if kind in statements:
-            raise Refused("set.duplicate", f"the set has two statements of one kind: {TITLES[kind]}")
-        statements[kind], bundles[kind] = statement, bundle
-    found = Review(snapshot, statements, bundles)
+    both = statements_of(attestations, keys, snapshot.digest)
+    statements = {kind: statement for kind, (statement, _) in both.items()}
+    found = Review(snapshot, statements, {kind: bundle for kind, (_, bundle) in both.items()})
     if MANIFEST in statements:
         check_manifest(parse_signed_manifest(statements[MANIFEST].statement.predicate), found)
+    return found
+
+
+def statements_of(
+    attestations: bytes | None, keys: Keys, artifact: str | None
+) -> Mapping[str, tuple[Attested, Bundle]]:
+    """Each statement of a set by its type, with its bundle: signed by a key of its role, all about one artifact.
+
+    Args:
+        attestations: the set's bytes; None when there is none.
+        keys: role to the keys that may sign in it.
+        artifact: the artifact's digest; None when any will do, if only it is one.
+
+    Raises:
+        Refused: ``set.*``, ``signature.*``, ``subject.digest``, ``format.*``.
+    """
+    found: dict[str, tuple[Attested, Bundle]] = {}
+    for bundle in parse_attestations(attestations):
+        statement = _open(bundle, keys, artifact)
+        artifact = f"sha256:{statement.statement.sha256}"
+        kind = statement.statement.predicate_type
+        if kind in found:
+            raise Refused("set.duplicate", f"the set has two statements of one kind: {TITLES[kind]}")
+        found[kind] = statement, bundle
     return found
 
 
@@ -128,19 +146,19 @@ def manifest_awaiting(unsigned: bytes, found: Review) -> SignedManifest:
     return manifest
 
 
-def _open(bundle: Bundle, keys: Keys, snapshot: Snapshot) -> Attested:
+def _open(bundle: Bundle, keys: Keys, artifact: str | None) -> Attested:
     role, key = _signer(bundle.hint, keys)
     payload = verified_payload(bundle, key)
     statement = parse_statement(payload)
     _check_role(statement, role)
-    if f"sha256:{statement.sha256}" != snapshot.digest:
+    if artifact is not None and f"sha256:{statement.sha256}" != artifact:
         raise Refused(
             "subject.digest",
             f"the {TITLES[statement.predicate_type]} is about another artifact",
             found=f"sha256:{statement.sha256}",
-            expected=snapshot.digest,
+            expected=artifact,
         )
-    return Attested(statement, Name(role), payload_digest(payload))
+    return Attested(statement, Name(role), payload_digest(payload), key.id)
 
 
 def _signer(hint: str, keys: Keys) -> tuple[Role, PublicKey]:

@@ -105,7 +105,7 @@ def _attest(story: _Story) -> None:
     unendorsed = stage.root / "unendorsed"
     _copy_folder(stage.dist, unendorsed)
     expires = f"{datetime.now(UTC) + timedelta(days=90):%Y-%m-%d}"
-    certify = ("certify", "--tier", "core", "--expires", expires)
+    certify = ("certify", "--yes", "--tier", "core", "--expires", expires)
     story.command("endorse", "loadlock endorse: the owner signs what the plugin may touch", "endorse", story.wheel)
     story.command("certify", "loadlock certify: security countersigns it for tier core", *certify, story.wheel)
     other = stage.repository(

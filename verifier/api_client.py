@@ -1,6 +1,6 @@
-"""One write to the service's API: an answer, or the error that the service's problem document tells of (RFC 9457).
+"""One call of the service's API: an answer, or the error that the service's problem document tells of (RFC 9457).
 
-Used by commands that publish or revoke; a host never needs it.
+Used by commands that publish, revoke or ask the registry; a host never needs it.
 """
 
 from __future__ import annotations
@@ -44,19 +44,39 @@ def post(
         Unreachable: ``unreachable.server``, or the server's own code when it could not do it.
         Refused: with the server's own code.
     """
+    headers = {"Idempotency-Key": key} if key else {}
+    headers |= {} if fields else {"Content-Type": "application/json"}
+    body: dict[str, Any] = {"fields": dict(fields)} if fields else {"body": dumps(document)}
+    return _object(_exchange("POST", checked_address(server) + path, token, headers, MAX_ANSWER, body), MAX_ANSWER)
+
+
+def get(server: str, path: str, token: str, *, limit: int = MAX_ANSWER) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        server: the server's address; a token is sent over plain http to this machine alone.
+        path: the resource below it.
+        token: an API token.
+        limit: size cap of the answer in bytes.
+
+    Raises:
+        UsageError, Unreachable, Refused: as :func:`post`; FormatError for an answer that is no JSON object.
+    """
+    return _object(_exchange("GET", checked_address(server) + path, token, {}, limit, {}), limit)
+
+
+def _exchange(
+    method: str, url: str, token: str, headers: Mapping[str, str], limit: int, body: Mapping[str, Any]
+) -> bytes:
     import urllib3
 
-    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-    headers |= {"Idempotency-Key": key} if key else {}
-    body: dict[str, Any] = {"fields": dict(fields)} if fields else {"body": dumps(document)}
-    headers |= {} if fields else {"Content-Type": "application/json"}
-    url = checked_address(server) + path
+    sent = {"Authorization": f"Bearer {token}", "Accept": "application/json", **headers}
     timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
     try:
         with urllib3.PoolManager(timeout=timeout, retries=False) as pool:
-            answer = pool.request("POST", url, headers=headers, redirect=False, preload_content=False, **body)
+            answer = pool.request(method, url, headers=sent, redirect=False, preload_content=False, **body)
             with contextlib.closing(answer):
-                data, status = answer.read(MAX_ANSWER + 1), answer.status
+                data, status = answer.read(limit + 1), answer.status
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise Unreachable(
             "unreachable.server",
@@ -65,8 +85,8 @@ def post(
             expected=f"an answer from {url}",
         ) from error
     if status in (200, 201):
-        return _object(data)
-    raise _error(status, data)
+        return data
+    raise _error(status, data[:MAX_ANSWER])
 
 
 def checked_address(server: str) -> str:
@@ -85,8 +105,8 @@ def checked_address(server: str) -> str:
     return server.rstrip("/")
 
 
-def _object(data: bytes) -> dict[str, Any]:
-    value = loads(data, limit=MAX_ANSWER, what="the server's answer")
+def _object(data: bytes, limit: int) -> dict[str, Any]:
+    value = loads(data, limit=limit, what="the server's answer")
     if not isinstance(value, dict):
         raise FormatError("format.schema", "the server's answer is not an object", found=type(value).__name__)
     return value
@@ -94,7 +114,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 def _error(status: int, data: bytes) -> LoadlockError:
     try:
-        told = {name: _plain(value) for name, value in _object(data).items() if isinstance(value, str)}
+        told = {name: _plain(value) for name, value in _object(data, MAX_ANSWER).items() if isinstance(value, str)}
     except FormatError:
         told = {}
     code = told.get("code", "")

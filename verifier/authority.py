@@ -119,7 +119,7 @@ def check_certification(evidence: Evidence, policy: Policy, tier: TierName, now:
         raise Refused("certification.expired", "the certification has expired", found=certification.terms.expires)
     if attested.payload_digest in policy.withdrawn:
         raise Refused("certification.withdrawn", "the certification was withdrawn", found=attested.payload_digest)
-    _check_covenant(certification, evidence)
+    check_covenant(certification, evidence)
 
 
 def check_rules(rules: Rules) -> None:
@@ -140,8 +140,12 @@ def _certification(evidence: Evidence) -> Certification:
     return parse_certification(evidence.attested[CERTIFICATION].statement.predicate)
 
 
-def _check_covenant(certification: Certification, evidence: Evidence) -> None:
-    """What was certified is all that counts here, and all that was certified is here: neither more nor less."""
+def check_covenant(certification: Certification, evidence: Evidence) -> None:
+    """What was certified is all that counts here, and all that was certified is here: neither more nor less.
+
+    Raises:
+        Refused: ``certification.covenant``.
+    """
     named = {entry.digest.get("sha256"): entry.uri for entry in certification.inputAttestations}
     present = {attested.payload_digest.hex for attested in evidence.attested.values()}
     for kind, attested in evidence.attested.items():

@@ -189,6 +189,17 @@ CODES: dict[str, Code] = {
         None, "the rebuilt wheel is different", "Trust neither wheel before each difference has been explained."
     ),
     "manifest.missing": Code(None, "there is no plugin manifest", "Write PLUGIN_MANIFEST.json, or pass --manifest."),
+    "certify.no-precedent": Code(
+        None,
+        "there is no earlier certified release to compare with",
+        "Name one with --previous, or leave out the demand.",
+    ),
+    "certify.growth": Code(
+        None,
+        "the release may do more than the one that was certified before",
+        "Let a person read what grew and certify.",
+    ),
+    "certify.declined": Code(None, "the certifier said no", "Tell the plugin's owner what has to change."),
     "leak.found": Code(None, "a statement would give something away", "Remove it from the source of the statement."),
     "server.refused": Code(None, "the server refused the request", "Mend what the server names, then try again."),
     # -- the service -------------------------------------------------------------------------------------------------

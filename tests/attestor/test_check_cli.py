@@ -208,7 +208,7 @@ def test_a_second_audit_takes_the_place_of_the_first(release: Release, database:
 def test_attest_audit_endorse_certify_is_the_order(release: Release, database: Path, signers: Signers) -> None:
     release.check(AUDIT, "--osv-db", database)
     release.sign("endorse")
-    release.sign("certify", "--tier", "core", "--expires", "2099-01-01", *release.known("owner"))
+    release.sign("certify", "--yes", "--tier", "core", "--expires", "2099-01-01", *release.known("owner"))
     keys = {
         "builder": [signers.builder.public_key], "owner": [signers.owner.public_key],
         "certifier": [signers.certifier.public_key],

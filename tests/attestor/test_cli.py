@@ -126,7 +126,8 @@ def test_publishing_needs_a_set_a_server_and_a_token(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("date", ["soon", "2030-02-30", "2030-01-01T00:00:00", "2020-01-01", ""])
 def test_a_bad_expiry_is_refused(demo: Path, endorsed_wheel: Path, date: str) -> None:
     before = WheelFiles(endorsed_wheel).read_attestations()
-    assert code_of("certify", endorsed_wheel, "--tier", "core", "--expires", date, deployment=demo) == "usage.arguments"
+    terms = ("--yes", "--tier", "core", "--expires", date)
+    assert code_of("certify", endorsed_wheel, *terms, deployment=demo) == "usage.arguments"
     assert WheelFiles(endorsed_wheel).read_attestations() == before
 
 
@@ -155,7 +156,7 @@ def test_attest_endorse_certify(repository: Path, demo: Path, tmp_path: Path, bu
     done = run("endorse", dist / WHEEL, deployment=demo)
     assert done.value["awaiting"] == ["certifier"]
     assert not (dist / f"{WHEEL}.manifest.unsigned.json").exists()
-    done = run("certify", dist / WHEEL, "--tier", "core", "--expires", "2999-01-01", deployment=demo)
+    done = run("certify", dist / WHEEL, "--yes", "--tier", "core", "--expires", "2999-01-01", deployment=demo)
     assert any("may talk to" in line for line in done.lines)
     assert len(parse_set((dist / f"{WHEEL}.attestations.jsonl").read_bytes())) == 4
 
@@ -177,7 +178,7 @@ def test_three_people_on_three_machines(repository: Path, tmp_path: Path, build_
     assert code_of("endorse", wheel, "--key", tmp_path / "owner.pem") == "usage.key"
     builder, owner = ("--builder-key", tmp_path / "builder.pem.pub"), ("--owner-key", tmp_path / "owner.pem.pub")
     run("endorse", wheel, "--key", tmp_path / "owner.pem", *builder)
-    terms = ("--tier", "core", "--expires", "2999-01-01", "--key", tmp_path / "certifier.pem")
+    terms = ("--yes", "--tier", "core", "--expires", "2999-01-01", "--key", tmp_path / "certifier.pem")
     assert code_of("certify", wheel, *terms, *builder, "--owner-key", tmp_path / "builder.pem.pub").startswith("sig")
     run("certify", wheel, *terms, *builder, *owner)
     assert len(parse_set((dist / f"{WHEEL}.attestations.jsonl").read_bytes())) == 4

@@ -41,6 +41,7 @@ def _configure_attest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manifest", metavar="FILE", help="the plugin manifest (default: the source's own)")
     add_key(parser, "builder")
     parser.add_argument("--build-wheelhouse", metavar="DIR", help="take wheels from here alone and connect to nothing")
+    parser.add_argument("--wheelhouse", metavar="DIR", help="collect the wheels of locked dependencies here")
     parser.add_argument("--builder-id", metavar="URI", help="who builds (default: a builder on somebody's own machine)")
     parser.add_argument("--invocation-id", metavar="URI", default="", help="which run of CI this is")
     parser.add_argument(
@@ -62,13 +63,16 @@ def _attest(args: argparse.Namespace, output: Output) -> None:
     if args.all_roles:
         _require_demo(deployment)
     builder = signer_for("builder", args, deployment)
-    started = pipeline.attest_wheel if args.wheel else pipeline.attest_source
+    started, options = pipeline.attest_wheel if args.wheel else pipeline.attest_source, _options(args)
     made = started(
-        Path(args.wheel or args.source), _options(args), builder, now=now,
+        Path(args.wheel or args.source), options, builder, now=now,
         report=lambda step, outcome: output.say(f"{step:<18}{outcome}"),
     )  # fmt: skip
     attestations = _all_roles(made, args, deployment, now) if args.all_roles else made.attestations
     files = WheelFiles(Path(args.output) / made.file_name)
+    if args.wheelhouse:
+        options.house.collect(made.locked, Path(args.wheelhouse))
+        output.say(f"{'wheelhouse':<18}{len(made.locked)} locked wheels in {args.wheelhouse}")
     write_atomic(files.wheel, made.wheel)
     if made.log:
         write_atomic(files.log, made.log)
@@ -89,6 +93,7 @@ def _attest(args: argparse.Namespace, output: Output) -> None:
             "digest": made.manifest.artifact_digest,
             "plugin_id": made.manifest.plugin_id,
             "version": made.manifest.version,
+            "locked": [wheel.file_name for wheel in made.locked],
             "awaiting": awaiting,
         }
     )

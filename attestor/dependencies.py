@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from attestor.wheelhouse import LockedWheel, Wheelhouse
+from verifier.dependencies import requirements_here, requirements_of
 from verifier.wheel import Snapshot, read_wheel
 
 
@@ -50,6 +50,8 @@ class Dependencies:
 def find_dependencies(wheel: Snapshot, host_provided: Sequence[str], house: Wheelhouse) -> Dependencies:
     """Lock what ``wheel`` requires, except for what the host provides.
 
+    What only the host's own distributions need is the host's business, and is not locked.
+
     Args:
         wheel: the wheel; its ``Requires-Dist`` are read for this interpreter, its extras are left alone.
         host_provided: the manifest's requirements of the host's environment.
@@ -60,21 +62,23 @@ def find_dependencies(wheel: Snapshot, host_provided: Sequence[str], house: Whee
         Unreachable: ``unreachable.index``.
     """
     host = {canonicalize_name(wanted.name): wanted for wanted in map(Requirement, host_provided)}
-    needed = applicable(wheel.metadata.requires_dist)
+    needed = requirements_here(wheel)
     to_lock = [wanted for wanted in needed if canonicalize_name(wanted.name) not in host]
     chosen = house.resolve([_unconditional(wanted) for wanted in to_lock], limits=list(host_provided))
+    read = _read([found for found in chosen if found.name not in host], house)
+    needs: dict[str, set[str]] = {wheel.name: set()}
+    for asker, wanted in requirements_of(wheel, read.values()):
+        needs.setdefault(asker.name, set()).add(str(canonicalize_name(wanted.name)))
+    reached = set().union(*needs.values())
     return Dependencies(
-        direct=tuple(sorted({canonicalize_name(wanted.name) for wanted in needed})),
-        locked=_read([found for found in chosen if found.name not in host], house),
+        direct=tuple(sorted(needs[wheel.name])),
+        locked=tuple(
+            LockedDependency(locked, snapshot.metadata.license_expression, tuple(sorted(needs.get(locked.name, ()))))
+            for locked, snapshot in read.items()
+            if locked.name in reached
+        ),
         host=tuple(HostDependency(name, str(wanted.specifier)) for name, wanted in sorted(host.items())),
     )
-
-
-def applicable(requires_dist: Iterable[str]) -> list[Requirement]:
-    """The requirements that hold for this interpreter without any extra."""
-    environment = {**default_environment(), "extra": ""}
-    wanted = map(Requirement, requires_dist)
-    return [found for found in wanted if found.marker is None or found.marker.evaluate(environment)]  # type: ignore[arg-type]
 
 
 def _unconditional(wanted: Requirement) -> str:
@@ -84,14 +88,9 @@ def _unconditional(wanted: Requirement) -> str:
     return str(plain)
 
 
-def _read(wheels: Sequence[LockedWheel], house: Wheelhouse) -> tuple[LockedDependency, ...]:
-    """Fetch the wheels, read each as a host would, and note what they require."""
+def _read(wheels: Sequence[LockedWheel], house: Wheelhouse) -> dict[LockedWheel, Snapshot]:
+    """Fetch the wheels, and read each as a host would."""
     with TemporaryDirectory(prefix="loadlock-dependencies-") as name:
         folder = Path(name)
         house.fetch(wheels, folder)
-        found = []
-        for wheel in wheels:
-            metadata = read_wheel((folder / wheel.file_name).read_bytes(), wheel.file_name).metadata
-            requires = {str(canonicalize_name(wanted.name)) for wanted in applicable(metadata.requires_dist)}
-            found.append(LockedDependency(wheel, metadata.license_expression, tuple(sorted(requires))))
-    return tuple(found)
+        return {wheel: read_wheel((folder / wheel.file_name).read_bytes(), wheel.file_name) for wheel in wheels}

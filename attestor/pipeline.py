@@ -25,7 +25,7 @@ from attestor.signers import KeySigner
 from attestor.source import Source, describe
 from attestor.statements import Draft, draft
 from attestor.variation import build_twice
-from attestor.wheelhouse import Wheelhouse
+from attestor.wheelhouse import LockedWheel, Wheelhouse
 from verifier.errors import UsageError
 from verifier.files import read_capped
 from verifier.formats.bundle import dump_set
@@ -76,6 +76,7 @@ class Attestation:
         attestations: the attestation set with the builder's statements.
         manifest: the completed manifest.
         unsigned: the manifest's statement, which awaits its owner.
+        locked: the wheels that the manifest locks.
         log: what the build printed; empty for a wheel built elsewhere.
     """
 
@@ -84,6 +85,7 @@ class Attestation:
     attestations: bytes
     manifest: SignedManifest
     unsigned: bytes
+    locked: tuple[LockedWheel, ...] = ()
     log: bytes = b""
 
 
@@ -173,7 +175,8 @@ def _describe(
     check_manifest(completed, reviewed)
     report("verify own output", "the set reads back, and everything agrees")
     log = origin.build.log if origin.build else b""
-    return Attestation(file_name, wheel, attestations, completed, covenant.payload, log)
+    locked = tuple(found.wheel for found in dependencies.locked)
+    return Attestation(file_name, wheel, attestations, completed, covenant.payload, locked, log)
 
 
 def _complete(

@@ -133,6 +133,24 @@ class Wheelhouse:
             if not self._take(wheel, into, None):
                 raise _wrong_bytes(wheel, "the package index")
 
+    def collect(self, wheels: Iterable[LockedWheel], into: Path) -> None:
+        """Put exactly these wheels into ``into``, where others may lie already: all of them, or none.
+
+        Raises:
+            Refused: ``build.unlocked``; Unreachable: ``unreachable.index``, ``io.failed``.
+        """
+        wanted = list(wheels)
+        try:
+            into.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=into, prefix=".loadlock-") as name:
+                self.fetch(wanted, Path(name))
+                for wheel in wanted:
+                    os.replace(Path(name, wheel.file_name), into / wheel.file_name)
+        except OSError as error:
+            raise Unreachable(
+                "io.failed", f"cannot collect wheels into {into.name!r}", found=error.strerror or str(error)
+            ) from error
+
     def _take(self, wheel: LockedWheel, into: Path, folder: Path | None) -> bool:
         """Copy one wheel from ``folder`` or the cache, if it is there with the digest that was locked."""
         place = (folder or self.cache / wheel.sha256) / wheel.file_name

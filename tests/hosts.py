@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ import pytest
 from tests.live_deployment import signed_by
 from tests.loopback import Loopback
 from tests.simulator import Claims, PluginWheel, Simulator
+from tests.wheels import build_wheel
 from verifier.errors import LoadlockError
 from verifier.formats.enrolment import Enrolment, Floor, ServerUrl, dump_enrolment, encode_root
 from verifier.formats.text import Name, Time
@@ -117,6 +118,8 @@ class HostedDeployment:
         version: str = "1.0",
         entry_points: Mapping[str, Mapping[str, str]] | None = None,
         folder: str = "",
+        requires: Sequence[str] = (),
+        locks: Sequence[Path] = (),
         **predicate: Any,
     ) -> Path:
         """A signed wheel on disk, its set beside it.
@@ -127,16 +130,47 @@ class HostedDeployment:
             version: its version.
             entry_points: those of the signed manifest, instead of ``exporters:hello``.
             folder: where it lies below ``wheels``.
+            requires: what its METADATA requires.
+            locks: wheels that it locks, as :meth:`dependency` made them.
             predicate: further fields of the signed manifest.
         """
         files = {path: text.encode() for path, text in (modules or {}).items()}
-        wheel = self.sim.wheel(name, version, files=files)
+        wheel = self.sim.wheel(name, version, requires=requires, files=files)
         claims = self.claims(wheel)
         if entry_points is not None:
             predicate["entry_points"] = entry_points
         claims["manifest"].predicate |= predicate
-        claims.pin()
+        self.sim.lock(claims, *map(_wheel_at, locks))
         return self.put(wheel, claims.sign(), folder)
+
+    def dependency(
+        self,
+        name: str,
+        modules: Mapping[str, str | bytes] | None = None,
+        *,
+        version: str = "1.0",
+        requires: Sequence[str] = (),
+        house: str = "wheels",
+    ) -> Path:
+        """A wheel in the host's wheelhouse, or in another one in its directory, which nobody has signed.
+
+        Args:
+            name: the project.
+            modules: path to content, instead of a module of that name with its version.
+            version: its version.
+            requires: what its METADATA requires.
+            house: the wheelhouse's name.
+        """
+        wheel = build_wheel(
+            modules or {f"{name.replace('-', '_')}.py": f"VERSION = {version!r}\n"},
+            name=name,
+            version=version,
+            metadata_lines=[f"Requires-Dist: {text}" for text in requires],
+        )
+        place = self.directory / house
+        place.mkdir(exist_ok=True)
+        (place / wheel.file_name).write_bytes(wheel.data)
+        return place / wheel.file_name
 
     def claims(self, wheel: PluginWheel) -> Claims:
         """The honest statements about a wheel that asks nothing of the host's environment."""
@@ -188,6 +222,11 @@ class HostedDeployment:
         )
         signers = self.sim.repository.signers
         return signed_by(dump_enrolment(enrolment), (signers["root-1"], signers["root-2"]))
+
+
+def _wheel_at(path: Path) -> PluginWheel:
+    name, version = path.name.split("-")[:2]
+    return PluginWheel(path.name, path.read_bytes(), name.replace("_", "-"), version, b"")
 
 
 def set_of(wheel: Path) -> Path:

@@ -92,6 +92,9 @@ def _configure_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tier", choices=TIERS, default="untrusted", help="the least trusted tier to accept")
     parser.add_argument("--classification", choices=CLASSIFICATIONS, default="public", help="of the run's data")
     parser.add_argument("--hermetic", action="store_true", help="the run has to be hermetic")
+    parser.add_argument(
+        "--wheelhouse", metavar="DIR", help="the wheels of locked dependencies (default: wheels/ in the deployment)"
+    )
 
 
 def _configure_verify(parser: argparse.ArgumentParser) -> None:
@@ -154,6 +157,7 @@ def _facts(facts: VerifiedPlugin) -> dict[str, Any]:
         "version": facts.version,
         "artifact_digest": facts.artifact_digest,
         "tier": facts.tier,
+        "dependencies": [{"name": d.name, "version": d.version, "sha256": d.digest} for d in facts.dependencies],
         "signers": dict(facts.signers),
         "statements": dict(facts.statements),
         "list": {
@@ -232,7 +236,7 @@ def _open_gate(args: argparse.Namespace) -> Gate:
     from verifier.gate import Gate
 
     request = replace(Request(), tier=args.tier, classification=args.classification, hermetic=args.hermetic)
-    return Gate.open(args.deployment, request=request)
+    return Gate.open(args.deployment, request=request, wheelhouse=args.wheelhouse)
 
 
 COMMANDS: tuple[Command, ...] = (

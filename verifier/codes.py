@@ -116,10 +116,17 @@ CODES: dict[str, Code] = {
     # -- 8 SBOM and dependencies -------------------------------------------------------------------------------------
     "sbom.digest": Code(8, "the SBOM is not the one that the manifest pins", _ASK_OWNER),
     "sbom.subject": Code(8, "the SBOM describes another component", _ASK_OWNER),
+    "sbom.incomplete": Code(8, "the SBOM does not list a locked dependency", _REATTEST),
     "sbom.not-allowed": Code(8, "a component violates the sdk_allowlist", "Ask the owner to mend the allow-list."),
     "dependency.undeclared": Code(8, "a dependency is neither locked nor host-provided", _ASK_OWNER),
     "dependency.missing": Code(8, "the host does not provide what the plugin needs", "Install it into the host."),
-    "dependency.locked": Code(8, "locked dependencies cannot be served yet", "Declare them as host_provided."),
+    "dependency.version": Code(8, "a locked dependency is of another version than is required", _ASK_OWNER),
+    "dependency.unavailable": Code(
+        8,
+        "the wheel of a locked dependency is not in the host's wheelhouse",
+        "Put the wheels there that 'loadlock attest' collects with --wheelhouse.",
+    ),
+    "dependency.too-large": Code(8, "the locked dependencies together exceed the cap", _ASK_OWNER),
     # -- 9 provenance ------------------------------------------------------------------------------------------------
     "provenance.build-type": Code(9, "unknown build type", _REATTEST),
     "provenance.builder": Code(9, "built by another builder than the manifest says", _ASK_OWNER),
@@ -160,6 +167,11 @@ CODES: dict[str, Code] = {
     # -- running plugins ---------------------------------------------------------------------------------------------
     "plugin.revoked": Code(None, "the loaded plugin has been revoked", "Install the remediated version; restart."),
     "plugin.preloaded": Code(None, "a module of that name is already loaded", "Load the plugin before importing it."),
+    "dependency.conflict": Code(
+        None,
+        "a locked dependency does not fit into this process",
+        "Let the host provide it, let both plugins lock the same wheel, or use a tier of a process of its own.",
+    ),
     "plugin.failed": Code(None, "the plugin raised an error", "See the cause; report it to the plugin's owner."),
     # -- attesting ---------------------------------------------------------------------------------------------------
     "source.unusable": Code(None, "the source is neither a git commit nor an sdist", "Commit it, or build an sdist."),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from verifier.dependencies import Offers, Provided
 from verifier.errors import Refused, UsageError
 from verifier.evidence import Evidence
 from verifier.formats.manifest import CLASSIFICATIONS, ISOLATIONS, Classification, Isolation, SignedManifest
 from verifier.formats.policy import TIERS, PluginRule, Policy, TierName, TierRule
 from verifier.formats.statement import CERTIFICATION, parse_certification
 from verifier.formats.text import Digest
-from verifier.judgements import Provided
 from verifier.revocation_list import Freshness
 
 EARLY = timedelta(days=14)
@@ -28,6 +28,7 @@ class Request:
         hermetic: whether the run has to be hermetic.
         isolations: what this host can do; a tier that needs another is refused.
         provided: looks up the version of a distribution in the host's environment; None where there is no host.
+        offers: what the host's wheelhouse holds for a locked dependency; None where it has none.
 
     Raises:
         UsageError: ``usage.configuration`` for a tier, classification or isolation that does not exist.
@@ -38,6 +39,7 @@ class Request:
     hermetic: bool = False
     isolations: frozenset[Isolation] = field(default=frozenset({"in-process"}))
     provided: Provided | None = None
+    offers: Offers | None = None
 
     def __post_init__(self) -> None:
         known = (({self.tier}, TIERS), ({self.classification}, CLASSIFICATIONS), (self.isolations, ISOLATIONS))

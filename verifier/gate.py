@@ -38,6 +38,7 @@ from verifier.runtime import stamps
 from verifier.standing import check_standing
 from verifier.verify import Ground, Outcome, VerifiedPlugin, verify
 from verifier.wheel import DEFAULT_LIMITS, read_wheel
+from verifier.wheelhouse import Wheelhouse
 
 if TYPE_CHECKING:
     from verifier.formats.push import Announcement
@@ -64,11 +65,15 @@ def utc_now() -> datetime:
 
 
 def installed_version(name: str) -> str | None:
-    """The version of a distribution in this process's own environment, or None."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    """The version of a distribution in this process's own environment, or None.
+
+    What plugins bring is not the host's: one plugin does not provide for another, unless the host's own ``provided``
+    says so.
+    """
+    for found in importlib.metadata.distributions(name=name):
+        if not isinstance(found, importing.MemoryDistribution):
+            return found.version
+    return None
 
 
 class Gate:
@@ -82,6 +87,7 @@ class Gate:
             watcher's, or one that was verifying. Whatever it raises is logged.
         cache: a directory for this user alone, where what a start finds out is kept for the next one, authenticated:
             wheels that were read before, and compiled code. None keeps nothing.
+        wheelhouse: where the wheels of locked dependencies lie; ``wheels/`` in the host's directory if None.
 
     Raises:
         Refused: trust or list are missing, damaged, rolled back or foreign.
@@ -96,12 +102,15 @@ class Gate:
         clock: Clock = utc_now,
         on_revoked: OnRevoked | None = None,
         cache: Path | str | None = None,
+        wheelhouse: Path | str | None = None,
     ) -> None:
         self.home = home
         kept = PrivateCache(cache) if cache is not None else None
         self._read = partial(read_wheel, cache=kept)
         self._code = importing.CodeCache(kept) if kept is not None else None
-        self.request = replace(request or Request(), provided=(request and request.provided) or installed_version)
+        house = Wheelhouse(home.directory / "wheels" if wheelhouse is None else Path(wheelhouse))
+        asked = request or Request()
+        self.request = replace(asked, provided=asked.provided or installed_version, offers=asked.offers or house.offers)
         self._clock = clock
         self._on_revoked = on_revoked
         self._lock = threading.RLock()
@@ -163,7 +172,10 @@ class Gate:
                 # Whoever was not in the list of plugins yet when news arrived was not judged by them.
                 check_standing(facts, self._opened.ground, self.request)
                 stamps.install()
-                plugin = Plugin(facts, importing.register(facts.snapshot, plugin_id=facts.plugin_id, cache=self._code))
+                registration = importing.register(
+                    facts.snapshot, plugin_id=facts.plugin_id, cache=self._code, dependencies=facts.dependencies
+                )
+                plugin = Plugin(replace(facts, dependencies=registration.dependencies), registration)
                 self._plugins[facts.artifact_digest] = plugin
         plugin.check()
         return plugin

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
+from verifier.dependencies import within
 from verifier.errors import Refused
 from verifier.evidence import TITLES, Attested, Evidence
 from verifier.formats.enrolment import Floor
 from verifier.formats.manifest import FILE_NAME, RequirementText, SignedManifest, parse_manifest
 from verifier.formats.policy import PluginRule, Policy, TierRule
 from verifier.formats.revocations import Checkpoint
-from verifier.formats.sbom import parse_sbom
+from verifier.formats.sbom import Sbom, parse_sbom
 from verifier.formats.strict_json import plain
 from verifier.formats.text import Digest, Name, PluginId
 from verifier.revocation_list import RevocationList
@@ -30,9 +29,6 @@ from verifier.wheel import Snapshot
 
 SHOWN = 100
 """How many characters of a name that somebody else wrote a message shows."""
-
-Provided = Callable[[str], str | None]
-"""The version of a distribution that the host's environment provides, by its normalised name, or None."""
 
 
 def check_list(revocations: RevocationList, checkpoint: Checkpoint, deployment: Name, floor: Floor) -> None:
@@ -220,81 +216,27 @@ def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot)
         name = canonicalize_name(component.name)
         # Which version of what the host provides runs is the host's business, and check_dependencies asks for it.
         of_the_host = not component.version and name in provided
-        if not of_the_host and not any(_within(specifier, component.version) for specifier in allowed.get(name, ())):
+        if not of_the_host and not any(within(specifier, component.version) for specifier in allowed.get(name, ())):
             raise Refused(
                 "sbom.not-allowed",
                 "a component is not on the plugin's sdk_allowlist",
                 found=f"{component.name[:SHOWN]!a} {component.version[:SHOWN]!a}",
                 expected=", ".join(str(specifier) for specifier in allowed.get(name, [])[:5]) or "no such component",
             )
+    _check_lists_locked(sbom, manifest)
     return len(sbom.components)
 
 
-def check_dependencies(manifest: SignedManifest, snapshot: Snapshot, provided: Provided | None) -> None:
-    """Step 8: what the wheel requires is declared, and the host has what it is to provide.
-
-    Args:
-        manifest: the signed manifest.
-        snapshot: the wheel.
-        provided: looks up the host's distributions; None where there is no host (at admission).
-
-    Raises:
-        Refused: ``dependency.undeclared``, ``dependency.locked``, ``dependency.missing``.
-    """
-    host = [requirement.parsed for requirement in manifest.host_provided]
-    needed = requirements_here(snapshot)
-    locked = {dependency.name for dependency in manifest.dependencies}
-    declared = locked.union(canonicalize_name(requirement.name) for requirement in host)
-    for requirement in needed:
-        if canonicalize_name(requirement.name) not in declared:
+def _check_lists_locked(sbom: Sbom, manifest: SignedManifest) -> None:
+    """A dependency that the SBOM left out would escape whatever is said of components."""
+    listed = {(canonicalize_name(component.name), component.version) for component in sbom.components}
+    for dependency in manifest.dependencies:
+        if (dependency.name, dependency.version) not in listed:
             raise Refused(
-                "dependency.undeclared",
-                "the wheel requires what its manifest does not declare",
-                found=canonicalize_name(requirement.name),
-                expected="every requirement under host_provided, or locked under dependencies",
+                "sbom.incomplete",
+                "the SBOM does not list a locked dependency",
+                found=f"no {dependency.name} {dependency.version}",
             )
-    if locked:
-        raise Refused(
-            "dependency.locked",
-            "the plugin brings locked dependencies, which this release cannot serve",
-            found=", ".join(sorted(locked)),
-            expected="dependencies that the host provides (host_provided)",
-        )
-    if provided is not None:
-        for requirement in (*host, *needed):
-            _check_provided(requirement, provided)
-
-
-def _check_provided(requirement: Requirement, provided: Provided) -> None:
-    name = canonicalize_name(requirement.name)
-    version = provided(name)
-    if version is None or not _within(requirement.specifier, version):
-        raise Refused(
-            "dependency.missing",
-            "the host does not provide what the plugin needs",
-            found=f"{name} {version[:SHOWN]!a}" if version else f"no {name}",
-            expected=f"{name}{requirement.specifier}",
-        )
-
-
-def requirements_here(snapshot: Snapshot) -> tuple[Requirement, ...]:
-    """What the wheel requires on this interpreter and platform, extras left out.
-
-    Raises:
-        Refused: ``wheel.metadata`` for a malformed requirement.
-    """
-    found = []
-    for text in snapshot.metadata.requires_dist:
-        try:
-            requirement = Requirement(text)
-            applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName) as error:
-            raise Refused(
-                "wheel.metadata", "METADATA holds a malformed requirement", found=ascii(text[:200])
-            ) from error
-        if applies:
-            found.append(requirement)
-    return tuple(found)
 
 
 def _embedded_paths(snapshot: Snapshot) -> list[str]:
@@ -313,7 +255,3 @@ def _specifiers(requirements: Iterable[RequirementText]) -> dict[str, list[Speci
         parsed = requirement.parsed
         found.setdefault(canonicalize_name(parsed.name), []).append(parsed.specifier)
     return found
-
-
-def _within(specifier: SpecifierSet, version: str) -> bool:
-    return specifier.contains(version, prereleases=True)

@@ -32,6 +32,7 @@ from typing import Literal, NamedTuple
 
 from verifier import decide
 from verifier.authority import check_certification, check_provenance, check_roles, check_rules, tier_of
+from verifier.dependencies import check_dependencies, locked_wheels
 from verifier.errors import LoadlockError, Refused
 from verifier.evidence import TITLES, Evidence, KeyRing, parse_attestations, weigh
 from verifier.formats.enrolment import Floor
@@ -40,7 +41,6 @@ from verifier.formats.policy import PluginRule, TierName
 from verifier.formats.statement import MANIFEST, SBOM
 from verifier.formats.text import Digest, Name, PluginId, Time, Version
 from verifier.judgements import (
-    check_dependencies,
     check_dependencies_not_listed,
     check_embedded,
     check_embedded_where_demanded,
@@ -124,6 +124,7 @@ class VerifiedPlugin:
         artifact_digest: the wheel's digest.
         tier: the tier it is allowed at.
         snapshot: the wheel's files, as they were verified.
+        dependencies: those of its locked dependencies, likewise; none where there is no host.
         manifest: the signed manifest.
         signers: predicate type to the principal whose statement counted.
         keys: predicate type to the id of the key that it was signed with; without those that were signed without one.
@@ -141,6 +142,7 @@ class VerifiedPlugin:
     artifact_digest: Digest
     tier: TierName
     snapshot: Snapshot = field(repr=False)
+    dependencies: tuple[Snapshot, ...] = field(repr=False)
     manifest: SignedManifest = field(repr=False)
     signers: Mapping[str, Name]
     keys: Mapping[str, Digest]
@@ -212,7 +214,7 @@ def verify(
         wall: the clock's time (aware, UTC), read once by the caller.
         request: what the host wants to do with the plugin.
         observe: is told the outcome of each step.
-        read: reads the wheel strictly: :func:`verifier.wheel.read_wheel`, or the same with a cache.
+        read: reads a wheel strictly: :func:`verifier.wheel.read_wheel`, or the same with a cache.
 
     Raises:
         Refused: with the code and the step of the first check that said no.
@@ -221,7 +223,8 @@ def verify(
     now = _stand(steps, ground, wall)
     wheel, artifact = _read(steps, ground, wheel, now)
     rule, evidence = _gather(steps, ground, file_name, attestations, artifact)
-    snapshot, manifest = _compare(steps, ground, lambda: read(wheel, file_name), evidence, request, now)
+    snapshot, manifest = _compare(steps, ground, lambda: read(wheel, file_name), evidence, now)
+    dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read)
     tier = _authorise(steps, ground, manifest, evidence, rule, now)
     with steps(11):
         check_rules(ground.revocations.rules)
@@ -238,6 +241,7 @@ def verify(
         artifact_digest=artifact,
         tier=tier,
         snapshot=snapshot,
+        dependencies=dependencies,
         manifest=manifest,
         signers=MappingProxyType({kind: found.signer for kind, found in evidence.attested.items()}),
         keys=MappingProxyType({kind: found.key for kind, found in evidence.attested.items() if found.key is not None}),
@@ -308,14 +312,9 @@ def _gather(
 
 
 def _compare(
-    steps: Steps,
-    ground: Ground,
-    read: Callable[[], Snapshot],
-    evidence: Evidence,
-    request: decide.Request,
-    now: datetime,
+    steps: Steps, ground: Ground, read: Callable[[], Snapshot], evidence: Evidence, now: datetime
 ) -> tuple[Snapshot, SignedManifest]:
-    """Steps 6 to 8: that wheel, manifest, SBOM and dependencies say the same."""
+    """Steps 6 and 7: that wheel and manifest say the same."""
     with steps(6):
         snapshot = read()
         steps.detail = f"{len(snapshot.files)} files, RECORD complete"
@@ -325,12 +324,27 @@ def _compare(
         check_manifest(manifest, signed.signer, snapshot, ground.trust.policy, now)
         check_embedded(manifest, snapshot)
         steps.detail = f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}"
-    with steps(8):
-        components = check_sbom(manifest, evidence.require(SBOM), snapshot)
-        check_dependencies_not_listed(ground.revocations, manifest)
-        check_dependencies(manifest, snapshot, request.provided)
-        steps.detail = f"SBOM pinned, {components} components"
     return snapshot, manifest
+
+
+def _complete(
+    steps: Steps,
+    ground: Ground,
+    manifest: SignedManifest,
+    snapshot: Snapshot,
+    evidence: Evidence,
+    request: decide.Request,
+    read: WheelReader,
+) -> tuple[Snapshot, ...]:
+    """Step 8: what goes into the plugin is listed, and what it needs is here; the wheels of its dependencies."""
+    with steps(8):
+        check_dependencies_not_listed(ground.revocations, manifest)
+        components = check_sbom(manifest, evidence.require(SBOM), snapshot)
+        has_host = request.provided is not None  # where there is no host, there is no wheelhouse
+        dependencies = locked_wheels(manifest, request.offers, read) if has_host else ()
+        check_dependencies(manifest, snapshot, request.provided, dependencies)
+        steps.detail = f"SBOM pinned, {components} components, {len(manifest.dependencies)} dependencies locked"
+    return dependencies
 
 
 def _authorise(

@@ -11,6 +11,7 @@ import pytest
 from attestor.dependencies import Dependencies, find_dependencies
 from attestor.wheelhouse import Wheelhouse
 from tests.wheels import build_wheel
+from verifier.dependencies import requirements_of
 from verifier.errors import LoadlockError
 from verifier.wheel import read_wheel
 
@@ -24,6 +25,8 @@ def shelf(tmp_path: Path) -> Wheelhouse:
         build_wheel({"alpha.py": ""}, name="alpha", version="1.0"),
         build_wheel({"alpha.py": ""}, name="alpha", version="2.0", metadata_lines=ALPHA),
         build_wheel({"beta.py": ""}, name="beta", version="3.1"),
+        build_wheel({"delta.py": ""}, name="delta", metadata_lines=["Requires-Dist: beta; extra == 'more'"]),
+        build_wheel({"epsilon.py": ""}, name="epsilon", metadata_lines=["Requires-Dist: alpha==2.0"]),
         build_wheel({"bad.pth": "import os"}, name="sneaky", version="1.0"),
     ]
     for wheel in wheels:
@@ -82,6 +85,33 @@ def test_the_hosts_versions_bind_what_is_locked(shelf: Wheelhouse) -> None:
 def test_extras_and_other_platforms_are_left_alone(shelf: Wheelhouse) -> None:
     found = find(["gamma; extra == 'x'", "gamma; sys_platform == 'nowhere'", "beta; python_version >= '3'"], [], shelf)
     assert [entry.wheel.name for entry in found.locked] == ["beta"]
+
+
+def test_an_extra_that_is_asked_for_is_required(shelf: Wheelhouse) -> None:
+    found = find(["delta[more]"], [], shelf)
+    assert {entry.wheel.name: entry.requires for entry in found.locked} == {"beta": (), "delta": ("beta",)}
+    assert [entry.wheel.name for entry in find(["delta"], [], shelf).locked] == ["delta"]
+
+
+def test_what_only_the_host_needs_is_not_locked(shelf: Wheelhouse) -> None:
+    # epsilon needs alpha, which the host has; what that needs in turn, the host has too, in whichever version.
+    found = find(["epsilon"], ["alpha"], shelf)
+    assert [entry.wheel.name for entry in found.locked] == ["epsilon"]
+    assert found.locked[0].requires == ("alpha",)
+
+
+def test_what_was_found_is_complete_in_a_hosts_eyes(shelf: Wheelhouse) -> None:
+    wheel = build_wheel(metadata_lines=["Requires-Dist: epsilon", "Requires-Dist: delta[more]"])
+    snapshot = read_wheel(wheel.data, wheel.file_name)
+    found = find_dependencies(snapshot, [], shelf)
+    assert [entry.wheel.name for entry in found.locked] == ["alpha", "beta", "delta", "epsilon"]
+    assert shelf.folder is not None
+    files = [shelf.folder / entry.wheel.file_name for entry in found.locked]
+    wheels = [read_wheel(file.read_bytes(), file.name) for file in files]
+    assert {
+        str(wanted).partition(">")[0].partition("=")[0].partition(";")[0]
+        for _, wanted in requirements_of(snapshot, wheels)
+    } == {"alpha", "beta", "delta[more]", "epsilon"}
 
 
 def test_a_wheel_without_requirements_needs_nothing(shelf: Wheelhouse) -> None:

@@ -231,3 +231,33 @@ def test_the_cache_lies_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.delenv("LOADLOCK_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache() == tmp_path / "loadlock" / "wheels"
+
+
+def test_what_cannot_be_had_leaves_a_collection_as_it_was(index: Index, house: Wheelhouse, tmp_path: Path) -> None:
+    index.put(ALPHA, BETA)
+    found = house.resolve(["alpha"])
+    index.files["beta"] = {BETA.file_name: OTHER_BETA.data}
+    kept = tmp_path / "collected"
+    kept.mkdir()
+    (kept / "other.whl").write_bytes(b"")
+    with pytest.raises(LoadlockError) as caught:
+        house.collect(found, kept)
+    assert caught.value.code == "build.unlocked"
+    assert [path.name for path in kept.iterdir()] == ["other.whl"]
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(LoadlockError) as caught:
+        house.collect(found, tmp_path / "file")
+    assert caught.value.code == "io.failed"
+
+
+def test_exactly_the_locked_wheels_are_collected(index: Index, house: Wheelhouse, tmp_path: Path) -> None:
+    index.put(ALPHA, BETA)
+    found = house.resolve(["alpha"])
+    kept = tmp_path / "made" / "collected"
+    kept.mkdir(parents=True)
+    (kept / BETA.file_name).write_bytes(OTHER_BETA.data)
+    house.collect(found, kept)
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == {
+        ALPHA.file_name: ALPHA.data,
+        BETA.file_name: BETA.data,
+    }

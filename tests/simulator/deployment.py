@@ -192,6 +192,24 @@ class Simulator:
         claims.pin()
         return claims
 
+    def lock(self, claims: Claims, *wheels: PluginWheel) -> None:
+        """Lock wheels as dependencies: in the manifest, in the SBOM and on the allow-list, pinned again."""
+        manifest, sbom = claims["manifest"].predicate, claims["sbom"].predicate
+        for wheel in wheels:
+            locked = {"name": wheel.name, "version": wheel.version, "sha256": wheel.digest}
+            manifest.setdefault("dependencies", []).append(locked)
+            manifest["sdk_allowlist"].append(wheel.name)
+            sbom["components"].append(
+                {
+                    "type": "library",
+                    "name": wheel.name,
+                    "version": wheel.version,
+                    "purl": f"pkg:pypi/{wheel.name}@{wheel.version}",
+                    "hashes": [{"alg": "SHA-256", "content": wheel.digest.removeprefix("sha256:")}],
+                }
+            )
+        claims.pin()
+
     def attest(self, wheel: PluginWheel) -> bytes:
         """The honest attestation set of a wheel."""
         return self.claims(wheel).sign()

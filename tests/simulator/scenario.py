@@ -25,6 +25,12 @@ A vector holds a list of edits, applied in order; each is a table whose first ke
       {flip = "wheel" | "set", at = N}            one bit of one byte; a negative position counts from the end
       {oversize = true}                           a wheel of one byte more than the cap
       {file_name = T}                             the wheel is verified under another name
+    about locked dependencies
+      {lock = {name, version, requires}}          a wheel, locked and listed, and in the host's wheelhouse;
+                                                  ``prepend = T``: bytes before its archive
+      {house = NAME, holds = "nothing" | "other" | "both"}
+                                                  what lies there: not this wheel, another in its place, or both
+      {house = "missing"}                         the host has no wheelhouse
     about the deployment
       {policy = PLACE, to = V}                    published anew; null is written as ``unset = true``
       {revoke = DIGEST}  {head = {field: value}}  {head_by = PERSON, keyid = DIGEST}  {head_type = T}
@@ -40,7 +46,8 @@ A vector holds a list of edits, applied in order; each is a table whose first ke
       {request = FIELD, to = V}  {provides = {name: version}}  {host = "breaks"}
 
 In every string ``$wheel`` is the wheel's digest and ``$other`` that of the other plugin's; ``$key:PERSON`` is the id of
-a key (``$key:head`` that of the head key), ``$statement:TITLE`` the digest by which others pin a statement.
+a key (``$key:head`` that of the head key), ``$statement:TITLE`` the digest by which others pin a statement,
+``$lock:NAME`` that of a locked wheel.
 """
 
 from __future__ import annotations
@@ -57,6 +64,7 @@ from tests.simulator.deployment import EVERYTHING, PluginWheel, Simulator, put
 from tests.trust_samples import envelope
 from tests.tuf_repository import CHECKPOINT
 from verifier.formats import dsse
+from verifier.formats.manifest import Dependency
 from verifier.formats.statement import CERTIFICATION_FIELD
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Name, Time
@@ -65,7 +73,7 @@ from verifier.verify import VerifiedPlugin
 from verifier.wheel import DEFAULT_LIMITS
 
 Edit = Mapping[str, Any]
-_REFERENCE = re.compile(r"\$(?:wheel|other|key:[a-z-]+|statement:[a-z]+)")
+_REFERENCE = re.compile(r"\$(?:wheel|other|lock:[a-z-]+|key:[a-z-]+|statement:[a-z]+)")
 
 
 class Scenario:
@@ -84,6 +92,7 @@ class Scenario:
         self.wheel: PluginWheel
         self.claims: Claims
         self.attestations: bytes | None = None
+        self.house: dict[str, list[PluginWheel]] | None = None
         self._rebuild()
 
     def edit(self, edit: Edit) -> None:
@@ -101,7 +110,11 @@ class Scenario:
         for act in self._last:
             act()
         wheel = replace(self.wheel, file_name=self.file_name or self.wheel.file_name)
-        return self.sim.verify(wheel, self.attestations, self.now, self.request)
+        request = replace(self.request, offers=None if self.house is None else self._offers)
+        return self.sim.verify(wheel, self.attestations, self.now, request)
+
+    def _offers(self, dependency: Dependency) -> list[tuple[str, bytes]]:
+        return [(wheel.file_name, wheel.data) for wheel in (self.house or {}).get(dependency.name, [])]
 
     # -- the wheel -----------------------------------------------------------------------------------------------------
 
@@ -173,6 +186,23 @@ class Scenario:
         text = claim.predicate_bytes.decode()
         assert edit["replace"] in text
         claim.predicate = text.replace(edit["replace"], edit["with"], 1).encode()
+
+    # -- locked dependencies -------------------------------------------------------------------------------------------
+
+    def _lock(self, edit: Edit) -> None:
+        wheel = self.sim.wheel(**edit["lock"])
+        wheel = replace(wheel, data=edit.get("prepend", "").encode() + wheel.data)
+        self.sim.lock(self.claims, wheel)
+        self.house = {**(self.house or {}), wheel.name: [wheel]}
+
+    def _house(self, edit: Edit) -> None:
+        if edit["house"] == "missing":
+            self.house = None
+            return
+        assert self.house is not None
+        (wheel,) = self.house[edit["house"]]
+        other = self.sim.wheel(wheel.name, wheel.version, files={"evil.py": b""})
+        self.house[edit["house"]] = {"nothing": [], "other": [other], "both": [other, wheel]}[edit["holds"]]
 
     # -- the bytes -----------------------------------------------------------------------------------------------------
 
@@ -330,6 +360,8 @@ class Scenario:
             return self.sim.people[name].public.id
         if word == "statement":
             return self.claims[name].digest
+        if word == "lock":
+            return (self.house or {})[name][0].digest
         return self.wheel.digest if word == "wheel" else self.other.digest
 
 
@@ -340,7 +372,7 @@ VERBS: Mapping[str, Callable[[Scenario, Edit], None]] = {
             "wheel", "file", "prepend", "set", "claim", "sign", "hint", "drop", "copy", "swap", "pin", "raw", "flip",
             "freeze", "oversize", "file_name", "policy", "revoke", "head", "head_by", "head_type", "checkpoint", "base",
             "rules", "damage", "next_head", "metadata", "rotate", "root", "clock", "enrolled", "floor", "seen",
-            "request", "provides", "host",
+            "request", "provides", "host", "lock", "house",
         )
     },
     "unset": Scenario._set,

@@ -85,10 +85,11 @@ class Command:
 
 def forget() -> None:
     """Take whatever a command loaded out of this process."""
+    from verifier.importing import Owner
     from verifier.importing.registration import _FINDER, Registration
 
     for portion in _FINDER.portions:
-        Registration(portion).unregister()
+        Registration(portion, Owner("", "")).unregister()
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.simulator import EVERYTHING, PluginWheel, Simulator
+from tests.simulator import PluginWheel, Simulator
 from verifier.errors import Refused
 from verifier.formats.manifest import Manifest, SignedManifest, parse_signed_manifest
 from verifier.formats.strict_json import dumps
-from verifier.judgements import check_dependencies, check_embedded, requirements_here, rule_of
+from verifier.judgements import check_embedded, rule_of
 from verifier.wheel import Snapshot, read_wheel
 
 SIM = Simulator()
@@ -61,72 +61,6 @@ def test_what_the_policy_does_not_know_is_refused(name: str) -> None:
 def test_a_name_is_normalised_before_it_chooses(name: str, rest: str) -> None:
     policy = SIM.trust().policy
     assert rule_of(policy, f"{name}-{rest}.whl") is rule_of(policy, "sample_plugin-1.0-py3-none-any.whl")
-
-
-# -- requirements ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("requires", "names"),
-    [
-        ([], ()),
-        (["attrs"], ("attrs",)),
-        (["Some.Thing[extra]>=1 ; python_version>='3'"], ("Some.Thing",)),
-        (["a; extra == 'x'", "b; python_version < '3'"], ()),
-        (["a; extra == ''"], ("a",)),
-        (["a>=1", "A<2", "b"], ("a", "A", "b")),
-        (["a @ https://host.example/a.whl"], ("a",)),
-    ],
-)
-def test_what_is_required_here(requires: list[str], names: tuple[str, ...]) -> None:
-    assert tuple(found.name for found in requirements_here(snapshot(SIM.wheel(requires=requires)))) == names
-
-
-@pytest.mark.parametrize("marker", ["os_name ~= 'posix'", "'a' in 'b'", "python_version ~= 'abc'"])
-def test_a_marker_that_cannot_be_evaluated_is_refused(marker: str) -> None:
-    wheel = SIM.wheel(requires=[f"attrs; {marker}"])
-    try:
-        found = snapshot(wheel)
-    except Refused as error:  # 'packaging' refuses some of them when METADATA is read
-        assert error.code == "wheel.metadata"
-    else:
-        assert code_of(requirements_here, found) == "wheel.metadata"
-
-
-@pytest.mark.parametrize(
-    ("declared", "provided", "code"),
-    [
-        (["attrs>=25"], {}, "dependency.missing"),
-        (["attrs>=25"], {"attrs": "24.9"}, "dependency.missing"),
-        (["attrs>=25"], {"attrs": "no version"}, "dependency.missing"),
-        (["attrs>=25"], {"attrs": ""}, "dependency.missing"),
-        (["attrs"], {"Attrs": "25.1"}, "dependency.missing"),
-        (["other"], {"attrs": "25.1", "other": "1"}, "dependency.undeclared"),
-        ([], {"attrs": "25.1"}, "dependency.undeclared"),
-    ],
-)
-def test_what_the_host_has_to_provide(declared: list[str], provided: dict[str, str], code: str) -> None:
-    wheel = SIM.wheel(requires=["attrs"])
-    arguments = manifest(wheel, host_provided=declared), snapshot(wheel), provided.get
-    assert code_of(check_dependencies, *arguments) == code
-
-
-@pytest.mark.parametrize("version", ["25.0", "25.1rc1", "26.0.dev1", "25.1+local"])
-def test_what_the_host_provides_satisfies(version: str) -> None:
-    wheel = SIM.wheel(requires=["Attrs"])
-    check_dependencies(manifest(wheel), snapshot(wheel), {"attrs": version}.get)
-
-
-@pytest.mark.parametrize("requires", [["attrs>=26"], ["attrs>=25", "Attrs>=26"], ["attrs==25.1; python_version>='3'"]])
-def test_the_host_also_satisfies_what_the_wheel_itself_requires(requires: list[str]) -> None:
-    wheel = SIM.wheel(requires=requires)
-    assert code_of(check_dependencies, manifest(wheel), snapshot(wheel), {"attrs": "25.4"}.get) == "dependency.missing"
-
-
-def test_where_there_is_no_host_nothing_is_looked_up() -> None:
-    wheel = SIM.wheel(requires=["attrs"])
-    check_dependencies(manifest(wheel), snapshot(wheel), None)
-    assert EVERYTHING.provided is None
 
 
 # -- the embedded manifest ---------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ ELSEWHERE = {
     "list.state": "a host's directory without its record: tests/verifier/test_home.py",
     "wheel.unreadable": "a file that cannot be read: the commands' business, before verification begins",
     "manifest.entry-point": "asked for after verification, of a loaded plugin, and before it, by the attestor",
+    "dependency.too-large": "two gibibytes of wheels: tests/verifier/test_dependencies.py",
     "provenance.threshold": "thresholds are refused as trust.unsupported until they can be counted",
     "rule.matched": "any standing rule is refused as rule.unsupported until rules can be evaluated",
 }

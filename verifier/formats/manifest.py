@@ -203,7 +203,11 @@ class SignedManifest(Manifest, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _refuse_twice("dependencies", [dependency.name for dependency in self.dependencies])
+        locked = [dependency.name for dependency in self.dependencies]
+        _refuse_twice("dependencies", locked)
+        provided = {canonicalize_name(entry.parsed.name) for entry in self.host_provided}
+        if both := sorted(provided.intersection(locked)):
+            raise ValueError(f"{both[0]!r} is both locked and provided by the host")
 
     @property
     def declared(self) -> Manifest:

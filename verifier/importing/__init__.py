@@ -14,13 +14,15 @@ else is asked: a submodule that the wheel does not hold does not exist. Each mod
     metadata.py       the distribution (importlib.metadata)
     owners.py         which plugin's globals these are
     finder.py         the meta path finder over all registered snapshots
+    clashes.py        what may not be served beside what is there
     registration.py   what a host calls
 """
 
 from __future__ import annotations
 
 from verifier.importing.code_cache import CodeCache
+from verifier.importing.metadata import MemoryDistribution
 from verifier.importing.owners import Owner, owner_of
 from verifier.importing.registration import Registration, register
 
-__all__ = ["CodeCache", "Owner", "Registration", "owner_of", "register"]
+__all__ = ["CodeCache", "MemoryDistribution", "Owner", "Registration", "owner_of", "register"]

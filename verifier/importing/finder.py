@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.abc
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, DistributionFinder
 from types import ModuleType
@@ -40,9 +41,9 @@ class Finder(DistributionFinder):
         for portion in owners:
             if fullname in portion.modules.sources:
                 return _module_spec(portion, fullname)
-        sharing = tuple(portion for portion in owners if fullname in portion.modules.namespaces)
+        sharing = self._sharing(fullname)
         if sharing:
-            spec = ModuleSpec(fullname, NamespaceLoader(sharing), is_package=True)
+            spec = ModuleSpec(fullname, NamespaceLoader(partial(self._sharing, fullname)), is_package=True)
             spec.submodule_search_locations = [portion.modules.search_path(fullname) for portion in sharing]
             return spec
         wheels = ", ".join(portion.modules.snapshot.file_name for portion in owners)
@@ -68,11 +69,15 @@ class Finder(DistributionFinder):
         """The portions that own a top-level name: none, one, or several that share it as a namespace."""
         return tuple(portion for portion in self.portions if top_level in portion.modules.top_levels)
 
-    def add(self, portion: Portion) -> None:
-        """Serve a portion from now on; namespaces that are already imported learn of it."""
-        self.portions = (*self.portions, portion)
-        for namespace, entry in _search_paths(portion):
-            namespace.__path__.append(entry)
+    def _sharing(self, namespace: str) -> tuple[Portion, ...]:
+        return tuple(portion for portion in self.portions if namespace in portion.modules.namespaces)
+
+    def add(self, *portions: Portion) -> None:
+        """Serve portions from now on; namespaces that are already imported learn of them."""
+        self.portions = (*self.portions, *portions)
+        for portion in portions:
+            for namespace, entry in _search_paths(portion):
+                namespace.__path__.append(entry)
 
     def remove(self, portion: Portion) -> None:
         """Serve a portion no longer."""

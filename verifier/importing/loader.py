@@ -12,6 +12,7 @@ import importlib.util
 import linecache
 import os
 import threading
+from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import CodeType, ModuleType
 
@@ -28,16 +29,18 @@ class Portion:
 
     Attributes:
         modules: its importable view.
-        owner: whom its modules are claimed for.
+        owner: whom its modules are claimed for; None for a dependency, which works for whoever calls it.
         cache: where compiled code is kept, if anywhere.
         tree: its files.
         libraries: its compiled code.
         lock: held while one of its modules is imported for the host.
         executed: names of modules that a loader of ours began to run.
         ready: modules that were imported for the host, as they were then.
+        dependencies: of a plugin, the portions of its locked dependencies.
+        users: of a dependency, the plugins that lock it.
     """
 
-    def __init__(self, modules: Modules, owner: Owner, cache: CodeCache | None = None) -> None:
+    def __init__(self, modules: Modules, owner: Owner | None, cache: CodeCache | None = None) -> None:
         self.modules = modules
         self.owner = owner
         self.cache = cache
@@ -46,6 +49,25 @@ class Portion:
         self.lock = threading.RLock()
         self.executed: set[str] = set()
         self.ready: dict[str, ModuleType] = {}
+        self.dependencies: tuple[Portion, ...] = ()
+        self.users: list[Portion] = []
+
+    @property
+    def is_dependency(self) -> bool:
+        """Whether it is served because plugins lock it, and not as a plugin."""
+        return self.owner is None
+
+    @property
+    def described(self) -> str:
+        """Which wheel it is, and whose, in words."""
+        snapshot = self.modules.snapshot
+        of = f", locked by {', '.join(user.modules.snapshot.name for user in self.users)}" if self.users else ""
+        return f"{snapshot.name} {snapshot.version}, {snapshot.digest}{of}"
+
+    def claim(self, module: ModuleType) -> None:
+        """Say whose globals a module's are, before any code runs in them."""
+        if self.owner is not None:
+            claim(module.__dict__, self.owner)
 
 
 class ModuleLoader(importlib.abc.InspectLoader):
@@ -83,6 +105,10 @@ class ModuleLoader(importlib.abc.InspectLoader):
         self._check(fullname)
         return MemoryReader(self._portion.tree, self._source.path.rpartition("/")[0])
 
+    def is_of(self, portion: Portion) -> bool:
+        """Whether this loads a module of that portion."""
+        return self._portion is portion
+
     def _check(self, fullname: str) -> None:
         if fullname != self._name:
             raise ImportError(f"the loader of {self._name} cannot load {fullname}", name=fullname)
@@ -98,7 +124,7 @@ class SourceLoader(ModuleLoader, importlib.abc.ExecutionLoader):
     def exec_module(self, module: ModuleType) -> None:
         """Compile the module, claim its dictionary, and run it."""
         code = self.get_code(self._name)
-        claim(module.__dict__, self._portion.owner)
+        self._portion.claim(module)
         self._portion.executed.add(self._name)
         linecache.lazycache(self.get_filename(self._name), module.__dict__)
         try:
@@ -144,7 +170,7 @@ class ExtensionLoader(ModuleLoader):
             ModuleSpec(self._name, self, origin=path, is_package=self._source.is_package)
         )
         if isinstance(module, ModuleType):  # an extension may make anything
-            claim(module.__dict__, self._portion.owner)
+            self._portion.claim(module)
             module.__file__ = self.get_filename(self._name)
         return module
 
@@ -167,9 +193,13 @@ class ExtensionLoader(ModuleLoader):
 
 
 class NamespaceLoader(importlib.abc.Loader):
-    """Makes a namespace from the portions that hold a directory of its name."""
+    """Makes a namespace from the portions that hold a directory of its name.
 
-    def __init__(self, portions: tuple[Portion, ...]) -> None:
+    Args:
+        portions: tells which these are now: others may be registered, and some withdrawn, while the namespace lives.
+    """
+
+    def __init__(self, portions: Callable[[], tuple[Portion, ...]]) -> None:
         self._portions = portions
 
     def create_module(self, spec: object) -> ModuleType | None:
@@ -181,12 +211,12 @@ class NamespaceLoader(importlib.abc.Loader):
 
     def get_resource_reader(self, fullname: str) -> MemoryReader:
         """The files of all portions below the namespace; registering made sure that no two are of one name."""
-        directory = fullname.replace(".", "/")
-        if len(self._portions) == 1:
-            return MemoryReader(self._portions[0].tree, directory)
+        directory, portions = fullname.replace(".", "/"), self._portions()
+        if len(portions) == 1:
+            return MemoryReader(portions[0].tree, directory)
         files = {
             path: content
-            for portion in self._portions
+            for portion in portions
             for path, content in portion.tree.files.items()
             if path.startswith(f"{directory}/")
         }

@@ -1,38 +1,28 @@
 """What a host calls: register a snapshot, import its modules, and undo a load that failed.
 
-Registering refuses (1) what this release or interpreter cannot load, (2) names that are already loaded, (3) names of
-another registered plugin, (4) names that the host could import from elsewhere, and a second copy installed in the host.
+What registering refuses, :mod:`verifier.importing.clashes` says. A plugin's locked dependencies are registered with it,
+all or nothing; plugins that lock the same wheel share it.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.machinery
-import importlib.metadata
 import linecache
 import os
-import platform
 import sys
 import threading
-from importlib.machinery import ModuleSpec
+from collections.abc import Sequence
 from types import ModuleType
-from typing import Final
-
-from packaging.specifiers import SpecifierSet
-from packaging.tags import sys_tags
 
 from verifier.errors import PluginFailed, Refused
+from verifier.importing.clashes import check_clashes
 from verifier.importing.code_cache import CodeCache
 from verifier.importing.finder import Finder
-from verifier.importing.loader import NamespaceLoader, Portion
+from verifier.importing.loader import ModuleLoader, NamespaceLoader, Portion
 from verifier.importing.modules import Modules
 from verifier.importing.owners import Owner, release
 from verifier.wheel import Snapshot
 from verifier.wheel_paths import shown
-
-MAX_HOST_FILES: Final = 10_000  # looked at in a directory of the host that bears a plugin's name
-
-_UNINSTALL = "Remove the other copy from the host's environment: the plugin is served from the verified wheel."
 
 
 class Registration:
@@ -41,12 +31,14 @@ class Registration:
     Attributes:
         snapshot: the snapshot.
         owner: whom its modules are attributed to.
+        dependencies: the wheels of its locked dependencies, as they are served: one copy for all plugins that share it.
     """
 
-    def __init__(self, portion: Portion) -> None:
+    def __init__(self, portion: Portion, owner: Owner) -> None:
         self._portion = portion
         self.snapshot = portion.modules.snapshot
-        self.owner = portion.owner
+        self.owner = owner
+        self.dependencies = tuple(dependency.modules.snapshot for dependency in portion.dependencies)
 
     def import_module(self, name: str) -> ModuleType:
         """Import a module of this snapshot, and make sure that it came from there.
@@ -80,129 +72,63 @@ class Registration:
             return portion.ready[name]
 
     def unregister(self) -> None:
-        """Serve the snapshot no longer, and drop its modules; for a load that failed, and for tests.
+        """Serve the snapshot no longer, nor dependencies that only it used, and drop their modules; for a load that
+        failed, and for tests.
 
         Python cannot unload code: what already holds a function of the plugin can still call it.
         """
         with self._portion.lock, _LOCK:
-            _FINDER.remove(self._portion)
-            _forget(self._portion)
+            _withdraw(self._portion)
             if not _FINDER.portions:
                 _FINDER.uninstall()
 
 
-def register(snapshot: Snapshot, *, plugin_id: str = "", cache: CodeCache | None = None) -> Registration:
+def register(
+    snapshot: Snapshot, *, plugin_id: str = "", cache: CodeCache | None = None, dependencies: Sequence[Snapshot] = ()
+) -> Registration:
     """Make the modules, data and metadata of a snapshot importable. No code of the plugin runs yet.
 
     Args:
         snapshot: a wheel that was read and verified.
         plugin_id: what its modules are attributed to; the wheel's name if empty.
         cache: where compiled code is kept between processes; without one every module is compiled each time.
+        dependencies: the wheels of all its locked dependencies, verified likewise.
 
     Raises:
-        Refused: ``wheel.unsupported``, ``plugin.preloaded`` or ``wheel.shadowing``; nothing was registered.
+        Refused: ``wheel.unsupported``, ``plugin.preloaded``, ``wheel.shadowing`` or ``dependency.conflict``; nothing
+            was registered.
     """
-    modules = Modules(snapshot)
-    _check_loadable(modules)
-    portion = Portion(modules, Owner(plugin_id or snapshot.name, snapshot.digest), cache)
+    owner = Owner(plugin_id or snapshot.name, snapshot.digest)
+    plugin = Portion(Modules(snapshot), owner, cache)
     with _LOCK:
-        for top_level in sorted(modules.top_levels):
-            sharing = _FINDER.owners(top_level)
-            if sharing:
-                _check_shared(top_level, modules, sharing)
-            else:
-                _check_unloaded(top_level)
-                _check_host(top_level)
-        _check_installed(snapshot)
-        _FINDER.add(portion)
+        shared = {other.modules.snapshot.digest: other for other in _FINDER.portions if other.is_dependency}
+        needed = [
+            shared.get(wheel.digest) or Portion(Modules(wheel), None, cache)
+            for wheel in sorted(dependencies, key=lambda wheel: wheel.name)
+        ]
+        new = [portion for portion in needed if not portion.users]
+        importlib.invalidate_caches()
+        served = _FINDER.portions
+        for portion in (*new, plugin):
+            check_clashes(portion, served)
+            served = (*served, portion)
+        plugin.dependencies = tuple(needed)
+        for portion in needed:
+            portion.users.append(plugin)
+        _FINDER.add(*new, plugin)
         _FINDER.install()
-    return Registration(portion)
+    return Registration(plugin, owner)
 
 
-def _check_loadable(modules: Modules) -> None:
-    """This release and this interpreter can load the wheel (1)."""
-    snapshot = modules.snapshot
-    if modules.compiled and sys.platform != "linux":
-        raise Refused(
-            "wheel.unsupported",
-            "the wheel holds compiled code, which can be loaded from memory on Linux only",
-            found=shown(modules.compiled[0]),
-            expected="modules in Python source",
-        )
-    if "py3-none-any" not in snapshot.tags and not any(str(tag) in snapshot.tags for tag in sys_tags()):
-        found = shown(" ".join(sorted(snapshot.tags)))
-        raise Refused("wheel.unsupported", "the wheel is for another interpreter or platform", found=found)
-    required, running = snapshot.metadata.requires_python, platform.python_version()
-    if not SpecifierSet(required).contains(running, prereleases=True):
-        what = "the wheel is for another version of Python"
-        raise Refused("wheel.unsupported", what, found=running, expected=shown(required), todo="Use another release.")
-
-
-def _check_unloaded(top_level: str) -> None:
-    """Nobody has put a module of that name into the interpreter yet (2)."""
-    for name in list(sys.modules):
-        if name == top_level or name.startswith(f"{top_level}."):
-            origin = getattr(sys.modules.get(name), "__file__", None)
-            raise Refused("plugin.preloaded", f"the module {name!r} is already loaded", found=shown(str(origin)))
-
-
-def _check_shared(top_level: str, modules: Modules, sharing: tuple[Portion, ...]) -> None:
-    """A name of another registered plugin may be shared as a namespace, if no module and no file is in both (3)."""
-    for other in (portion.modules for portion in sharing):
-        ours, theirs = modules.sources.keys(), other.sources.keys()
-        clash = (ours & (theirs | other.namespaces)) | (theirs & modules.namespaces)
-        clash |= {
-            path for path in modules.snapshot.files.keys() & other.snapshot.files if path.startswith(f"{top_level}/")
-        }
-        if clash:
-            raise Refused(
-                "wheel.shadowing",
-                f"the name {top_level!r} already belongs to the plugin {other.snapshot.name}",
-                found=shown(min(clash)),
-                expected="one owner for each module",
-            )
-
-
-def _check_host(top_level: str) -> None:
-    """The host has nothing else of that name that it could import (4)."""
-    importlib.invalidate_caches()
-    for finder in sys.meta_path:
-        find_spec = None if finder is _FINDER else getattr(finder, "find_spec", None)
-        spec: ModuleSpec | None = find_spec(top_level, None) if find_spec else None
-        if spec is not None and not _is_hollow(spec):
-            where = spec.origin or ", ".join(spec.submodule_search_locations or ())
-            raise Refused(
-                "wheel.shadowing",
-                f"the host can import another {top_level!r}",
-                found=shown(where),
-                todo=_UNINSTALL,
-            )
-
-
-def _is_hollow(spec: ModuleSpec) -> bool:
-    """Whether a spec is but a directory, which Python takes for a namespace, without a module anywhere below."""
-    if spec.loader is not None or spec.submodule_search_locations is None:
-        return False
-    suffixes, budget = tuple(importlib.machinery.all_suffixes()), MAX_HOST_FILES
-    for location in spec.submodule_search_locations:
-        if not os.path.isdir(location):
-            return False
-        for _, _, files in os.walk(location, followlinks=True):
-            budget -= 1 + len(files)
-            if budget < 0 or any(file.endswith(suffixes) for file in files):
-                return False
-    return True
-
-
-def _check_installed(snapshot: Snapshot) -> None:
-    """Neither the host nor another registered plugin is, or brings, a distribution of that name (4)."""
-    for found in importlib.metadata.distributions(name=snapshot.name):
-        raise Refused(
-            "wheel.shadowing",
-            f"a distribution named {snapshot.name} is already there",
-            found=shown(str(found.locate_file(""))),
-            todo=_UNINSTALL,
-        )
+def _withdraw(plugin: Portion) -> None:
+    """Serve a plugin no longer, nor what nobody else uses."""
+    for dependency in plugin.dependencies:
+        if plugin in dependency.users:
+            dependency.users.remove(plugin)
+    unused = [dependency for dependency in plugin.dependencies if not dependency.users]
+    for portion in (plugin, *unused):
+        _FINDER.remove(portion)
+        _forget(portion)
 
 
 def _import_from(portion: Portion, name: str) -> ModuleType:
@@ -218,6 +144,10 @@ def _import_from(portion: Portion, name: str) -> ModuleType:
         part = ".".join(parts[:depth])
         if not _was_served(portion, part):
             raise Refused("wheel.shadowing", f"something else than the verified wheel served {part!r}")
+    for dependency in portion.dependencies:
+        for part in dependency.modules.sources.keys() & sys.modules.keys():
+            if not _is_served(dependency, part):
+                raise Refused("wheel.shadowing", f"something else than the verified wheel served {part!r}")
     return module
 
 
@@ -226,6 +156,12 @@ def _was_served(portion: Portion, name: str) -> bool:
     if name in portion.modules.sources:
         return name in portion.executed
     return isinstance(getattr(sys.modules.get(name), "__loader__", None), NamespaceLoader)
+
+
+def _is_served(dependency: Portion, name: str) -> bool:
+    """Whether a loader of ours ran the module of a dependency, or is at it in another thread."""
+    loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
+    return name in dependency.executed or (isinstance(loader, ModuleLoader) and loader.is_of(dependency))
 
 
 def _describe(error: BaseException) -> str:
@@ -247,7 +183,8 @@ def _forget(portion: Portion) -> None:
                 delattr(parent, last)
     portion.executed.clear()
     portion.ready.clear()
-    release(portion.owner)
+    if portion.owner is not None:
+        release(portion.owner)
     for cache in (linecache.cache, sys.path_importer_cache):
         for key in [key for key in cache if key.startswith(f"{portion.modules.root}/")]:
             del cache[key]

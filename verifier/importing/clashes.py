@@ -1,0 +1,180 @@
+"""What registering refuses: what cannot be loaded here, and names that mean something else already.
+
+One process has one table of modules. So of a plugin and its locked dependencies, whatever (1) this release or
+interpreter cannot load, (2) is loaded already, (3) belongs to another registered wheel or (4) could be imported from
+the host, is refused. Where it is a dependency that clashes, the way out is another one than where it is the plugin.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Collection, Sequence
+from importlib.machinery import ModuleSpec
+from typing import Final
+
+from packaging.specifiers import SpecifierSet
+from packaging.tags import sys_tags
+
+from verifier.errors import Refused
+from verifier.importing.finder import Finder
+from verifier.importing.loader import Portion
+from verifier.importing.metadata import MemoryDistribution
+from verifier.importing.modules import Modules
+from verifier.wheel_paths import shown
+
+MAX_HOST_FILES: Final = 10_000  # looked at in a directory of the host that bears a wheel's name
+
+_UNINSTALL = "Remove the other copy from the host's environment: the plugin is served from the verified wheel."
+_PROVIDE = (
+    "Have its owner declare it as host_provided, or run the plugin where it has a process of its own: in a tier whose "
+    "isolation is 'process' or 'sandbox'."
+)
+_AGREE = (
+    "Have both owners lock the same wheel, or run one of the plugins where it has a process of its own: in a tier "
+    "whose isolation is 'process' or 'sandbox'."
+)
+
+
+def check_clashes(portion: Portion, others: Sequence[Portion], replaced: Collection[str] = ()) -> None:
+    """Return when a portion can be served beside the others, and clashes with nothing of the host.
+
+    Args:
+        portion: what is about to be registered.
+        others: what is registered, or about to be.
+        replaced: names of loaded modules that will have been dropped by then.
+
+    Raises:
+        Refused: ``wheel.unsupported``; ``plugin.preloaded`` or ``wheel.shadowing`` for a plugin;
+            ``dependency.conflict`` where a dependency is involved.
+    """
+    check_loadable(portion.modules)
+    for other in others:
+        _check_same_name(portion, other)
+    for top_level in sorted(portion.modules.top_levels):
+        sharing = [other for other in others if top_level in other.modules.top_levels]
+        for other in sharing:
+            _check_shared(top_level, portion, other)
+        if not sharing:
+            _check_unloaded(top_level, portion, replaced)
+            _check_host(top_level, portion)
+    _check_installed(portion)
+
+
+def check_loadable(modules: Modules) -> None:
+    """This release and this interpreter can load the wheel (1).
+
+    Raises:
+        Refused: ``wheel.unsupported``.
+    """
+    snapshot = modules.snapshot
+    if modules.compiled and sys.platform != "linux":
+        raise Refused(
+            "wheel.unsupported",
+            "the wheel holds compiled code, which can be loaded from memory on Linux only",
+            found=shown(modules.compiled[0]),
+            expected="modules in Python source",
+        )
+    if "py3-none-any" not in snapshot.tags and not any(str(tag) in snapshot.tags for tag in sys_tags()):
+        found = shown(" ".join(sorted(snapshot.tags)))
+        raise Refused("wheel.unsupported", "the wheel is for another interpreter or platform", found=found)
+    required, running = snapshot.metadata.requires_python, platform.python_version()
+    if not SpecifierSet(required).contains(running, prereleases=True):
+        what = "the wheel is for another version of Python"
+        raise Refused("wheel.unsupported", what, found=running, expected=shown(required), todo="Use another release.")
+
+
+def _check_same_name(portion: Portion, other: Portion) -> None:
+    """Nothing else of the distribution's name is registered (3)."""
+    if portion.modules.snapshot.name != other.modules.snapshot.name:
+        return
+    if not (portion.is_dependency or other.is_dependency):
+        return  # two plugins of one name: said better by the modules that both bring, or by _check_installed
+    raise Refused(
+        "dependency.conflict",
+        f"another wheel of {portion.modules.snapshot.name} is already loaded in this process",
+        found=other.described,
+        expected=portion.described,
+        todo=_AGREE,
+    )
+
+
+def _check_shared(top_level: str, portion: Portion, other: Portion) -> None:
+    """A name of another registered wheel may be shared as a namespace, if no module and no file is in both (3)."""
+    mine, theirs = portion.modules, other.modules
+    clash = (mine.sources.keys() & (theirs.sources.keys() | theirs.namespaces)) | (
+        theirs.sources.keys() & mine.namespaces
+    )
+    clash |= {path for path in mine.snapshot.files.keys() & theirs.snapshot.files if path.startswith(f"{top_level}/")}
+    if not clash:
+        return
+    if portion.is_dependency or other.is_dependency:
+        raise Refused(
+            "dependency.conflict",
+            f"the name {top_level!r} already belongs to another wheel in this process",
+            found=f"{shown(min(clash))} in {other.described}",
+            expected=f"one owner for each module; {portion.described} brings it too",
+            todo=_AGREE,
+        )
+    raise Refused(
+        "wheel.shadowing",
+        f"the name {top_level!r} already belongs to the plugin {theirs.snapshot.name}",
+        found=shown(min(clash)),
+        expected="one owner for each module",
+    )
+
+
+def _check_unloaded(top_level: str, portion: Portion, replaced: Collection[str]) -> None:
+    """Nobody has put a module of that name into the interpreter yet (2)."""
+    for name in list(sys.modules):
+        if (name == top_level or name.startswith(f"{top_level}.")) and name not in replaced:
+            origin = shown(str(getattr(sys.modules.get(name), "__file__", None)))
+            if portion.is_dependency:
+                raise _of_the_host(f"the host has imported another {name!r} already", origin, portion)
+            raise Refused("plugin.preloaded", f"the module {name!r} is already loaded", found=origin)
+
+
+def _check_host(top_level: str, portion: Portion) -> None:
+    """The host has nothing else of that name that it could import (4)."""
+    for finder in sys.meta_path:
+        find_spec = None if isinstance(finder, Finder) else getattr(finder, "find_spec", None)
+        spec: ModuleSpec | None = find_spec(top_level, None) if find_spec else None
+        if spec is not None and not _is_hollow(spec):
+            where = shown(spec.origin or ", ".join(spec.submodule_search_locations or ()))
+            what = f"the host can import another {top_level!r}"
+            if portion.is_dependency:
+                raise _of_the_host(what, where, portion)
+            raise Refused("wheel.shadowing", what, found=where, todo=_UNINSTALL)
+
+
+def _is_hollow(spec: ModuleSpec) -> bool:
+    """Whether a spec is but a directory, which Python takes for a namespace, without a module anywhere below."""
+    if spec.loader is not None or spec.submodule_search_locations is None:
+        return False
+    suffixes, budget = tuple(importlib.machinery.all_suffixes()), MAX_HOST_FILES
+    for location in spec.submodule_search_locations:
+        if not os.path.isdir(location):
+            return False
+        for _, _, files in os.walk(location, followlinks=True):
+            budget -= 1 + len(files)
+            if budget < 0 or any(file.endswith(suffixes) for file in files):
+                return False
+    return True
+
+
+def _check_installed(portion: Portion) -> None:
+    """The host has, and no other plugin brings, a distribution of that name (3, 4)."""
+    snapshot = portion.modules.snapshot
+    for found in importlib.metadata.distributions(name=snapshot.name):
+        where, what = shown(str(found.locate_file(""))), f"a distribution named {snapshot.name} is already there"
+        if portion.is_dependency and not isinstance(found, MemoryDistribution):
+            raise _of_the_host(f"{what}, in version {shown(str(found.version))}", where, portion)
+        raise Refused("wheel.shadowing", what, found=where, todo=_UNINSTALL)
+
+
+def _of_the_host(what: str, found: str, portion: Portion) -> Refused:
+    expected = f"one copy of each module in a process; the plugin locks {portion.described}"
+    return Refused("dependency.conflict", what, found=found, expected=expected, todo=_PROVIDE)

@@ -161,6 +161,7 @@ class Publisher:
                 life=self._life,
                 trust=TrustMinimum(root=trust.root_version, targets=trust.targets_version),
                 segments=segments,
+                rules=rules.EMPTY_RULES_REF,
                 log=ledger.audit_state(),
             )
             payload = dump(head)

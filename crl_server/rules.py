@@ -50,7 +50,7 @@ class Span(NamedTuple):
     entries: int
 
 
-def grow(spans: Sequence[Span], through: int, seq: int, count: int) -> tuple[Span, ...]:
+def grow(spans: Sequence[Span], through: int, seq: int, count: int, prepared: int = 0) -> tuple[Span, ...]:
     """The tail's segments once events up to ``seq`` are added (rule 2).
 
     New events stand alone, so that a client that is up to date fetches nothing it has; earlier segments are merged
@@ -61,6 +61,7 @@ def grow(spans: Sequence[Span], through: int, seq: int, count: int) -> tuple[Spa
         through: the last event of the checkpoint.
         seq: the last event of all.
         count: entries of the events after the last span.
+        prepared: the last event of a checkpoint that awaits its signatures; no segment reaches across it.
 
     Returns:
         The same spans when there is no new event.
@@ -71,7 +72,7 @@ def grow(spans: Sequence[Span], through: int, seq: int, count: int) -> tuple[Spa
     merged: list[Span] = []
     for span in spans:
         merged.append(span)
-        while len(merged) > 1 and merged[-2].entries < GROWTH * merged[-1].entries:
+        while len(merged) > 1 and merged[-2].entries < GROWTH * merged[-1].entries and merged[-2].last != prepared:
             newer, older = merged.pop(), merged.pop()
             merged.append(Span(older.first, newer.last, older.entries + newer.entries))
     return (*merged, Span(last + 1, seq, count))
@@ -103,7 +104,8 @@ def first_checkpoint(deployment: Name) -> Checkpoint:
         count=0,
         rules=EMPTY_RULES_REF.sha256,
         removed=(),
-        carry=True,
+        removed_rules=(),
+        carry=1,
         audit=audit.EMPTY,
     )
 
@@ -133,6 +135,7 @@ def make_head(
     life: timedelta,
     trust: TrustMinimum,
     segments: Sequence[SegmentRef],
+    rules: RulesRef,
     log: AuditHead,
 ) -> Head:
     """The head over ``segments``, which cover events from the checkpoint on; ``log`` is the audit log's state."""
@@ -145,7 +148,7 @@ def make_head(
         expires=Time.of(issued.instant + life),
         trust=trust,
         segments=tuple(segments),
-        rules=EMPTY_RULES_REF,
+        rules=rules,
         audit=log,
     )
 

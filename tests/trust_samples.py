@@ -81,7 +81,8 @@ class Documents:
             "count": len(base) // 16,
             "rules": sha256(EMPTY_RULES),
             "removed": list(removed),
-            "carry": True,
+            "removed_rules": [],
+            "carry": 1,
             "audit": {"count": 0, "sha256": "0" * 64},
         }
         return strict_json.dumps(document | more)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -24,17 +25,45 @@ class SetFile:
         return len(self.data) // PREFIX
 
     def __contains__(self, prefix: object) -> bool:
-        low, high, data = 0, len(self), self.data
+        return isinstance(prefix, bytes) and self.at(self.place(prefix)) == prefix
+
+    def at(self, place: int) -> bytes:
+        """The entry at ``place``."""
+        return self.data[place * PREFIX : (place + 1) * PREFIX]
+
+    def place(self, prefix: bytes) -> int:
+        """Where ``prefix`` stands, or would stand."""
+        low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2
-            found = data[middle * PREFIX : (middle + 1) * PREFIX]
-            if found == prefix:
-                return True
-            if found < prefix:  # type: ignore[operator]
-                low = middle + 1
-            else:
-                high = middle
-        return False
+            low, high = (middle + 1, high) if self.at(middle) < prefix else (low, middle)
+        return low
+
+    def changed(self, added: Iterable[bytes], removed: Iterable[bytes] = ()) -> SetFile:
+        """The set with some entries more, and then some fewer; what lies between two changes is copied as a piece."""
+        gone = frozenset(removed)
+        wanted = dict.fromkeys(gone, False) | dict.fromkeys(frozenset(added) - gone, True)
+        pieces, done = [], 0
+        for prefix in sorted(wanted):
+            place = self.place(prefix)
+            pieces.append(self.data[done * PREFIX : place * PREFIX])
+            pieces.append(prefix if wanted[prefix] else b"")
+            done = place + (self.at(place) == prefix)
+        return SetFile(b"".join((*pieces, self.data[done * PREFIX :])))
+
+    def lost(self, later: SetFile, removed: Iterable[bytes]) -> bytes | None:
+        """An entry that is neither in ``later`` nor among ``removed``, or None; a part of both is held at a time."""
+        gone = frozenset(removed)
+        for byte in range(256):
+            missing = self._begun_with(byte) - later._begun_with(byte) - gone
+            if missing:
+                return min(missing)
+        return None
+
+    def _begun_with(self, byte: int) -> frozenset[bytes]:
+        first = self.place(bytes([byte]))
+        last = len(self) if byte == 255 else self.place(bytes([byte + 1]))
+        return frozenset(self.data[at * PREFIX : (at + 1) * PREFIX] for at in range(first, last))
 
 
 class Segment(NamedTuple):
@@ -82,7 +111,10 @@ class RevocationList:
 
     def lists(self, digest: Digest | Hex) -> bool:
         """Whether a sha256 digest is on the list."""
-        prefix = prefix_of(digest)
+        return self.holds(prefix_of(digest))
+
+    def holds(self, prefix: bytes) -> bool:
+        """Whether an entry stands on the list."""
         return prefix in self.added or prefix in self.base
 
     def freshness(self, now: datetime, grace: timedelta) -> Freshness:

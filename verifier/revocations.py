@@ -10,8 +10,9 @@ code are those of the rules in ``docs/spec/revocation-list.md``:
 3. segments are contiguous from the checkpoint to the head, and match digest, count and order;
 4. within an epoch nothing disappears: a lower sequence is a rollback, a lost entry or rule is a fork; nor does a head
    ever drop a rule that the checkpoint names;
-5. the effective list is base and tail together; a new base is computed where possible, fetched otherwise;
-6. a new epoch carries the tail over, or drops it where the checkpoint says so;
+5. the effective list is base and tail together; a new base is computed where possible, fetched otherwise, and loses
+   nothing but what its checkpoint names;
+6. a new epoch carries the tail and the rules over, but those of epochs before the checkpoint's ``carry``;
 7. the caller keeps the old list in force until all of this has passed.
 """
 
@@ -32,7 +33,6 @@ from verifier.formats.revocations import (
     Head,
     Rules,
     SegmentRef,
-    dump_set_file,
     parse_head,
     parse_rules,
     parse_set_file,
@@ -119,7 +119,7 @@ def open_list(
 
 
 def check_history(old: RevocationList, new: RevocationList) -> None:
-    """Demand that ``new`` may follow ``old``: rules 4 and 6.
+    """Demand that ``new`` may follow ``old``: rules 4 to 6.
 
     Raises:
         Refused: ``list.rollback`` or ``list.fork``.
@@ -127,7 +127,7 @@ def check_history(old: RevocationList, new: RevocationList) -> None:
     if new.head.epoch < old.head.epoch:
         _rollback("epoch", new.head.epoch, old.head.epoch)
     if new.head.epoch > old.head.epoch:
-        _check_carried(old, new)  # (6)
+        _check_epochs(old, new)  # (5) (6)
         return
     if new.checkpoint != old.checkpoint:  # (1)
         raise _fork("two checkpoints of one epoch differ")
@@ -237,11 +237,9 @@ def _computed_base(current: RevocationList | None, checkpoint: Checkpoint) -> Se
         return None
     if current.checkpoint.root == checkpoint.root:
         return _counted(current.base, checkpoint)
-    prefixes = {current.base.data[at : at + PREFIX] for at in range(0, len(current.base.data), PREFIX)}
-    prefixes.update(*(s.prefixes for s in current.tail if s.ref.last <= checkpoint.through))
-    prefixes.difference_update(prefix_of(digest) for digest in checkpoint.removed)
-    data = dump_set_file(prefixes)
-    return _counted(SetFile(data), checkpoint) if sha256_hex(data) == checkpoint.root else None
+    taken = (segment.prefixes for segment in current.tail if segment.ref.last <= checkpoint.through)
+    base = current.base.changed(frozenset[bytes]().union(*taken), map(prefix_of, checkpoint.removed))
+    return _counted(base, checkpoint) if sha256_hex(base.data) == checkpoint.root else None
 
 
 def _read_base(checkpoint: Checkpoint, files: Files) -> SetFile:
@@ -283,18 +281,21 @@ def _read(files: Files, kind: FileKind, name: Hex, code: str) -> bytes:
     return data
 
 
-def _check_carried(old: RevocationList, new: RevocationList) -> None:
-    if not new.checkpoint.carry:
-        return
-    through = new.checkpoint.through
-    for segment in old.tail:
-        if segment.ref.first > through and not segment.prefixes <= new.added:
-            raise _fork("entries after the checkpoint are gone")
-        if segment.ref.first <= through < segment.ref.last:
-            raise _fork("the checkpoint cuts through a segment")
-    judged = {rule.id for rule in (*old.base_rules.rules, *new.base_rules.rules)}
-    online = tuple(rule for rule in old.rules.rules if rule.id not in judged)
-    _check_rules_kept(Rules(v=1, rules=online), new.rules)
+def _check_epochs(old: RevocationList, new: RevocationList) -> None:
+    """From one epoch to a later one, neighbours or not: what the checkpoint does not name is still there."""
+    checkpoint = new.checkpoint
+    removed = frozenset(map(prefix_of, checkpoint.removed))
+    if old.base.lost(new.base, removed) is not None:
+        raise _fork("the new base lost an entry that the checkpoint does not name as removed")
+    kept = old.base_rules.rules
+    if old.head.epoch >= checkpoint.carry:
+        kept = old.rules.rules
+        for segment in old.tail:
+            judged = segment.ref.last <= checkpoint.through
+            if not all(new.holds(prefix) or (judged and prefix in removed) for prefix in segment.prefixes):
+                raise _fork("entries of the tail are gone, and the checkpoint does not name them as removed")
+    changed = {rule.id for rule in new.base_rules.rules}.union(checkpoint.removed_rules)
+    _check_rules_kept(Rules(v=1, rules=tuple(rule for rule in kept if rule.id not in changed)), new.rules)
 
 
 def _check_rules_kept(rules: Rules, new: Rules) -> None:

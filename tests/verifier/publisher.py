@@ -118,7 +118,8 @@ class Publisher:
             "count": len(data) // 16,
             "rules": self.rules()["sha256"],
             "removed": [],
-            "carry": True,
+            "removed_rules": [],
+            "carry": 1,
             "audit": {"count": 0, "sha256": "0" * 64},
         }
         return parse_checkpoint(json.dumps(document | changes).encode())

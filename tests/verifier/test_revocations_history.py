@@ -204,12 +204,131 @@ def test_the_tail_is_carried_over_also_to_a_lower_number(
     assert code(lambda: apply_head(current, lost, publisher, later, NOW)) == "list.fork"
 
 
-def test_a_checkpoint_that_cuts_through_a_segment(
+@pytest.mark.parametrize(("parts", "removed"), [(((12, 13, [5]),), []), (((12, 13, [5]),), [6])])
+def test_what_a_checkpoint_cuts_through_is_kept_whole(
+    publisher: Publisher, ground: Ground, parts: tuple[tuple[int, int, Sequence[int]], ...], removed: Sequence[int]
+) -> None:
+    """Nobody can tell which entries of such a segment the checkpoint has judged, so being removed is no excuse."""
+    before = publisher.head([publisher.segment(11, 13, [4, 5, 6])])
+    current = apply_head(None, signed(before), publisher, ground, NOW)
+    later = next_epoch(publisher, ground, through=11, removed=sorted(digest(number) for number in removed))
+    lost = following(publisher, *parts, epoch=8, rules=())
+    assert code(lambda: apply_head(current, lost, publisher, later, NOW)) == "list.fork"
+    kept = following(publisher, (12, 13, [5, 6]), epoch=8, rules=())
+    assert apply_head(current, kept, publisher, later, NOW).lists(digest(6))
+
+
+def test_an_entry_revoked_again_after_the_checkpoint_is_not_excused(
     publisher: Publisher, ground: Ground, current: RevocationList
 ) -> None:
-    later = next_epoch(publisher, ground, through=11)
-    envelope = following(publisher, (12, 13, [5, 6]), epoch=8)
-    assert code(lambda: apply_head(current, envelope, publisher, later, NOW)) == "list.fork"
+    """It was reinstated once, and is named as removed ever since; that says nothing of what came later."""
+    later = next_epoch(publisher, ground, removed=[digest(6)])
+    lost = following(publisher, (13, 13, []), epoch=8)
+    assert code(lambda: apply_head(current, lost, publisher, later, NOW)) == "list.fork"
+    kept = following(publisher, (13, 13, [6]), epoch=8)
+    assert apply_head(current, kept, publisher, later, NOW).lists(digest(6))
+
+
+@pytest.mark.parametrize(
+    ("base", "removed", "accepted"),
+    [
+        ([1, 2, 4, 5], [], False),  # an entry of the old base gone
+        ([1, 2, 4, 5], [9], False),  # another one named
+        ([1, 2, 4, 5], [3], True),
+        ([1, 2, 3, 4], [], False),  # an entry of the old tail gone, which the checkpoint has judged
+        ([1, 2, 3, 4], [5], True),
+        ([7, 8, 9], [], False),
+        ([], [1, 2, 3, 4, 5], True),
+    ],
+)
+def test_a_base_loses_only_what_its_checkpoint_names(
+    publisher: Publisher,
+    ground: Ground,
+    current: RevocationList,
+    base: Sequence[int],
+    removed: Sequence[int],
+    accepted: bool,
+) -> None:
+    names = sorted(digest(number) for number in removed)
+    fetched = publisher.checkpoint(base=[*base, 77], epoch=8, through=12, removed=names)
+    envelope = following(publisher, (13, 13, [6]), epoch=8)
+    later = replace(ground, checkpoint=fetched)
+    if accepted:
+        found = apply_head(current, envelope, publisher, later, NOW)
+        assert [number for number in range(1, 6) if found.lists(digest(number))] == sorted(set(base) & {1, 2, 3, 4, 5})
+    else:
+        assert code(lambda: apply_head(current, envelope, publisher, later, NOW)) == "list.fork"
+
+
+def test_after_a_theft_the_base_still_loses_nothing_unnamed(
+    publisher: Publisher, ground: Ground, current: RevocationList
+) -> None:
+    cut = replace(ground, checkpoint=publisher.checkpoint(base=[1, 2], epoch=8, through=12, carry=8))
+    envelope = following(publisher, epoch=8, seq=12, rules=())
+    assert code(lambda: apply_head(current, envelope, publisher, cut, NOW)) == "list.fork"
+
+
+# -- hosts that skip epochs --------------------------------------------------------------------------------------------
+
+
+def test_a_host_that_skipped_the_cut_is_not_stuck(
+    publisher: Publisher, ground: Ground, current: RevocationList
+) -> None:
+    """The epoch 8 cut off a thief's tail, 9 and 10 carry on from there; the host comes from 7."""
+    thief = following(publisher, (11, 12, [4, 5]), (13, 999_999, [6, 66]), rules=(1, 2, 600))
+    stuck = apply_head(current, thief, publisher, ground, NOW)
+    for carry, accepted in ((7, False), (8, True), (9, True), (10, True)):
+        later = replace(
+            ground, checkpoint=publisher.checkpoint(base=[1, 2, 3, 4, 5, 6], epoch=10, through=20, carry=carry)
+        )
+        envelope = following(publisher, (21, 21, [8]), epoch=10, rules=(1, 2))
+        if accepted:
+            found = apply_head(stuck, envelope, publisher, later, NOW)
+            assert [number for number in range(99) if found.lists(digest(number))] == [1, 2, 3, 4, 5, 6, 8]
+            assert [rule.id for rule in found.rules.rules] == ["R1", "R2"]
+        else:
+            assert code(lambda e=envelope, g=later: apply_head(stuck, e, publisher, g, NOW)) == "list.fork"  # type: ignore[misc]
+
+
+def test_a_host_that_skipped_a_reinstatement_is_not_stuck(
+    publisher: Publisher, ground: Ground, current: RevocationList
+) -> None:
+    """What the epoch 8 took away, 9 names as well: the digests 3 and 5, and the rule R2."""
+    later = next_epoch(
+        publisher,
+        ground,
+        epoch=9,
+        through=13,
+        root=publisher.checkpoint(base=[1, 2, 4, 6]).root,
+        count=4,
+        removed=sorted([digest(3), digest(5)]),
+        removed_rules=["R2"],
+    )
+    envelope = following(publisher, (14, 14, [8]), epoch=9, rules=(1, 4))
+    found = apply_head(current, envelope, publisher, later, NOW)
+    assert [number for number in range(9) if found.lists(digest(number))] == [1, 2, 4, 6, 8]
+    unnamed = replace(later, checkpoint=publisher.checkpoint(base=[1, 2, 4, 6], epoch=9, through=13))
+    assert code(lambda: apply_head(current, envelope, publisher, unnamed, NOW)) == "list.fork"
+
+
+def test_a_rule_leaves_by_name_alone(publisher: Publisher, ground: Ground, current: RevocationList) -> None:
+    for names, rules, accepted in ((["R1"], (2,), True), (["R1", "R2"], (), True), (["R1"], (), False)):
+        later = next_epoch(publisher, ground, removed_rules=names)
+        envelope = following(publisher, (13, 13, [6]), epoch=8, rules=rules)
+        if accepted:
+            assert len(apply_head(current, envelope, publisher, later, NOW).rules.rules) == len(rules)
+        else:
+            assert code(lambda e=envelope, g=later: apply_head(current, e, publisher, g, NOW)) == "list.fork"  # type: ignore[misc]
+
+
+def test_a_rule_of_the_checkpoint_survives_the_cut(publisher: Publisher, ground: Ground) -> None:
+    named = replace(ground, checkpoint=publisher.checkpoint(base=[1], rules=publisher.rules(1)["sha256"]))
+    before = apply_head(None, signed(publisher.head([], rules=publisher.rules(1, 2))), publisher, named, NOW)
+    cut = replace(ground, checkpoint=publisher.checkpoint(base=[1], epoch=8, carry=8))
+    lost = signed(publisher.head([], epoch=8))
+    assert code(lambda: apply_head(before, lost, publisher, cut, NOW)) == "list.fork"
+    dropped = replace(cut, checkpoint=publisher.checkpoint(base=[1], epoch=8, carry=8, removed_rules=["R1"]))
+    assert apply_head(before, lost, publisher, dropped, NOW).rules.rules == ()
 
 
 def test_rules_are_carried_over(publisher: Publisher, ground: Ground, current: RevocationList) -> None:
@@ -231,7 +350,7 @@ def test_a_checkpoint_may_change_a_rule(publisher: Publisher, ground: Ground, cu
 def test_after_a_theft_the_online_tail_is_dropped(
     publisher: Publisher, ground: Ground, current: RevocationList
 ) -> None:
-    later = next_epoch(publisher, ground, carry=False)
+    later = next_epoch(publisher, ground, carry=8)
     envelope = following(publisher, (13, 13, []), epoch=8, rules=())
     found = apply_head(current, envelope, publisher, later, NOW)
     assert not found.lists(digest(6))

@@ -7,7 +7,7 @@ prefix can only block too much; to hit somebody else's artifact takes a second p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -27,6 +27,8 @@ MAX_RULES = 4 * 1024 * 1024
 """Size cap of the rules file in bytes."""
 MAX_RULE_COUNT = 10_000
 """How many standing rules may be in force."""
+MAX_REMOVED_RULES = 100_000
+"""How many rules a checkpoint may name as removed."""
 MAX_TAIL = 100_000
 """How many entries all segments of a head may hold together."""
 MAX_SEGMENTS = 1_000
@@ -37,6 +39,7 @@ MAX_BASE = 512 * 1024 * 1024
 Seq = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Epoch = Annotated[int, Meta(ge=1, le=2**31)]
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+RuleId = Annotated[str, Meta(pattern=r"\AR[1-9][0-9]{0,11}\Z")]
 
 
 class TrustMinimum(Document, frozen=True, kw_only=True):
@@ -89,7 +92,14 @@ class Head(Document, frozen=True, kw_only=True):
 
 
 class Checkpoint(Document, frozen=True, kw_only=True):
-    """Names the base of an epoch; the only thing that removes an entry. A TUF target under two offline keys."""
+    """Names the base of an epoch; the only thing that takes an entry or a rule away. A TUF target under two offline
+    keys.
+
+    Attributes:
+        carry: the oldest epoch whose online tail and rules live on in this one; its own epoch when none does.
+        removed: digests that stood on the list once and do not any more; they are named in every later checkpoint.
+        removed_rules: the ids of standing rules of which the same is true.
+    """
 
     v: Literal[1]
     deployment: Name
@@ -99,14 +109,21 @@ class Checkpoint(Document, frozen=True, kw_only=True):
     count: Annotated[int, Meta(ge=0, le=MAX_BASE // PREFIX)]
     rules: Hex
     removed: tuple[Hex, ...]
-    carry: bool
+    removed_rules: Annotated[tuple[RuleId, ...], Meta(max_length=MAX_REMOVED_RULES)]
+    carry: Epoch
     audit: AuditHead
+
+    def __post_init__(self) -> None:
+        if self.carry > self.epoch:
+            raise ValueError("carry must not be later than epoch")
+        _refuse_disorder("removed", self.removed)
+        _refuse_disorder("removed_rules", [number_of(rule) for rule in self.removed_rules])
 
 
 class Rule(Document, frozen=True, kw_only=True, rename={"excepted": "except"}):
     """One standing rule; kinds and ranges that this release does not know are read, and deny."""
 
-    id: Annotated[str, Meta(pattern=r"\AR[1-9][0-9]{0,11}\Z")]
+    id: RuleId
     kind: Annotated[str, Meta(min_length=1, max_length=50, pattern=PLAIN)]
     match: dict[str, Any]
     reason: Annotated[str, Meta(min_length=1, max_length=200, pattern=PLAIN)]
@@ -120,9 +137,7 @@ class Rules(Document, frozen=True, kw_only=True):
     rules: Annotated[tuple[Rule, ...], Meta(max_length=MAX_RULE_COUNT)]
 
     def __post_init__(self) -> None:
-        numbers = [int(rule.id[1:]) for rule in self.rules]
-        if any(a >= b for a, b in pairwise(numbers)):
-            raise ValueError("rules must stand by ascending number of their id, each once")
+        _refuse_disorder("rules", [number_of(rule.id) for rule in self.rules])
 
 
 EMPTY_SET = b""
@@ -147,6 +162,11 @@ def parse_rules(data: bytes) -> Rules:
 def dump(document: Head | Checkpoint | Rules) -> bytes:
     """Write one of the list's documents; the inverse of its parser."""
     return dumps(document)
+
+
+def number_of(rule: str) -> int:
+    """The number in a rule's id: ``R13`` is 13. Numbers are given once, and never again."""
+    return int(rule[1:])
 
 
 def prefix_of(digest: Digest | Hex) -> bytes:
@@ -178,6 +198,11 @@ def parse_set_file(data: bytes, *, limit: int = MAX_TAIL, what: str = "segment")
     if any(a >= b for a, b in pairwise(prefixes)):
         raise FormatError("list.segments", f"{what} is not sorted, or names an entry twice")
     return prefixes
+
+
+def _refuse_disorder(field: str, values: Sequence[Any]) -> None:
+    if any(a >= b for a, b in pairwise(values)):
+        raise ValueError(f"{field}: expected ascending order, each once")
 
 
 def sha256_hex(data: bytes) -> Hex:

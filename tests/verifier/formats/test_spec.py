@@ -172,6 +172,7 @@ LIMITS: dict[str, dict[str, str]] = {
         "segments of a head": f"{revocations.MAX_SEGMENTS:,}",
         "entries of the tail": f"{revocations.MAX_TAIL:,}",
         "checkpoint": size(revocations.MAX_CHECKPOINT),
+        "removed rules of a checkpoint": f"{revocations.MAX_REMOVED_RULES:,}",
         "rules": f"{size(revocations.MAX_RULES)}, {revocations.MAX_RULE_COUNT:,} rules",
         "base": size(revocations.MAX_BASE),
     },

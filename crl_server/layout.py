@@ -5,7 +5,7 @@ policy.toml           the policy as people write it
 offline/              keys that leave this machine (0700): root-1, root-2, targets, checkpoint-1, checkpoint-2
 online/               keys that stay (0700): timestamp, head
 principals/           demo profile only: builder, owner, certifier
-server/               loadlock.sqlite, and the lock of the one process that publishes
+server/               loadlock.sqlite, issuers.toml, and the lock of the one process that publishes
 public/               the static tree: trust/, lists/, sets/, enrolment.json
 
 Everything under ``public`` may be served by any web server, or copied to one.
@@ -84,6 +84,11 @@ class Layout:
     def database(self) -> Path:
         """The embedded database."""
         return self.root / "server" / "loadlock.sqlite"
+
+    @property
+    def issuers(self) -> Path:
+        """Whose OpenID Connect tokens are taken; it need not exist."""
+        return self.root / "server" / "issuers.toml"
 
     @property
     def lock(self) -> Path:

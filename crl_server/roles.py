@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from verifier.errors import Refused
+from verifier.formats.text import PluginId
 
 Role = Literal["publisher", "revoker", "approver", "auditor", "operator"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -29,12 +30,26 @@ class Identity:
     """Who is asking.
 
     Attributes:
-        actor: as the audit log names them: ``token:<name>`` or ``local:<user>``.
+        actor: as the audit log names them: ``token:<name>``, ``oidc:<issuer>:<subject>`` or ``local:<user>``.
         roles: what they may act as.
+        plugins: the only plugins that they may publish; None for any.
     """
 
     actor: str
     roles: frozenset[Role]
+    plugins: frozenset[PluginId] | None = None
+
+    def check_plugin(self, plugin_id: PluginId) -> None:
+        """Demand that they may publish this plugin.
+
+        Raises:
+            Refused: ``auth.plugin``.
+        """
+        if self.plugins is not None and plugin_id not in self.plugins:
+            raise Refused(
+                "auth.plugin", f"{self.actor} may not publish this plugin",
+                found=plugin_id, expected=", ".join(sorted(self.plugins)[:10]) or "none",
+            )  # fmt: skip
 
 
 def authorise(identity: Identity, operation: Operation) -> None:

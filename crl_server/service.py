@@ -16,9 +16,11 @@ from pathlib import Path
 from crl_server import admission, idempotency, registry, revoking, tokens
 from crl_server.admission import Admission, Upload
 from crl_server.audit import Act, verify_log
+from crl_server.issuers import read_issuers
 from crl_server.layout import Layout
 from crl_server.locking import exclusive
 from crl_server.offline import Office
+from crl_server.oidc import Issuers
 from crl_server.publishing import Publisher
 from crl_server.repository import Repository
 from crl_server.revoking import Order, Revoked
@@ -55,7 +57,9 @@ class Authority:
         directory: the deployment's directory.
 
     Raises:
-        UsageError: ``usage.deployment`` when it is none; ``usage.configuration`` when the database is of another one.
+        UsageError: ``usage.deployment`` when it is none; ``usage.configuration`` when the database is of another one,
+            or issuers of tokens contradict themselves.
+        FormatError: ``issuers.toml`` is malformed.
         Unreachable: ``io.failed``.
     """
 
@@ -68,6 +72,7 @@ class Authority:
         self.store.upgrade()
         self.repository = Repository(self.layout.trust)
         self.publisher = Publisher(self.layout, self.store, self.record.life)
+        self._issuers = Issuers(read_issuers(self.layout.issuers))
         self._denials: deque[datetime] = deque()
         with self.store.read() as ledger:
             named = ledger.setting("deployment")
@@ -184,12 +189,12 @@ class Authority:
             raise Refused("server.lint", "the published list lacks what was revoked", found=", ".join(missing[:3]))
         return done
 
-    def admit(self, upload: Upload, actor: str, now: datetime, key: str = "") -> Admission:
+    def admit(self, upload: Upload, who: Identity, now: datetime, key: str = "") -> Admission:
         """Admit a plugin: it verifies under the policy as on a host, and its attestation set is published.
 
         Args:
             upload: the wheel and its set.
-            actor: who publishes.
+            who: who publishes.
             now: the moment (aware, UTC).
             key: an idempotency key; empty for none.
 
@@ -200,14 +205,15 @@ class Authority:
         """
         idempotency.check_key(key)
         with self.store.read() as ledger:
-            known = idempotency.answered(ledger, actor, key, upload.fingerprint)
+            known = idempotency.answered(ledger, who.actor, key, upload.fingerprint)
         if known is not None:
             return parse(known, Admission, limit=MAX_ANSWER, what="remembered answer")
         standing = self.standing(now)
         admitted = admission.judge(upload, standing.trust, standing.revocations, now)
+        who.check_plugin(admitted.plugin.plugin_id)
         with self.store.write() as ledger:
-            admission.keep(ledger, upload, admitted, actor, now)
-            idempotency.remember(ledger, actor, key, upload.fingerprint, dumps(admitted.outcome), now)
+            admission.keep(ledger, upload, admitted, who.actor, now)
+            idempotency.remember(ledger, who.actor, key, upload.fingerprint, dumps(admitted.outcome), now)
             # Before the commit: a set that verified and is not registered does no harm; the reverse would be a gap.
             write_atomic(self.layout.set_file(admitted.plugin.artifact_digest.hex), upload.attestations)
         return admitted.outcome
@@ -229,7 +235,14 @@ class Authority:
             ledger.record(Act(actor, "token.revoke", name, {}), now)
 
     def identify(self, presented: str, now: datetime) -> Identity:
-        """Who presents a token; raises as :func:`crl_server.tokens.authenticate`."""
+        """Who presents a token: one of this service, or one of an issuer that the operator named.
+
+        Raises:
+            Refused: ``auth.token``.
+            Unreachable: ``unreachable.issuer``, ``io.failed``.
+        """
+        if not presented.startswith(tokens.PREFIX):
+            return self._issuers.identify(presented, now)
         with self.store.read() as ledger:
             return tokens.authenticate(ledger, presented, now)
 

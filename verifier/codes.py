@@ -217,6 +217,7 @@ CODES: dict[str, Code] = {
     # -- the service -------------------------------------------------------------------------------------------------
     "auth.token": Code(None, "no valid API token was presented", "Ask an operator for one ('loadlock token create')."),
     "auth.role": Code(None, "the token's roles do not allow this", "Ask an operator for a token with a role named."),
+    "auth.plugin": Code(None, "the token is for other plugins", "Ask an operator for a token for this plugin."),
     "request.invalid": Code(None, "the request is malformed", "Correct the request as the message says."),
     "request.unknown": Code(None, "there is nothing at this address", "Check the address and the method."),
     "request.idempotency": Code(
@@ -254,6 +255,7 @@ CODES: dict[str, Code] = {
     "io.failed": Code(None, "a file could not be read or written", "Check the path, its permissions and the disk."),
     "unreachable.server": Code(None, "the server did not answer", "Check the address and try again."),
     "unreachable.index": Code(None, "the package index did not answer", "Check the network and try again."),
+    "unreachable.issuer": Code(None, "an issuer of tokens did not answer", "Try again; ask whoever runs the issuer."),
     "unreachable.signer": Code(None, "a signing service did not answer", "Check the network and try again."),
     "internal.unexpected": Code(None, "something unexpected happened, and so nothing is allowed", "Report it."),
 }

@@ -98,7 +98,7 @@ def _add_registry(app: FastAPI, edge: _Edge) -> None:
         identity, now = await edge.admit(request, "artifact.admit")
         async with edge.uploads:
             upload = await read_upload(request)
-            done = await run_in_threadpool(edge.authority.admit, upload, identity.actor, now, _key(request))
+            done = await run_in_threadpool(edge.authority.admit, upload, identity, now, _key(request))
         return _json(done, 201, {"Location": f"/v1/artifacts/{done.digest}"})
 
     @app.get("/v1/artifacts/{digest}")

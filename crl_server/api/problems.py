@@ -17,6 +17,7 @@ TYPE = "https://loadlock.dev/problems/"
 STATUS: Mapping[str, int] = {
     "auth.token": 401,
     "auth.role": 403,
+    "auth.plugin": 403,
     "request.unknown": 404,
     "registry.unknown": 404,
     "list.full": 409,

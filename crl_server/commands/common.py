@@ -16,7 +16,9 @@ from verifier.formats.text import Text
 if TYPE_CHECKING:
     from crl_server.service import Authority
 
-EXTRA = frozenset({"alembic", "fastapi", "multipart", "pydantic", "sqlalchemy", "sqlmodel", "starlette", "uvicorn"})
+EXTRA = frozenset(
+    {"alembic", "fastapi", "jwt", "multipart", "pydantic", "sqlalchemy", "sqlmodel", "starlette", "uvicorn"}
+)
 """What the extra ``server`` brings."""
 
 TextT = TypeVar("TextT", bound=Text)

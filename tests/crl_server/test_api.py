@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from crl_server import policies, publishing
+from crl_server import policies, publishing, registry
+from crl_server.admission import Upload
 from crl_server.api import bodies, views
 from crl_server.audit import parse_entry, verify_log
-from crl_server.roles import ALLOWED, ROLES, Operation, Role
+from crl_server.roles import ALLOWED, ROLES, Identity, Operation, Role
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made
 from tests.crl_server.live import Answer, Live
 from tests.simulator import PluginWheel, Simulator
-from verifier.errors import Unreachable
+from verifier.errors import Refused, Unreachable
 from verifier.formats.revocations import AuditHead
 from verifier.formats.statement import CERTIFICATION, MANIFEST
 from verifier.formats.text import Hex, Name, PluginId
@@ -273,6 +274,20 @@ def test_an_upload_that_does_not_verify_is_refused_with_the_code_of_the_check(
     refusal(live.ask("POST", "/v1/artifacts", tokens["publisher"], fields=fields), 422, "decision.unknown-plugin")
     refusal(live.ask("GET", f"/v1/artifacts/{wheel.digest}", tokens["all"]), 404, "registry.unknown")
     refusal(live.ask("GET", "/v1/plugins/other_plugin", tokens["all"]), 404, "registry.unknown")
+
+
+def test_who_may_publish_one_plugin_publishes_no_other(live: Live, simulator: Simulator) -> None:
+    wheel = simulator.wheel()
+    handed_in = Upload(wheel.file_name, wheel.data, simulator.attest(wheel))
+    for plugins in (frozenset[PluginId](), frozenset({PluginId("other_plugin")})):
+        identity = Identity("oidc:ci:project", frozenset({"publisher"}), plugins)
+        with pytest.raises(Refused) as caught:
+            live.authority.admit(handed_in, identity, NOW)
+        assert caught.value.code == "auth.plugin"
+    with live.authority.store.read() as ledger:
+        assert wheel.digest not in registry.digests(ledger)
+    identity = Identity("oidc:ci:project", frozenset({"publisher"}), frozenset({PluginId("sample_plugin")}))
+    assert live.authority.admit(handed_in, identity, NOW).plugin_id == "sample_plugin"
 
 
 def test_a_plugin_is_admitted_shown_and_its_set_is_served(

@@ -1,0 +1,92 @@
+"""``server/issuers.toml``: whose OpenID Connect tokens the API takes, and for which roles (docs/spec/issuers.md)."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from crl_server.roles import Role
+from verifier.errors import FormatError, UsageError
+from verifier.files import read_capped
+from verifier.formats.strict_json import Document, convert
+from verifier.formats.text import Name, PluginId
+
+MAX_SETTINGS = 64 * 1024
+"""Size cap of the file in bytes."""
+MAX_ISSUERS = 20
+MAX_GRANTS = 200
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+_WHAT = "issuers.toml"
+Claim = Annotated[str, Meta(min_length=1, max_length=500)]
+
+
+class Grant(Document, frozen=True, kw_only=True):
+    """Roles for whoever has all of these claims."""
+
+    roles: Annotated[tuple[Role, ...], Meta(min_length=1, max_length=10)]
+    claims: Annotated[dict[Claim, Claim], Meta(min_length=1, max_length=50)]
+    plugins: Annotated[tuple[PluginId, ...], Meta(max_length=1000)] = ()
+
+
+class Issuer(Document, frozen=True, kw_only=True):
+    """One issuer of tokens."""
+
+    name: Name
+    url: Annotated[str, Meta(min_length=8, max_length=500)]
+    audience: Claim
+    subject: Claim = "sub"
+    grant: Annotated[tuple[Grant, ...], Meta(min_length=1, max_length=MAX_GRANTS)]
+
+
+class _Settings(Document, frozen=True, kw_only=True):
+    issuer: Annotated[tuple[Issuer, ...], Meta(max_length=MAX_ISSUERS)] = ()
+
+
+def read_issuers(path: Path) -> tuple[Issuer, ...]:
+    """The issuers that a deployment takes tokens of; none where there is no such file.
+
+    Raises:
+        FormatError: any ``format.*`` code.
+        UsageError: ``usage.configuration`` for issuers that contradict themselves; ``io.failed``.
+    """
+    if not path.exists():
+        return ()
+    try:
+        table: dict[str, Any] = tomllib.loads(read_capped(path, MAX_SETTINGS, _WHAT).decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise FormatError("format.encoding", f"{_WHAT} is not UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise FormatError("format.syntax", f"{_WHAT} is not TOML", found=str(error)[:200]) from error
+    issuers = convert(table, _Settings, what=_WHAT).issuer
+    for issuer in issuers:
+        _check(issuer)
+    for field in ("name", "url"):
+        values = [getattr(issuer, field) for issuer in issuers]
+        if len(set(values)) < len(values):
+            raise _contradiction(f"two issuers of one {field}", f"each {field} once")
+    return issuers
+
+
+def _check(issuer: Issuer) -> None:
+    parts = urlsplit(issuer.url)
+    secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    if not secure or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+        raise _contradiction(f"the issuer {issuer.name!r} at {issuer.url!a}", "https://…, without query")
+    for grant in issuer.grant:
+        if bool(grant.plugins) != ("publisher" in grant.roles):
+            raise _contradiction(
+                f"a grant of {issuer.name!r} with roles {list(grant.roles)} and {len(grant.plugins)} plugins",
+                "'plugins' with the role publisher, and with it alone",
+            )
+
+
+def _contradiction(found: str, expected: str) -> UsageError:
+    return UsageError(
+        "usage.configuration", f"{_WHAT} contradicts itself", found=found, expected=expected,
+        todo=f"Correct server/{_WHAT}.",
+    )  # fmt: skip

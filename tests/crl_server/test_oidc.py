@@ -1,0 +1,400 @@
+"""Tokens of OpenID Connect issuers: a real issuer on loopback, and every way in which a token can be another one."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from crl_server.issuers import Grant, Issuer, read_issuers
+from crl_server.oidc import AGAIN, FRESH, KEPT, Issuers
+from crl_server.roles import Identity
+from crl_server.service import Authority
+from tests.crl_server.deployments import NOW, made
+from tests.crl_server.live import Live
+from tests.loopback import Loopback, status
+from verifier.errors import LoadlockError
+from verifier.formats.text import Name, PluginId
+
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC = ec.generate_private_key(ec.SECP256R1())
+ED = ed25519.Ed25519PrivateKey.generate()
+AUDIENCE = "loadlock"
+Claims = dict[str, Any]
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def number(value: int) -> str:
+    return b64(value.to_bytes((value.bit_length() + 7) // 8, "big"))
+
+
+def rsa_jwk(kid: str, **more: str) -> dict[str, str]:
+    public = RSA.public_key().public_numbers()
+    return {"kty": "RSA", "kid": kid, "n": number(public.n), "e": number(public.e), "use": "sig"} | more
+
+
+def keys() -> list[dict[str, str]]:
+    point = EC.public_key().public_numbers()
+    raw = ED.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    coordinates = {"x": b64(point.x.to_bytes(32, "big")), "y": b64(point.y.to_bytes(32, "big"))}
+    return [
+        rsa_jwk("rsa", alg="RS256"),
+        rsa_jwk("pss", alg="PS256"),
+        {"kty": "EC", "kid": "ec", "crv": "P-256", **coordinates},
+        {"kty": "OKP", "kid": "ed", "crv": "Ed25519", "x": b64(raw)},
+        rsa_jwk("enc", use="enc"),
+        rsa_jwk("weak", alg="RS512"),
+        {"kty": "oct", "kid": "shared", "k": b64(b"a shared secret that everybody can read in the set")},
+    ]
+
+
+class Sso:
+    """A real issuer: discovery and key set over HTTP, tokens by its keys."""
+
+    def __init__(self, server: Loopback) -> None:
+        self.server = server
+        self.url = server.url + "/realm"
+        self.keys = keys()
+        self.publish()
+
+    def publish(self, **document: Any) -> None:
+        told = {"issuer": self.url, "jwks_uri": self.server.url + "/keys"} | document
+        self.server.files["realm/.well-known/openid-configuration"] = json.dumps(told).encode()
+        self.server.files["keys"] = json.dumps({"keys": self.keys}).encode()
+
+    def claims(self, **changes: Any) -> Claims:
+        at = int(NOW.timestamp())
+        claims = {
+            "iss": self.url, "sub": "ann", "aud": AUDIENCE, "iat": at - 10, "exp": at + 600, "groups": ["staff", "sec"],
+        } | changes  # fmt: skip
+        return {name: value for name, value in claims.items() if value is not None}
+
+    def token(
+        self, kid: str = "rsa", alg: str = "RS256", key: Any = RSA, headers: Claims | None = None, **changes: Any
+    ) -> str:
+        return jwt.encode(self.claims(**changes), key, alg, {"kid": kid} | (headers or {}))
+
+    def issuer(self, **changes: Any) -> Issuer:
+        grant = Grant(roles=("revoker",), claims={"groups": "sec"})
+        fields: dict[str, Any] = {"name": Name("sso"), "url": self.url, "audience": AUDIENCE, "grant": (grant,)}
+        return Issuer(**(fields | changes))
+
+
+@pytest.fixture
+def sso() -> Iterator[Sso]:
+    with Loopback() as server:
+        yield Sso(server)
+
+
+def code_of(action: Callable[[], object]) -> str:
+    with pytest.raises(LoadlockError) as caught:
+        action()
+    return caught.value.code
+
+
+# -- tokens ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kid", "alg", "key"), [("rsa", "RS256", RSA), ("pss", "PS256", RSA), ("ec", "ES256", EC), ("ed", "EdDSA", ED)]
+)
+def test_a_token_in_force_tells_who_it_is(sso: Sso, kid: str, alg: str, key: Any) -> None:
+    identity = Issuers([sso.issuer()]).identify(sso.token(kid, alg, key), NOW)
+    assert identity == Identity("oidc:sso:ann", frozenset({"revoker"}), frozenset())
+
+
+AT = int(NOW.timestamp())
+WRONG_CLAIMS: dict[str, Claims] = {
+    "another issuer": {"iss": "https://sso.example"},
+    "an issuer with a slash more": {"iss": "{url}/"},
+    "no issuer": {"iss": None},
+    "an issuer that is no text": {"iss": 1},
+    "another audience": {"aud": "elsewhere"},
+    "audiences without ours": {"aud": ["elsewhere", "loadlock2"]},
+    "no audience": {"aud": None},
+    "expired": {"exp": AT - 61},
+    "no end": {"exp": None},
+    "an end that is true": {"exp": True},
+    "an end that is text": {"exp": str(AT + 600)},
+    "issued in the future": {"iat": AT + 120},
+    "no time of issue": {"iat": None},
+    "not valid yet": {"nbf": AT + 120},
+    "valid for a week": {"exp": AT + 7 * 86400},
+    "no subject": {"sub": None},
+    "a subject that is a number": {"sub": 7},
+    "an empty subject": {"sub": ""},
+    "a subject with a line break": {"sub": "ann\nroot"},
+    "too long a subject": {"sub": "a" * 121},
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CLAIMS)
+def test_wrong_claims_are_refused(sso: Sso, name: str) -> None:
+    changes = {
+        key: value.replace("{url}", sso.url) if isinstance(value, str) else value
+        for key, value in WRONG_CLAIMS[name].items()
+    }
+    token = jwt.encode(sso.claims(), RSA, "RS256", {"kid": "rsa"})
+    assert Issuers([sso.issuer()]).identify(token, NOW).roles
+    payload = b64(json.dumps(sso.claims(**changes)).encode())
+    signed = jwt.PyJWS().encode(base64.urlsafe_b64decode(payload + "=="), RSA, "RS256", {"kid": "rsa"})
+    assert code_of(lambda: Issuers([sso.issuer()]).identify(signed, NOW)) == "auth.token"
+
+
+def tokens(sso: Sso) -> dict[str, str]:
+    good = sso.token()
+    header, claims, signature = good.split(".")
+    unsigned = b64(b'{"alg":"none","kid":"rsa"}')
+    shared = sso.keys[-1]["k"]
+    public = RSA.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    mac = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
+    hmac = b64(b'{"alg":"HS256","kid":"rsa"}')
+    confused = f"{hmac}.{claims}"
+    twice = b64(b'{"iss":"' + sso.url.encode() + b'","iss":"' + sso.url.encode() + b'"}')
+    return {
+        "empty": "",
+        "one part": "loadlock",
+        "two parts": f"{header}.{claims}",
+        "five parts": f"{good}.a.b",
+        "no signature": f"{header}.{claims}.",
+        "algorithm none": f"{unsigned}.{claims}.",
+        "no JSON": f"{b64(b'x')}.{claims}.{signature}",
+        "a list for a header": f"{b64(b'[]')}.{claims}.{signature}",
+        "not base64": f"{header}.{claims}!.{signature}",
+        "not ASCII": f"{header}.{claims}.é",
+        "over the cap": good + "A" * 16_384,
+        "other claims under the signature": f"{header}.{b64(json.dumps(sso.claims(sub='bob')).encode())}.{signature}",
+        "a key twice in the claims": f"{header}.{twice}.{signature}",
+        "a stranger's key": sso.token(key=stranger),
+        "an unknown key": sso.token("unknown"),
+        "no key id": jwt.encode(sso.claims(), RSA, "RS256"),
+        "a key for encryption": sso.token("enc"),
+        "an algorithm that is not taken": sso.token("weak", "RS512"),
+        "another algorithm than the key's": sso.token("rsa", "PS256"),
+        "a shared secret from the set": sso.token("shared", "HS256", base64.urlsafe_b64decode(shared + "==")),
+        "the public key as a shared secret": f"{confused}.{b64(mac.sign(confused.encode(), public))}",
+        "an extension that must be understood": sso.token(headers={"crit": ["b64"], "b64": True}),
+        "a token of another kind": sso.token(headers={"typ": "logout+jwt"}),
+    }
+
+
+@pytest.fixture
+def wrong(sso: Sso, request: pytest.FixtureRequest) -> str:
+    return tokens(sso)[request.param]
+
+
+NAMES = [
+    "empty", "one part", "two parts", "five parts", "no signature", "algorithm none", "no JSON", "a list for a header",
+    "not base64", "not ASCII", "over the cap", "other claims under the signature", "a key twice in the claims",
+    "a stranger's key", "an unknown key", "no key id", "a key for encryption", "an algorithm that is not taken",
+    "another algorithm than the key's", "a shared secret from the set", "the public key as a shared secret",
+    "an extension that must be understood", "a token of another kind",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", NAMES, indirect=True)
+def test_a_wrong_token_is_refused(sso: Sso, wrong: str) -> None:
+    found = code_of(lambda: Issuers([sso.issuer()]).identify(wrong, NOW))
+    assert found == "auth.token" or found.startswith("format.")
+
+
+def test_the_names_above_are_all_there_are(sso: Sso) -> None:
+    assert list(tokens(sso)) == NAMES
+
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+def test_an_issuer_that_does_not_answer_is_told_apart(sso: Sso) -> None:
+    sso.server.lies["keys"] = status(500)
+    issuers = Issuers([sso.issuer()])
+    assert code_of(lambda: issuers.identify(sso.token(), NOW)) == "unreachable.issuer"
+    asked = len(sso.server.paths())
+    assert code_of(lambda: issuers.identify(sso.token(), NOW)) == "unreachable.issuer"
+    assert sso.server.paths() == []
+    assert asked == 2
+
+
+@pytest.mark.parametrize(
+    "document", [{"issuer": "https://other.example"}, {"jwks_uri": None}, {"jwks_uri": "http://keys.example/"}]
+)
+def test_a_discovery_document_of_somebody_else_is_refused(sso: Sso, document: Claims) -> None:
+    sso.publish(**document)
+    assert code_of(lambda: Issuers([sso.issuer()]).identify(sso.token(), NOW)) == "unreachable.issuer"
+
+
+def test_a_new_key_is_found_and_unknown_ones_ask_once_a_minute(sso: Sso) -> None:
+    issuers = Issuers([sso.issuer()])
+    issuers.identify(sso.token(), NOW)
+    sso.keys.append(rsa_jwk("new", alg="RS256"))
+    sso.publish()
+    assert code_of(lambda: issuers.identify(sso.token("new"), NOW)) == "auth.token"
+    assert issuers.identify(sso.token("new"), NOW + AGAIN).roles
+    sso.server.paths()
+    for _ in range(5):
+        assert code_of(lambda: issuers.identify(sso.token("unknown"), NOW + AGAIN)) == "auth.token"
+    assert sso.server.paths() == []
+
+
+def test_a_key_that_was_taken_back_stops_counting(sso: Sso) -> None:
+    issuers = Issuers([sso.issuer()])
+    issuers.identify(sso.token(), NOW)
+    sso.keys = [key for key in sso.keys if key["kid"] != "rsa"]
+    sso.publish()
+    later = NOW + FRESH
+    ends = int(later.timestamp()) + 600
+    assert code_of(lambda: issuers.identify(sso.token(exp=ends), later)) == "auth.token"
+
+
+def test_a_key_set_serves_for_an_hour_without_the_issuer(sso: Sso) -> None:
+    issuers = Issuers([sso.issuer()])
+    issuers.identify(sso.token(), NOW)
+    sso.server.lies["realm/.well-known/openid-configuration"] = status(503)
+
+    def identify(after: timedelta) -> Identity:
+        return issuers.identify(sso.token(exp=int((NOW + after).timestamp()) + 600), NOW + after)
+
+    assert identify(FRESH).roles
+    assert identify(KEPT - timedelta(minutes=2)).roles
+    assert code_of(lambda: identify(KEPT)) == "unreachable.issuer"
+
+
+# -- grants ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"groups": None},
+        {"groups": []},
+        {"groups": "second"},
+        {"groups": ["SEC"]},
+        {"groups": 1},
+        {"groups": {"sec": 1}},
+    ],
+)
+def test_without_the_claim_there_is_no_role(sso: Sso, changes: Claims) -> None:
+    assert Issuers([sso.issuer()]).identify(sso.token(**changes), NOW).roles == frozenset()
+
+
+def test_a_grant_takes_all_of_its_claims_and_grants_add_up(sso: Sso) -> None:
+    publish = {"project_id": "7", "ref_protected": "true"}
+    grants = (
+        Grant(roles=("publisher",), claims=publish, plugins=(PluginId("one"),)),
+        Grant(roles=("publisher", "auditor"), claims=publish | {"ref": "v1"}, plugins=(PluginId("two"),)),
+    )
+    issuers = Issuers([sso.issuer(grant=grants)])
+
+    def held(**claims: Any) -> tuple[set[str], set[str]]:
+        identity = issuers.identify(sso.token(**claims), NOW)
+        return set(identity.roles), set(identity.plugins or ())
+
+    assert held(project_id="7") == (set(), set())
+    assert held(project_id="7", ref_protected="false") == (set(), set())
+    assert held(project_id="7", ref_protected=True) == ({"publisher"}, {"one"})
+    assert held(project_id="7", ref_protected="true", ref="v1") == ({"auditor", "publisher"}, {"one", "two"})
+    assert held(project_id=7, ref_protected="true") == (set(), set())  # a number has several spellings
+
+
+def test_each_issuer_has_its_own_keys_and_grants(sso: Sso) -> None:
+    with Loopback() as elsewhere:
+        other = Sso(elsewhere)
+        other.keys = []
+        other.publish()
+        issuers = Issuers([sso.issuer(), other.issuer(name=Name("other"))])
+        assert issuers.identify(sso.token(), NOW).actor == "oidc:sso:ann"
+        assert code_of(lambda: issuers.identify(other.token(), NOW)) == "auth.token"
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+GOOD = """
+[[issuer]]
+name = "ci"
+url = "https://ci.example"
+audience = "loadlock"
+[[issuer.grant]]
+roles = ["publisher"]
+plugins = ["csv_exporter"]
+claims = { project_id = "1" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("[[issuer]]", "[[issuer", "format.syntax"),
+        ('"1"', "1", "format.schema"),
+        ('{ project_id = "1" }', "{}", "format.schema"),
+        ('roles = ["publisher"]', "roles = []", "format.schema"),
+        ('"publisher"', '"admin"', "format.schema"),
+        ('name = "ci"', 'name = "CI !"', "format.schema"),
+        ('name = "ci"', 'name = "ci"\nmore = 1', "format.schema"),
+        ('audience = "loadlock"', "", "format.schema"),
+        ("https://ci.example", "http://ci.example", "usage.configuration"),
+        ("https://ci.example", "https://user@ci.example", "usage.configuration"),
+        ("https://ci.example", "https://ci.example?x=1", "usage.configuration"),
+        ('plugins = ["csv_exporter"]\n', "", "usage.configuration"),
+        ('"publisher"', '"revoker"', "usage.configuration"),
+        (GOOD, GOOD + GOOD, "usage.configuration"),
+        (GOOD, GOOD + GOOD.replace('"ci"', '"ci2"'), "usage.configuration"),
+        (GOOD, GOOD + GOOD.replace("https://ci", "https://ci2"), "usage.configuration"),
+        (GOOD, "#" * 65_537, "format.too-large"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tmp_path: Path, old: str, new: str, code: str) -> None:
+    path = tmp_path / "issuers.toml"
+    path.write_text(GOOD)
+    assert [issuer.name for issuer in read_issuers(path)] == ["ci"]
+    assert old in GOOD
+    path.write_text(GOOD.replace(old, new))
+    assert code_of(lambda: read_issuers(path)) == code
+
+
+def test_settings_that_are_not_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "issuers.toml"
+    path.write_bytes(b"# caf\xe9")
+    assert code_of(lambda: read_issuers(path)) == "format.encoding"
+
+
+def test_without_the_file_there_are_no_issuers(tmp_path: Path) -> None:
+    assert read_issuers(tmp_path / "issuers.toml") == ()
+    assert code_of(lambda: Issuers(()).identify("a.b.c", NOW)) in {"auth.token", "format.syntax", "format.encoding"}
+
+
+# -- the API -----------------------------------------------------------------------------------------------------------
+
+
+def test_people_of_the_issuer_use_the_api_in_their_roles(sso: Sso, tmp_path: Path) -> None:
+    directory = tmp_path / "acme"
+    made(directory).close()
+    (directory / "server" / "issuers.toml").write_text(
+        f'[[issuer]]\nname = "sso"\nurl = "{sso.url}"\naudience = "loadlock"\n'
+        '[[issuer.grant]]\nroles = ["revoker"]\nclaims = { groups = "sec" }\n'
+        '[[issuer.grant]]\nroles = ["auditor"]\nclaims = { groups = "audit" }\n'
+    )
+    authority = Authority(directory)
+    body = json.dumps({"digests": ["sha256:" + "1" * 64], "reason": "malicious"}).encode()
+    with Live(authority) as live:
+        assert live.ask("POST", "/v1/revocations", sso.token(), body).status == 201
+        assert live.ask("POST", "/v1/revocations", sso.token(groups=["audit"]), body).status == 403
+        assert live.ask("POST", "/v1/revocations", sso.token(aud="x"), body).status == 401
+        lines = live.ask("GET", "/v1/audit", sso.token(groups=["audit"])).json["entries"]
+        sso.server.stop()
+        live.now = NOW + KEPT
+        late = sso.token(exp=int(live.now.timestamp()) + 60)
+        assert live.ask("GET", "/v1/revocations", late).status == 503
+    authority.close()
+    assert "oidc:sso:ann" in json.dumps(lines)

@@ -42,6 +42,12 @@ def _configure_attest(parser: argparse.ArgumentParser) -> None:
     add_key(parser, "builder")
     parser.add_argument("--build-wheelhouse", metavar="DIR", help="take wheels from here alone and connect to nothing")
     parser.add_argument("--wheelhouse", metavar="DIR", help="collect the wheels of locked dependencies here")
+    parser.add_argument("--sbom-version", choices=("1.6", "1.7"), default="1.6", help="of CycloneDX")
+    parser.add_argument(
+        "--embed-sbom",
+        metavar="FILE",
+        help="what the wheel must embed: its dependencies' SBOM, written here when it differs",
+    )
     parser.add_argument("--builder-id", metavar="URI", help="who builds (default: a builder on somebody's own machine)")
     parser.add_argument("--invocation-id", metavar="URI", default="", help="which run of CI this is")
     parser.add_argument(
@@ -55,6 +61,7 @@ def _configure_attest(parser: argparse.ArgumentParser) -> None:
 
 def _attest(args: argparse.Namespace, output: Output) -> None:
     from attestor import pipeline
+    from attestor.embedded import EmbeddedSbomDiffers
     from attestor.places import WheelFiles, deployment_if_any, signer_for
     from verifier.files import write_atomic
 
@@ -64,10 +71,15 @@ def _attest(args: argparse.Namespace, output: Output) -> None:
         _require_demo(deployment)
     builder = signer_for("builder", args, deployment)
     started, options = pipeline.attest_wheel if args.wheel else pipeline.attest_source, _options(args)
-    made = started(
-        Path(args.wheel or args.source), options, builder, now=now,
-        report=lambda step, outcome: output.say(f"{step:<18}{outcome}"),
-    )  # fmt: skip
+    try:
+        made = started(
+            Path(args.wheel or args.source), options, builder, now=now,
+            report=lambda step, outcome: output.say(f"{step:<18}{outcome}"),
+        )  # fmt: skip
+    except EmbeddedSbomDiffers as refusal:
+        write_atomic(Path(args.embed_sbom), refusal.expected_bytes)
+        refusal.todo = f"{args.embed_sbom} was written: commit it, and let the build put it into .dist-info/sboms/."
+        raise
     attestations = _all_roles(made, args, deployment, now) if args.all_roles else made.attestations
     files = WheelFiles(Path(args.output) / made.file_name)
     if args.wheelhouse:
@@ -114,6 +126,8 @@ def _options(args: argparse.Namespace) -> Options:
         invocation_id=args.invocation_id,
         config_settings=_settings(args.config_setting),
         once=args.once,
+        sbom_version=args.sbom_version,
+        embedded_sbom=args.embed_sbom is not None,
     )
 
 

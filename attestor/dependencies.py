@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from attestor.declared import declared_licences
 from attestor.wheelhouse import LockedWheel, Wheelhouse
 from verifier.dependencies import requirements_here, requirements_of
 from verifier.wheel import Snapshot, read_wheel
@@ -17,10 +18,10 @@ from verifier.wheel import Snapshot, read_wheel
 
 @dataclass(frozen=True)
 class LockedDependency:
-    """A dependency that is locked: its wheel, its licence expression (may be empty), and whom it requires by name."""
+    """A dependency that is locked: its wheel, its declared licences (may be none), and whom it requires by name."""
 
     wheel: LockedWheel
-    license_expression: str
+    licences: tuple[str, ...]
     requires: tuple[str, ...]
 
 
@@ -73,7 +74,7 @@ def find_dependencies(wheel: Snapshot, host_provided: Sequence[str], house: Whee
     return Dependencies(
         direct=tuple(sorted(needs[wheel.name])),
         locked=tuple(
-            LockedDependency(locked, snapshot.metadata.license_expression, tuple(sorted(needs.get(locked.name, ()))))
+            LockedDependency(locked, declared_licences(snapshot), tuple(sorted(needs.get(locked.name, ()))))
             for locked, snapshot in read.items()
             if locked.name in reached
         ),

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from attestor import sbom
 from attestor.build import BuildResult, build
 from attestor.dependencies import Dependencies, find_dependencies
+from attestor.embedded import check_embedded_sbom
 from attestor.leaks import LeakGate
 from attestor.manifest import complete, manifest_in, read_manifest
 from attestor.provenance import LOCAL_BUILDER, make_provenance
 from attestor.review import check_manifest, review
-from attestor.sbom import make_sbom
 from attestor.signers import KeySigner
 from attestor.source import Source, describe
 from attestor.statements import Draft, draft
@@ -56,6 +57,8 @@ class Options:
         invocation_id: the URI of the CI run; empty when there is none.
         config_settings: options for the build backend.
         once: build once, and say in the provenance that reproducibility was not checked.
+        sbom_version: of CycloneDX.
+        embedded_sbom: demand that the wheel embeds the SBOM of its dependencies (PEP 770).
     """
 
     manifest: Path | None = None
@@ -64,6 +67,8 @@ class Options:
     invocation_id: str = ""
     config_settings: Mapping[str, str] = field(default_factory=dict)
     once: bool = False
+    sbom_version: sbom.Version = "1.6"
+    embedded_sbom: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,10 +168,15 @@ def _describe(
     report("wheel", f"{len(snapshot.files)} files, RECORD complete, {snapshot.digest}")
     dependencies = find_dependencies(snapshot, manifest.host_provided, options.house)
     report("dependencies", f"{len(dependencies.locked)} locked, {len(dependencies.host)} provided by the host")
-    sbom = make_sbom(snapshot, dependencies, timestamp=origin.timestamp)
-    report("SBOM", f"CycloneDX 1.6, {len(sbom)} bytes")
-    completed = _complete(manifest, snapshot, sbom, origin, dependencies)
-    drafts = _drafts(snapshot, sbom, completed, origin, options)
+    if options.embedded_sbom:
+        expected = sbom.make_embedded_sbom(snapshot, dependencies, version=options.sbom_version)
+        report("embedded SBOM", check_embedded_sbom(snapshot, expected))
+    described_by = sbom.make_sbom(
+        snapshot, dependencies, timestamp=origin.timestamp, version=options.sbom_version, build=origin.build
+    )
+    report("SBOM", f"CycloneDX {options.sbom_version}, {len(described_by)} bytes")
+    completed = _complete(manifest, snapshot, described_by, origin, dependencies)
+    drafts = _drafts(snapshot, described_by, completed, origin, options)
     report("leak gate", f"{len(drafts)} statements give nothing away")
     *described, covenant = drafts
     attestations = dump_set(tuple(entry.sign(builder) for entry in described))
@@ -180,12 +190,12 @@ def _describe(
 
 
 def _complete(
-    manifest: Manifest, snapshot: Snapshot, sbom: bytes, origin: _Origin, dependencies: Dependencies
+    manifest: Manifest, snapshot: Snapshot, sbom_bytes: bytes, origin: _Origin, dependencies: Dependencies
 ) -> SignedManifest:
     return complete(
         manifest,
         snapshot,
-        sbom_digest=Digest(f"sha256:{hashlib.sha256(sbom).hexdigest()}"),
+        sbom_digest=Digest(f"sha256:{hashlib.sha256(sbom_bytes).hexdigest()}"),
         built_by=origin.built_by,
         built_at=origin.at,
         source=origin.source,
@@ -194,7 +204,7 @@ def _complete(
 
 
 def _drafts(
-    snapshot: Snapshot, sbom: bytes, manifest: SignedManifest, origin: _Origin, options: Options
+    snapshot: Snapshot, sbom_bytes: bytes, manifest: SignedManifest, origin: _Origin, options: Options
 ) -> list[Draft]:
     """All statements, the owner's last; every one has passed the gate."""
     public = " ".join([dump_manifest(manifest.declared).decode(), origin.source.repository if origin.source else ""])
@@ -202,9 +212,9 @@ def _drafts(
     drafts = []
     if origin.build is not None:
         provenance = make_provenance(
-            origin.build, builder_id=options.builder_id, sbom=sbom, invocation_id=options.invocation_id
+            origin.build, builder_id=options.builder_id, sbom=sbom_bytes, invocation_id=options.invocation_id
         )
         drafts.append(draft(snapshot, PROVENANCE, dumps(provenance), gate))
-    drafts.append(draft(snapshot, SBOM, sbom, gate))
+    drafts.append(draft(snapshot, SBOM, sbom_bytes, gate))
     drafts.append(draft(snapshot, MANIFEST, dump_manifest(manifest), gate))
     return drafts

@@ -212,6 +212,11 @@ CODES: dict[str, Code] = {
         "Let a person read what grew and certify.",
     ),
     "certify.declined": Code(None, "the certifier said no", "Tell the plugin's owner what has to change."),
+    "sbom.embedded": Code(
+        None,
+        "the wheel does not embed the SBOM of its dependencies",
+        "Commit the document expected, and let the build backend put it into .dist-info/sboms/.",
+    ),
     "leak.found": Code(None, "a statement would give something away", "Remove it from the source of the statement."),
     "server.refused": Code(None, "the server refused the request", "Mend what the server names, then try again."),
     # -- the service -------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def test_dependencies_and_theirs_are_locked_by_hash(shelf: Wheelhouse) -> None:
     assert found.direct == ("alpha",)
     assert [(entry.wheel.name, entry.wheel.version) for entry in found.locked] == [("alpha", "2.0"), ("beta", "3.1")]
     assert found.locked[0].requires == ("beta",)
-    assert found.locked[0].license_expression == "MIT"
+    assert found.locked[0].licences == ("MIT",)
     assert shelf.folder is not None
     for entry in found.locked:
         data = (shelf.folder / entry.wheel.file_name).read_bytes()

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from attestor.build import BuildResult
 from attestor.dependencies import Dependencies, HostDependency, LockedDependency
+from attestor.embedded import EmbeddedSbomDiffers, check_embedded_sbom
 from attestor.leaks import LeakGate
-from attestor.sbom import PROVIDED_BY, REQUIREMENT, make_sbom
+from attestor.sbom import PROVIDED_BY, REQUIREMENT, Version, make_embedded_sbom, make_sbom
 from attestor.wheelhouse import LockedWheel
 from tests.wheels import build_wheel
 from verifier.errors import Refused
@@ -21,7 +27,7 @@ ALPHA = LockedWheel("alpha", "2.0", "alpha-2.0-py3-none-any.whl", "a" * 64)
 BETA = LockedWheel("beta", "3.1", "beta-3.1-py3-none-any.whl", "b" * 64)
 NEEDS = Dependencies(
     direct=("alpha", "pytest"),
-    locked=(LockedDependency(ALPHA, "MIT", ("beta", "not-here")), LockedDependency(BETA, "", ())),
+    locked=(LockedDependency(ALPHA, ("MIT",), ("beta", "not-here")), LockedDependency(BETA, (), ())),
     host=(HostDependency("pytest", ">=8"),),
 )
 
@@ -32,15 +38,122 @@ def snapshot(*lines: str) -> Snapshot:
 
 
 def test_metadata_that_cyclonedx_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = Dependencies(("x",), (LockedDependency(LockedWheel("x", "1", "x.whl", "not a digest"), "", ()),), ())
+    broken = Dependencies(("x",), (LockedDependency(LockedWheel("x", "1", "x.whl", "not a digest"), (), ()),), ())
     with pytest.raises(Refused) as caught:
         make_sbom(snapshot(), broken, timestamp=WHEN)
     assert caught.value.code == "format.schema"
 
 
-def test_the_same_input_gives_the_same_bytes() -> None:
+@pytest.mark.parametrize("version", ["1.6", "1.7"])
+def test_the_same_input_gives_the_same_bytes(version: Version, built: BuildResult) -> None:
     wheel = snapshot("License-Expression: Apache-2.0")
-    assert make_sbom(wheel, NEEDS, timestamp=WHEN) == make_sbom(wheel, NEEDS, timestamp=WHEN)
+    ways: dict[str, Any] = {"timestamp": WHEN, "version": version, "build": built}
+    assert make_sbom(wheel, NEEDS, **ways) == make_sbom(wheel, NEEDS, **ways)
+    assert make_embedded_sbom(wheel, NEEDS, version=version) == make_embedded_sbom(wheel, NEEDS, version=version)
+
+
+def test_other_processes_give_the_same_bytes(built: BuildResult) -> None:
+    # Sets and dictionaries are ordered otherwise under another hash seed.
+    script = (
+        "import hashlib\nfrom tests.attestor.test_sbom import NEEDS, WHEN, snapshot\n"
+        "from attestor.sbom import make_embedded_sbom, make_sbom\nwheel = snapshot('License: MIT')\n"
+        "both = make_sbom(wheel, NEEDS, timestamp=WHEN) + make_embedded_sbom(wheel, NEEDS)\n"
+        "print(hashlib.sha256(both).hexdigest())\n"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("version", ["1.6", "1.7"])
+def test_the_build_environment_is_the_formulation(version: Version, built: BuildResult) -> None:
+    document = json.loads(make_sbom(snapshot(), NEEDS, timestamp=WHEN, version=version, build=built))
+    assert document["specVersion"] == version
+    (formula,) = document["formulation"]
+    assert {part["name"] for part in formula["components"]} == {
+        built.interpreter.implementation.lower(),
+        *(wheel.name for wheel in built.inputs),
+    }
+    wheels = {part["purl"]: part["hashes"] for part in formula["components"] if part["type"] == "library"}
+    assert wheels == {wheel.purl: [{"alg": "SHA-256", "content": wheel.sha256}] for wheel in built.inputs}
+    (workflow,) = formula["workflows"]
+    assert [entry["ref"] for entry in workflow["resourceReferences"]] == [
+        part["bom-ref"] for part in formula["components"]
+    ]
+    settings = {entry["name"]: entry["value"] for entry in formula["properties"]}
+    assert settings["loadlock:network"] == built.fixed.network
+    assert settings["loadlock:environment:SOURCE_DATE_EPOCH"] == str(built.fixed.epoch)
+    LeakGate().check(document, what="the SBOM")
+    read = parse_sbom(json.dumps(document).encode())
+    assert {part.name for part in read.components} == {"alpha", "beta", "pytest"}  # what built it is no part of it
+
+
+def test_what_was_built_elsewhere_has_no_formulation() -> None:
+    assert "formulation" not in json.loads(make_sbom(snapshot(), NEEDS, timestamp=WHEN))
+
+
+def test_a_build_input_that_is_a_dependency_too_is_named_twice(built: BuildResult) -> None:
+    first = built.inputs[0]
+    needs = Dependencies((first.name,), (LockedDependency(first, (), ()),), ())
+    document = json.loads(make_sbom(snapshot(), needs, timestamp=WHEN, build=built))
+    references = [part["bom-ref"] for part in [*document["components"], *document["formulation"][0]["components"]]]
+    assert len(set(references)) == len(references)
+
+
+@pytest.mark.parametrize(
+    ("lines", "licences"),
+    [
+        (["License-Expression: MIT OR Apache-2.0"], [{"expression": "MIT OR Apache-2.0"}]),
+        (["License: MIT"], [{"license": {"id": "MIT"}}]),
+        (["License: Our own"], [{"license": {"name": "Our own"}}]),
+        (["License: " + "x" * 101, "Classifier: License :: Freeware"], [{"license": {"name": "Freeware"}}]),
+        (
+            ["Classifier: License :: OSI Approved :: MIT License", "Classifier: License :: Public Domain",
+             "Classifier: License :: OSI Approved", "Classifier: Topic :: Utilities"],
+            [{"license": {"name": "MIT License"}}, {"license": {"name": "Public Domain"}}],
+        ),
+        ([], None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("version", ["1.6", "1.7"])
+def test_licences_in_each_way_of_declaring_them(version: Version, lines: list[str], licences: object) -> None:
+    document = json.loads(make_sbom(snapshot(*lines), NEEDS, timestamp=WHEN, version=version))
+    assert document["metadata"]["component"].get("licenses") == licences
+
+
+# -- the embedded one --------------------------------------------------------------------------------------------------
+
+
+def embedding(*documents: bytes) -> Snapshot:
+    files = {f"sample_plugin-1.0.dist-info/sboms/{number}.cdx.json": data for number, data in enumerate(documents)}
+    wheel = build_wheel({"sample_plugin/__init__.py": "", **files})
+    return read_wheel(wheel.data, wheel.file_name)
+
+
+def test_a_wheel_that_embeds_none_or_another_is_refused() -> None:
+    expected = make_embedded_sbom(snapshot(), NEEDS)
+    for wheel in (embedding(), embedding(b"{}"), embedding(expected.rstrip())):
+        with pytest.raises(EmbeddedSbomDiffers) as caught:
+            check_embedded_sbom(wheel, expected)
+        assert (caught.value.code, caught.value.expected_bytes) == ("sbom.embedded", expected)
+    assert check_embedded_sbom(embedding(b"{}", expected), expected).endswith("/sboms/1.cdx.json")
+
+
+@pytest.mark.parametrize("version", ["1.6", "1.7"])
+def test_the_embedded_one_can_be_known_before_the_wheel_is(version: Version) -> None:
+    before = make_embedded_sbom(snapshot(), NEEDS, version=version)
+    assert make_embedded_sbom(embedding(before), NEEDS, version=version) == before
+    document = json.loads(before)
+    assert document["specVersion"] == version
+    assert "hashes" not in document["metadata"]["component"]
+    assert not {"timestamp", "tools"} & document["metadata"].keys()
+    assert {part["name"] for part in document["components"]} == {"alpha", "beta", "pytest"}
+    other = Dependencies(NEEDS.direct, NEEDS.locked[:1], NEEDS.host)
+    assert json.loads(make_embedded_sbom(snapshot(), other))["serialNumber"] != document["serialNumber"]
 
 
 def test_it_says_what_the_wheel_is_and_needs() -> None:
@@ -51,7 +164,7 @@ def test_it_says_what_the_wheel_is_and_needs() -> None:
     root = document["metadata"]["component"]
     assert root["purl"] == "pkg:pypi/sample-plugin@1.0"
     assert root["hashes"] == [{"alg": "SHA-256", "content": wheel.digest.removeprefix("sha256:")}]
-    assert root["licenses"] == [{"expression": "Apache-2.0"}]
+    assert root["licenses"] == [{"license": {"id": "Apache-2.0"}}]
     assert document["metadata"]["timestamp"] == "2026-01-21T12:00:00+00:00"
     parts = {part["name"]: part for part in document["components"]}
     assert parts["alpha"]["hashes"] == [{"alg": "SHA-256", "content": "a" * 64}]

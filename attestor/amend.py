@@ -1,7 +1,7 @@
 """Adds what a builder found to a set that exists already: an audit, the outcome of the release checklist.
 
 A certification names every statement it rests on, so it does not outlive the addition: it is taken out, and the
-certifier signs again.
+certifier signs again. An audit alone may be renewed under one that names an audit.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from attestor.review import Keys, Review, manifest_awaiting, review
 from attestor.signers import KeySigner
 from attestor.statements import draft, gate_of
+from verifier.authority import RENEWABLE
 from verifier.errors import Refused
 from verifier.formats.bundle import dump_set
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
-from verifier.formats.statement import CERTIFICATION, MANIFEST
+from verifier.formats.statement import CERTIFICATION, MANIFEST, parse_certification
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,16 @@ def amend(subject: Subject, kind: str, predicate: bytes, builder: KeySigner) -> 
     """
     found = subject.found
     bundle = draft(found.snapshot, kind, predicate, gate_of(subject.manifest)).sign(builder)
-    kept = [entry for name, entry in found.bundles.items() if name not in (kind, CERTIFICATION)]
+    replaced = {kind} if _may_renew(found, kind) else {kind, CERTIFICATION}
+    kept = [entry for name, entry in found.bundles.items() if name not in replaced]
     attestations = dump_set((*kept, bundle))
     review(subject.wheel, subject.file_name, attestations, subject.keys)
-    return Amended(attestations, certification_removed=CERTIFICATION in found.statements)
+    return Amended(attestations, certification_removed=CERTIFICATION in found.statements.keys() & replaced)
+
+
+def _may_renew(found: Review, kind: str) -> bool:
+    """Whether the set's certification covers a later statement of this kind as well."""
+    if kind not in RENEWABLE or CERTIFICATION not in found.statements:
+        return False
+    certification = parse_certification(found.statements[CERTIFICATION].statement.predicate)
+    return kind in {entry.uri for entry in certification.inputAttestations}

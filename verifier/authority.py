@@ -16,6 +16,7 @@ from verifier.formats.statement import (
     BUILD_TYPE,
     CERTIFICATION,
     PROVENANCE,
+    VULNERABILITIES,
     Certification,
     Provenance,
     parse_certification,
@@ -25,6 +26,8 @@ from verifier.formats.text import Name
 
 SOURCE = "source"
 """The name of the one input of a build that is its source; what else went in cannot stand for it."""
+RENEWABLE = frozenset({VULNERABILITIES})
+"""What is about the world, and not about the artifact: a later one may stand in the place of the one certified."""
 
 
 def tier_of(evidence: Evidence, policy: Policy) -> TierName:
@@ -141,15 +144,17 @@ def _certification(evidence: Evidence) -> Certification:
 
 
 def check_covenant(certification: Certification, evidence: Evidence) -> None:
-    """What was certified is all that counts here, and all that was certified is here: neither more nor less.
+    """What was certified is all that counts here, and all that was certified is here: neither more nor less. An audit
+    stands for the one that was certified, as :data:`RENEWABLE` says.
 
     Raises:
         Refused: ``certification.covenant``.
     """
     named = {entry.digest.get("sha256"): entry.uri for entry in certification.inputAttestations}
     present = {attested.payload_digest.hex for attested in evidence.attested.values()}
+    renewed = RENEWABLE & set(named.values()) & evidence.attested.keys()
     for kind, attested in evidence.attested.items():
-        if kind != CERTIFICATION and attested.payload_digest.hex not in named:
+        if kind not in {CERTIFICATION, *renewed} and attested.payload_digest.hex not in named:
             raise Refused(
                 "certification.covenant",
                 f"what was certified is not this {TITLES[kind]}",
@@ -157,7 +162,7 @@ def check_covenant(certification: Certification, evidence: Evidence) -> None:
                 expected="one of the statements that the certification names",
             )
     for digest, kind in named.items():
-        if kind in TITLES and digest not in present:
+        if kind in TITLES and kind not in renewed and digest not in present:
             raise Refused(
                 "certification.covenant",
                 f"the {TITLES[kind]} that was certified is not here, or does not count",

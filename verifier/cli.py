@@ -166,6 +166,7 @@ def _facts(facts: VerifiedPlugin) -> dict[str, Any]:
             "age_seconds": int(facts.list_age.total_seconds()),
         },
         "policy_version": facts.policy_version,
+        "severity": facts.severity,
         "verified_at": facts.verified_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "warnings": list(facts.warnings),
     }

@@ -142,6 +142,23 @@ CODES: dict[str, Code] = {
     ),
     "certification.expired": Code(10, "the certification has expired", "Have it certified again."),
     "certification.withdrawn": Code(10, "the certification was withdrawn", "Ask the certifier."),
+    "vulnerabilities.found": Code(
+        10,
+        "a dependency has a known vulnerability that the tier does not admit",
+        "Install a release with mended dependencies, or ask who owns the policy.",
+    ),
+    "vulnerabilities.not-audited": Code(
+        10, "nobody knows what is known of a dependency", "Have it audited ('loadlock check vulnerabilities')."
+    ),
+    "vulnerabilities.too-old": Code(
+        10, "what the audit knew is older than the tier admits", "Have it audited again, publish the set, sync hosts."
+    ),
+    "checks.failed": Code(
+        10, "a check of the release failed or did not run", "Ask the owner for a release that passed."
+    ),
+    "checks.source": Code(10, "another source was checked than the wheel was built from", _ASK_OWNER),
+    "checks.waiver-expired": Code(10, "the waiver of a check has expired", "Ask the owner for a release that passes."),
+    "checks.not-waivable": Code(10, "a check is waived that the tier insists on", "Ask for a release that passes it."),
     # -- 11 standing rules -------------------------------------------------------------------------------------------
     "rule.unsupported": Code(
         11, "a standing rule is in force that this release cannot evaluate", "Use a newer release."

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from verifier.dependencies import Offers, Provided
 from verifier.errors import Refused, UsageError
 from verifier.evidence import Evidence
+from verifier.findings import Findings
 from verifier.formats.manifest import CLASSIFICATIONS, ISOLATIONS, Classification, Isolation, SignedManifest
 from verifier.formats.policy import TIERS, PluginRule, Policy, TierName, TierRule
 from verifier.formats.statement import CERTIFICATION, parse_certification
@@ -96,7 +97,12 @@ def check_lists(manifest: SignedManifest, artifact: Digest, rule: PluginRule, po
 
 
 def warnings(
-    manifest: SignedManifest, evidence: Evidence, policy: Policy, freshness: Freshness, now: datetime
+    manifest: SignedManifest,
+    evidence: Evidence,
+    findings: Findings,
+    policy: Policy,
+    freshness: Freshness,
+    now: datetime,
 ) -> tuple[str, ...]:
     """What an operator should know although the plugin is allowed."""
     found = []
@@ -104,10 +110,13 @@ def warnings(
         found.append("the revocation list has expired; the tier's grace is running")
     if manifest.maturity in ("alpha", "deprecated"):
         found.append(f"the plugin's maturity is {manifest.maturity}")
+    if findings.severity is not None:
+        found.append(f"a dependency has a known vulnerability, the worst of them {findings.severity}")
     expiries = [("the policy", policy.valid_until), ("the manifest", manifest.expires_at)]
     if CERTIFICATION in evidence.attested:
         terms = parse_certification(evidence.attested[CERTIFICATION].statement.predicate).terms
         expiries.append(("the certification", terms.expires))
+    expiries += [(f"the waiver of the check {c.name!r}", c.waiver.expires) for c in findings.waived if c.waiver]
     for what, moment in expiries:
         if moment is not None and moment.instant - now < EARLY:
             found.append(f"{what} expires at {moment}")

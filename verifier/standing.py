@@ -1,8 +1,9 @@
 """Whether a plugin that already runs may go on, judged again whenever the revocation list or the policy changes.
 
-What was taken back stops it: the artifact, a signer or its key, the certification, the tier, what the policy admits.
-What merely ends does not: expiry of a certification, manifest, policy or list stops new loads. Nor does what the policy
-newly asks for as evidence, which a running plugin cannot bring.
+What was taken back stops it: the artifact, a signer or its key, the certification, the tier, what the policy admits,
+how severe a known vulnerability may be included. What merely ends does not: expiry of a certification, manifest, audit,
+waiver, policy or list stops new loads. Nor does what the policy newly asks for as evidence, which a running plugin
+cannot bring.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from verifier import decide
 from verifier.authority import check_rules
 from verifier.errors import PluginRevoked, Refused
 from verifier.evidence import why_not
+from verifier.findings import check_severity
 from verifier.formats.policy import TIERS, Policy
 from verifier.formats.statement import CERTIFICATION
 from verifier.judgements import check_dependencies_not_listed, check_not_listed
@@ -62,6 +64,7 @@ def _check_tier(plugin: VerifiedPlugin, policy: Policy) -> None:
         raise Refused("certification.withdrawn", "the certification was withdrawn", found=str(certification))
     if certifier is not None and TIERS.index(plugin.tier) > TIERS.index(policy.certifiers[certifier].max_tier):
         raise Refused("certification.tier", f"{certifier!r} may no longer certify this tier", found=plugin.tier)
+    check_severity(plugin.severity, policy.tiers[plugin.tier])
 
 
 def _revoked(plugin: VerifiedPlugin, why: str) -> PluginRevoked:

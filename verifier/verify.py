@@ -12,7 +12,7 @@ The steps are those of ``docs/spec/verification.md``; each raises with a code of
  (7) manifest: the embedded one equals the signed one; id, version, owner, expiry, API version
  (8) SBOM and dependencies
  (9) provenance and disjoint roles
-(10) certification
+(10) certification, known vulnerabilities, release checklist
 (11) standing revocation rules
 (12) decision: :mod:`verifier.decide`
 
@@ -35,7 +35,9 @@ from verifier.authority import check_certification, check_provenance, check_role
 from verifier.dependencies import check_dependencies, locked_wheels
 from verifier.errors import LoadlockError, Refused
 from verifier.evidence import TITLES, Evidence, KeyRing, parse_attestations, weigh
+from verifier.findings import Findings, check_findings
 from verifier.formats.enrolment import Floor
+from verifier.formats.findings import Rating
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
 from verifier.formats.policy import PluginRule, TierName
 from verifier.formats.statement import MANIFEST, SBOM
@@ -134,6 +136,7 @@ class VerifiedPlugin:
         list_age: how long before ``verified_at`` the list was issued.
         policy_version: the policy's version.
         verified_at: the moment that was judged at.
+        severity: how severe the worst vulnerability is that the audit names; None where it names none.
         warnings: sentences for an operator.
     """
 
@@ -152,6 +155,7 @@ class VerifiedPlugin:
     list_age: timedelta
     policy_version: int
     verified_at: datetime
+    severity: Rating | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -225,7 +229,7 @@ def verify(
     rule, evidence = _gather(steps, ground, file_name, attestations, artifact)
     snapshot, manifest = _compare(steps, ground, lambda: read(wheel, file_name), evidence, now)
     dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read)
-    tier = _authorise(steps, ground, manifest, evidence, rule, now)
+    tier, findings = _authorise(steps, ground, manifest, evidence, rule, now)
     with steps(11):
         check_rules(ground.revocations.rules)
         steps.detail = "none is in force"
@@ -233,7 +237,7 @@ def verify(
         check_embedded_where_demanded(ground.trust.policy.tiers[tier], snapshot)
         decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
         age = ground.revocations.freshness(now, ground.trust.policy.tiers[tier].grace.span)
-        warnings = decide.warnings(manifest, evidence, ground.trust.policy, age, now)
+        warnings = decide.warnings(manifest, evidence, findings, ground.trust.policy, age, now)
         steps.detail = f"allowed at tier {tier}"
     return VerifiedPlugin(
         plugin_id=manifest.plugin_id,
@@ -251,6 +255,7 @@ def verify(
         list_age=age.age,
         policy_version=ground.trust.policy.version,
         verified_at=now,
+        severity=findings.severity,
         warnings=warnings,
     )
 
@@ -349,8 +354,8 @@ def _complete(
 
 def _authorise(
     steps: Steps, ground: Ground, manifest: SignedManifest, evidence: Evidence, rule: PluginRule, now: datetime
-) -> TierName:
-    """Steps 9 and 10: who built it from what, and who vouches for it at which tier."""
+) -> tuple[TierName, Findings]:
+    """Steps 9 and 10: who built it from what, who vouches for it at which tier, and what was found on the way."""
     policy = ground.trust.policy
     with steps(9):
         tier = tier_of(evidence, policy)
@@ -359,5 +364,6 @@ def _authorise(
         steps.detail = f"built by {manifest.built_by!a}"
     with steps(10):
         check_certification(evidence, policy, tier, now)
+        findings = check_findings(manifest, evidence, policy.tiers[tier], now)
         steps.detail = f"tier {tier}"
-    return tier
+    return tier, findings

@@ -13,7 +13,7 @@ import pytest
 from attestor.check_cli import CHECK_COMMANDS
 from attestor.pipeline import Options, attest_wheel
 from attestor.places import WheelFiles
-from attestor.review import review
+from attestor.review import Keys, Review, review
 from attestor.wheelhouse import Wheelhouse
 from tests.attestor import test_cli
 from tests.attestor.advisories import advisory, answer, serving, write
@@ -61,13 +61,18 @@ class Release:
         """The options that name the public keys of these roles."""
         return [part for role in roles for part in (f"--{role}-key", self.place / f"{role}.pem.pub")]
 
+    def review(self, signers: Signers) -> Review:
+        """The set, verified."""
+        keys: Keys = {
+            "builder": [signers.builder.public_key],
+            "owner": [signers.owner.public_key],
+            "certifier": [signers.certifier.public_key],
+        }
+        return review(self.files.read_wheel(), self.files.wheel.name, self.files.read_attestations(), keys)
+
     def audit(self, signers: Signers) -> Vulnerabilities:
         """What the set says of vulnerabilities, verified."""
-        found = review(
-            self.files.read_wheel(), self.files.wheel.name, self.files.read_attestations(),
-            {"builder": [signers.builder.public_key], "owner": [signers.owner.public_key]},
-        )  # fmt: skip
-        return parse_vulnerabilities(found.require(VULNERABILITIES).statement.predicate)
+        return parse_vulnerabilities(self.review(signers).require(VULNERABILITIES).statement.predicate)
 
 
 @pytest.fixture
@@ -209,18 +214,20 @@ def test_attest_audit_endorse_certify_is_the_order(release: Release, database: P
     release.check(AUDIT, "--osv-db", database)
     release.sign("endorse")
     release.sign("certify", "--yes", "--tier", "core", "--expires", "2099-01-01", *release.known("owner"))
-    keys = {
-        "builder": [signers.builder.public_key], "owner": [signers.owner.public_key],
-        "certifier": [signers.certifier.public_key],
-    }  # fmt: skip
-    data = release.files.read_attestations()
-    found = review(release.files.read_wheel(), release.files.wheel.name, data, keys)  # type: ignore[arg-type]
-    assert set(found.statements) == {SBOM, VULNERABILITIES, MANIFEST, CERTIFICATION}
+    assert set(release.review(signers).statements) == {SBOM, VULNERABILITIES, MANIFEST, CERTIFICATION}
 
-    # An audit afterwards is not what was certified: the certification goes, and that is said.
+    # A later audit stands for the one that was certified; a checklist does not, and that is said.
+    status, output = release.check(AUDIT, "--osv-db", database, *release.known("owner", "certifier"))
+    assert (status, output.value["certification_removed"]) == (1, False)
+    assert set(release.review(signers).statements) == {SBOM, VULNERABILITIES, MANIFEST, CERTIFICATION}
+
+
+def test_an_audit_that_no_certifier_ever_saw_takes_the_certification_out(
+    release: Release, database: Path, signers: Signers
+) -> None:
+    release.sign("endorse")
+    release.sign("certify", "--yes", "--tier", "core", "--expires", "2099-01-01", *release.known("owner"))
     status, output = release.check(AUDIT, "--osv-db", database, *release.known("owner", "certifier"))
     assert (status, output.value["certification_removed"]) == (1, True)
     assert any("have it certified again" in line for line in output.lines)
-    data = release.files.read_attestations()
-    found = review(release.files.read_wheel(), release.files.wheel.name, data, keys)  # type: ignore[arg-type]
-    assert set(found.statements) == {SBOM, VULNERABILITIES, MANIFEST}
+    assert set(release.review(signers).statements) == {SBOM, VULNERABILITIES, MANIFEST}

@@ -54,8 +54,9 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def check(name: CheckName, result: CheckResult) -> Check:
-    passed = result == "passed"
-    return Check(name=name, result=result, findings=0 if passed else None, reason="" if passed else "3 findings")
+    findings = {"passed": 0, "failed": 3}.get(result)
+    reason = "" if result == "passed" else "3 findings"
+    return Check(name=name, result=result, tool="tool", version="1", findings=findings, reason=reason)
 
 
 def test_a_waiver_waives_what_it_names_until_its_end(tmp_path: Path) -> None:

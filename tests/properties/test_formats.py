@@ -81,7 +81,8 @@ def consistent_policy(value: Plain) -> Plain:
     value["certifiers"] = {name: {"max_tier": "core"} for name in names}
     value["profile"] = "production"
     for tier in value["tiers"].values():
-        tier |= {"require": sorted(policy.SUPPORTED_REQUIREMENTS), "builders": 1}
+        tier |= {"require": sorted(policy.SUPPORTED_REQUIREMENTS), "builders": 1, "max_audit_age": "P7D"}
+        tier |= {"waivable": tier.get("waivable") or ["tests"], "max_waiver": "P90D"}
     return value
 
 

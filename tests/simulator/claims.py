@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from tests.simulator.people import Person
+from verifier.evidence import ROLE_OF
 from verifier.formats import dsse
 from verifier.formats.bundle import Bundle, dump_bundle
-from verifier.formats.statement import CERTIFICATION, MANIFEST, PROVENANCE, SBOM, STATEMENT_TYPE
+from verifier.formats.statement import CERTIFICATION, MANIFEST, SBOM, STATEMENT_TYPE
 from verifier.formats.strict_json import dumps
 
 
@@ -75,7 +76,9 @@ class Claim:
 
 
 class Claims(dict[str, Claim]):
-    """The statements of one set by title (``manifest``, ``sbom``, ``provenance``, ``certification``), in order."""
+    """The statements of one set by title, in order: ``manifest``, ``sbom``, ``provenance``, ``certification``, and
+    ``audit`` and ``checks`` where they were added.
+    """
 
     def pin(self) -> None:
         """Let the manifest pin the SBOM and the certification name all other statements, as they now are."""
@@ -83,7 +86,7 @@ class Claims(dict[str, Claim]):
         for claim in self.values():
             if claim.predicate_type == MANIFEST and sboms:
                 claim.predicate["sbom_digest"] = f"sha256:{hashlib.sha256(sboms[0].predicate_bytes).hexdigest()}"
-        named = [claim for claim in self.values() if claim.predicate_type in (MANIFEST, SBOM, PROVENANCE)]
+        named = [claim for claim in self.values() if claim.predicate_type in ROLE_OF.keys() - {CERTIFICATION}]
         for claim in self.values():
             if claim.predicate_type == CERTIFICATION:
                 claim.predicate["inputAttestations"] = [

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests import wheels
 from tests.simulator.claims import Claim, Claims
+from tests.simulator.findings import BOUNDS, audit, checks
 from tests.simulator.people import Person
 from tests.trust_samples import Documents
 from tests.tuf_repository import TufRepository
@@ -24,6 +25,8 @@ from verifier.formats.statement import (
     MANIFEST,
     PROVENANCE,
     SBOM,
+    TEST_RESULT,
+    VULNERABILITIES,
 )
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Name, PluginId, Time
@@ -209,6 +212,23 @@ class Simulator:
                 }
             )
         claims.pin()
+
+    def add_findings(self, claims: Claims, wheel: PluginWheel) -> None:
+        """Add an honest audit and release checklist to the statements about a wheel, and let them be certified."""
+        sbom = claims["sbom"]
+        for title, predicate_type, predicate in (
+            ("audit", VULNERABILITIES, audit(self.started)),
+            ("checks", TEST_RESULT, checks(COMMIT)),
+        ):
+            claims[title] = Claim(predicate_type, predicate, sbom.signer, sbom.subjects)
+        claims.pin()
+
+    def demand_findings(self, tier: str = "core", now: datetime | None = None, **bounds: Any) -> None:
+        """Let a tier demand both; ``bounds`` are fields in place of those of :data:`BOUNDS`; None takes one out."""
+        rule = self.rules["tiers"][tier]
+        rule["require"] = sorted({*rule["require"], "vulnerabilities", "test-result"})
+        fields = {**rule, **BOUNDS, **bounds}
+        self.policy(f"tiers.{tier}", {name: value for name, value in fields.items() if value is not None}, now)
 
     def attest(self, wheel: PluginWheel) -> bytes:
         """The honest attestation set of a wheel."""

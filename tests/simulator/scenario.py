@@ -17,6 +17,8 @@ A vector holds a list of edits, applied in order; each is a table whose first ke
       {drop = TITLE}  {copy = TITLE, by = PERSON}
       {swap = TITLE}                              the other plugin's honest statement instead
       {pin = true}
+      {findings = "added" | "demanded"}           an honest audit and checklist, certified; and tier core demands both
+      {vulnerable = RATING}  {check = NAME, to = {field: value}}  the audit knows of parser 2.0; a check ended so
       {raw = TITLE, replace = T, with = T}        text inside a predicate, before it is signed
       {freeze = TITLE}                            the signature stays what it is now, whatever is edited later
     about the bytes, once all is signed
@@ -61,9 +63,11 @@ from typing import Any
 
 from tests.simulator.claims import Claims
 from tests.simulator.deployment import EVERYTHING, PluginWheel, Simulator, put
+from tests.simulator.findings import with_check, with_vulnerability
 from tests.trust_samples import envelope
 from tests.tuf_repository import CHECKPOINT
 from verifier.formats import dsse
+from verifier.formats.findings import AUDIT_FIELD
 from verifier.formats.manifest import Dependency
 from verifier.formats.statement import CERTIFICATION_FIELD
 from verifier.formats.strict_json import dumps
@@ -73,6 +77,7 @@ from verifier.verify import VerifiedPlugin
 from verifier.wheel import DEFAULT_LIMITS
 
 Edit = Mapping[str, Any]
+EXTENSIONS = {"terms": CERTIFICATION_FIELD, "account": AUDIT_FIELD}  # what Loadlock adds to others' predicates
 _REFERENCE = re.compile(r"\$(?:wheel|other|lock:[a-z-]+|key:[a-z-]+|statement:[a-z]+)")
 
 
@@ -148,8 +153,8 @@ class Scenario:
         title, _, place = str(edit.get("set") or edit["unset"]).partition(".")
         claim, keys = self.claims[title], place.split(".")
         document = claim.predicate
-        if keys[0] == "terms":
-            document, keys = document[CERTIFICATION_FIELD], keys[1:]
+        if keys[0] in EXTENSIONS:
+            document, keys = document[EXTENSIONS[keys[0]]], keys[1:]
         put(document, ".".join(keys), edit.get("to"))
 
     def _claim(self, edit: Edit) -> None:
@@ -179,6 +184,19 @@ class Scenario:
         self.claims[edit["swap"]] = self.sim.claims(self.other)[edit["swap"]]
 
     def _pin(self, _edit: Edit) -> None:
+        self.claims.pin()
+
+    def _findings(self, edit: Edit) -> None:
+        self.sim.add_findings(self.claims, self.wheel)
+        if edit["findings"] == "demanded":
+            self.sim.demand_findings()
+
+    def _vulnerable(self, edit: Edit) -> None:
+        with_vulnerability(self.claims["audit"].predicate, edit["vulnerable"])
+        self.claims.pin()
+
+    def _check(self, edit: Edit) -> None:
+        with_check(self.claims["checks"].predicate, edit["check"], edit["to"])
         self.claims.pin()
 
     def _raw(self, edit: Edit) -> None:
@@ -372,7 +390,7 @@ VERBS: Mapping[str, Callable[[Scenario, Edit], None]] = {
             "wheel", "file", "prepend", "set", "claim", "sign", "hint", "drop", "copy", "swap", "pin", "raw", "flip",
             "freeze", "oversize", "file_name", "policy", "revoke", "head", "head_by", "head_type", "checkpoint", "base",
             "rules", "damage", "next_head", "metadata", "rotate", "root", "clock", "enrolled", "floor", "seen",
-            "request", "provides", "host", "lock", "house",
+            "request", "provides", "host", "lock", "house", "findings", "vulnerable", "check",
         )
     },
     "unset": Scenario._set,

@@ -9,9 +9,11 @@ from datetime import timedelta
 import pytest
 
 from tests.simulator import EVERYTHING, NOW, Claims, Simulator
+from tests.simulator.findings import waived, with_check, with_vulnerability
 from verifier.decide import Request
 from verifier.errors import PluginRevoked, Refused
 from verifier.formats.statement import CERTIFICATION
+from verifier.formats.text import Time
 from verifier.standing import check_standing
 from verifier.verify import VerifiedPlugin
 
@@ -68,6 +70,46 @@ def test_what_the_policy_takes_back_stops_it(sim: Simulator, plugin: VerifiedPlu
     change, code = POLICY[case]
     change(sim)
     assert reason(plugin, sim, Request()) == code
+
+
+@pytest.mark.parametrize(("rating", "bound", "stops"), [
+    ("medium", "low", True), ("medium", "medium", False), ("medium", None, True), ("none", None, True),
+    ("unheard-of", "high", True), ("unheard-of", "critical", False), (None, None, False),
+])  # fmt: skip
+def test_a_lower_bound_on_known_vulnerabilities_stops_it(
+    sim: Simulator, claims: Claims, rating: str | None, bound: str | None, stops: bool
+) -> None:
+    sim.add_findings(claims, sim.wheel())
+    if rating is not None:
+        with_vulnerability(claims["audit"].predicate, rating)
+        claims.pin()
+    plugin = sim.verify(sim.wheel(), claims.sign())
+    sim.demand_findings(max_severity=bound)
+    if stops:
+        assert reason(plugin, sim) == "vulnerabilities.found"
+    else:
+        check_standing(plugin, sim.ground(), EVERYTHING)
+
+
+def test_evidence_that_grows_old_stops_nothing(sim: Simulator, claims: Claims) -> None:
+    sim.add_findings(claims, sim.wheel())
+    with_check(claims["checks"].predicate, "egress-tests", waived(Time.of(NOW + timedelta(days=1))))
+    claims.pin()
+    sim.demand_findings()
+    plugin = sim.verify(sim.wheel(), claims.sign())
+    later = NOW + timedelta(days=20)  # audit and waiver have ended
+    sim.publish_head(later)
+    with pytest.raises(Refused) as caught:
+        sim.verify(sim.wheel(), claims.sign(), later)
+    assert caught.value.code == "vulnerabilities.too-old"
+    check_standing(plugin, sim.ground(later), EVERYTHING)
+
+
+def test_gaps_that_are_no_longer_excused_stop_nothing(sim: Simulator, claims: Claims) -> None:
+    sim.add_findings(claims, sim.wheel())
+    plugin = sim.verify(sim.wheel(), claims.sign())
+    sim.demand_findings(not_audited="refuse", waivable=[], max_waiver=None, max_audit_age="PT1S")
+    check_standing(plugin, sim.ground(), EVERYTHING)
 
 
 def test_a_signer_who_is_gone_stops_it(sim: Simulator, plugin: VerifiedPlugin) -> None:

@@ -70,7 +70,7 @@ def test_vectors_are_well_formed() -> None:
         assert vector["why"], vector["name"]
         assert vector["origin"], vector["name"]
         assert vector.get("code", "set.missing") in CODES, vector["name"]
-        assert all(1 <= number <= 60 for number in vector.get("attack", [])), vector["name"]
+        assert all(1 <= number <= 62 for number in vector.get("attack", [])), vector["name"]
 
 
 def test_every_verb_is_used() -> None:

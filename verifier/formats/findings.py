@@ -120,6 +120,8 @@ class Audited(Document, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if (self.outcome == "not-audited") != bool(self.reason):
             raise ValueError(f"{self.name!r}: expected a reason exactly where the outcome is 'not-audited'")
+        if self.outcome != "not-audited" and self.version is None:
+            raise ValueError(f"{self.name!r}: expected the version that was audited")
 
 
 class Unread(Document, frozen=True, kw_only=True):
@@ -161,6 +163,19 @@ class Vulnerabilities(Document, frozen=True, kw_only=True):
             raise ValueError("the database was updated after the audit began")
         if self.audit.age is not None and self.audit.age.span != self._age:
             raise ValueError(f"age: expected {duration_of(self._age)!r}, which follows from the other times")
+        self._check_silence()
+
+    def _check_silence(self) -> None:
+        """That nothing is known against a dependency is nobody's to say whose advisories are none, undated or old."""
+        longest = self.audit.max_age
+        for wrong, why in (
+            (self.scanner.db.lastUpdate == NEVER, "nothing is dated"),
+            (self.audit.advisories == 0, "the database is empty"),
+            (longest is not None and self._age > longest.span, "the database is older than 'max_age'"),
+        ):
+            silent = [entry for entry in self.audit.dependencies if entry.outcome == "no-known-vulnerability"]
+            if wrong and silent:
+                raise ValueError(f"{silent[0].name!r}: expected 'not-audited', for {why}")
 
     @property
     def _age(self) -> timedelta:
@@ -203,8 +218,11 @@ class Check(Document, frozen=True, kw_only=True):
             raise ValueError(f"{self.name!r}: expected a waiver exactly where the result is 'waived'")
         if (self.result == "passed") == bool(self.reason):
             raise ValueError(f"{self.name!r}: expected a reason exactly where it did not pass")
-        if self.result == "passed" and self.findings != 0:
-            raise ValueError(f"{self.name!r}: expected no findings where it passed")
+        ran = (self.waiver.waives if self.waiver else self.result) in ("passed", "failed")
+        if ran != (self.findings is not None) or (ran and not (self.tool and self.version)):
+            raise ValueError(f"{self.name!r}: expected findings exactly where it ran, with which tool and version")
+        if ran and (self.result == "passed") != (self.findings == 0):
+            raise ValueError(f"{self.name!r}: expected no findings exactly where it passed")
 
 
 class Checklist(Document, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from verifier.errors import Refused
 from verifier.formats.dsse import decode_base64
+from verifier.formats.findings import CheckName, Rating
 from verifier.formats.manifest import Capability, HostPattern, Isolation, Maturity
 from verifier.formats.strict_json import Document, convert, dumps, parse
 from verifier.formats.text import Digest, Duration, Name, PluginId, Text, Time, Uri, Version
@@ -30,7 +31,7 @@ Requirement = Literal[
 
 SUPPORTED_PROFILES: frozenset[Profile] = frozenset({"production", "demo"})
 SUPPORTED_REQUIREMENTS: frozenset[Requirement] = frozenset(
-    {"provenance", "sbom", "certification", "commit", "embedded-manifest"}
+    {"provenance", "sbom", "certification", "commit", "embedded-manifest", "vulnerabilities", "test-result"}
 )
 
 
@@ -119,7 +120,12 @@ class CertifierRule(Document, frozen=True, kw_only=True):
 
 
 class TierRule(Document, frozen=True, kw_only=True):
-    """What a tier demands and how it isolates; ``grace`` is how long a list that has expired still serves."""
+    """What a tier demands and how it isolates; ``grace`` is how long a list that has expired still serves.
+
+    What follows ``capabilities`` bounds an audit of vulnerabilities and a release checklist, where the tier demands
+    them: the worst rating that is admitted (None: nothing), how recent the advisories have to be, which dependencies
+    nobody has to know anything of; which checks may be waived, and until how far from now.
+    """
 
     isolation: Isolation
     require: tuple[Requirement, ...]
@@ -128,6 +134,11 @@ class TierRule(Document, frozen=True, kw_only=True):
     grace: Duration = Duration("PT0S")
     maturities: tuple[Maturity, ...] = ("alpha", "beta", "stable", "deprecated")
     capabilities: tuple[Capability, ...] | None = None
+    max_severity: Rating | None = None
+    max_audit_age: Duration | None = None
+    not_audited: Literal["refuse", "host-provided", "accept"] = "refuse"
+    waivable: tuple[CheckName, ...] = ()
+    max_waiver: Duration | None = None
 
 
 # msgspec's convert calls no hook for the keys of a mapping: the policy gives them their type itself.
@@ -200,6 +211,7 @@ def check_policy(policy: Policy) -> None:
     _check_keys(policy)
     _check_principals(policy)
     _check_roles(policy)
+    _check_bounds(policy)
     _check_supported(policy)
 
 
@@ -252,6 +264,26 @@ def _check_roles(policy: Policy) -> None:
         for name in rule.certifiers:
             if name not in policy.certifiers:
                 raise Refused("trust.policy", f"certifier {name!r} of {plugin!r} has no max_tier")
+
+
+def _check_bounds(policy: Policy) -> None:
+    """A bound on what is not demanded looks like protection and is none; a demand without an end never ages."""
+    for tier, rule in policy.tiers.items():
+        audited = rule.max_severity is not None or rule.max_audit_age is not None or rule.not_audited != "refuse"
+        checked = bool(rule.waivable) or rule.max_waiver is not None
+        if ("vulnerabilities" in rule.require) != (rule.max_audit_age is not None) or (
+            audited and "vulnerabilities" not in rule.require
+        ):
+            raise Refused(
+                "trust.policy", f"tier {tier!r} demands an audit of vulnerabilities and does not say how recent, "
+                "or bounds one that it does not demand",
+                expected="'vulnerabilities' in 'require', and with it 'max_audit_age'",
+            )  # fmt: skip
+        if bool(rule.waivable) != (rule.max_waiver is not None) or (checked and "test-result" not in rule.require):
+            raise Refused(
+                "trust.policy", f"tier {tier!r} admits waivers without saying until when, or without demanding checks",
+                expected="'test-result' in 'require'; 'waivable' and 'max_waiver' both, or neither",
+            )  # fmt: skip
 
 
 def _check_supported(policy: Policy) -> None:

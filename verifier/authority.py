@@ -1,4 +1,4 @@
-"""The checks of who vouches for a plugin, steps 9 to 11: each looks at values that a signature covers, and raises.
+"""The checks of who vouches for a plugin, steps 9 and 10: each looks at values that a signature covers, and raises.
 
 :mod:`verifier.verify` says in which order they run; :mod:`verifier.judgements` has the steps before.
 """
@@ -11,7 +11,6 @@ from verifier.errors import Refused
 from verifier.evidence import ROLE_OF, TITLES, Evidence
 from verifier.formats.manifest import SignedManifest, Source
 from verifier.formats.policy import TIERS, PluginRule, Policy, TierName, TierRule
-from verifier.formats.revocations import Rules
 from verifier.formats.statement import (
     BUILD_TYPE,
     CERTIFICATION,
@@ -123,20 +122,6 @@ def check_certification(evidence: Evidence, policy: Policy, tier: TierName, now:
     if attested.payload_digest in policy.withdrawn:
         raise Refused("certification.withdrawn", "the certification was withdrawn", found=attested.payload_digest)
     check_covenant(certification, evidence)
-
-
-def check_rules(rules: Rules) -> None:
-    """Step 11: no standing rule is in force that cannot be evaluated; this release evaluates none.
-
-    Raises:
-        Refused: ``rule.unsupported``.
-    """
-    if rules.rules:
-        raise Refused(
-            "rule.unsupported",
-            "a standing revocation rule is in force that this release cannot evaluate",
-            found=", ".join(f"{rule.id} ({rule.kind!a})" for rule in rules.rules[:5]),
-        )
 
 
 def _certification(evidence: Evidence) -> Certification:

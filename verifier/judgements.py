@@ -190,8 +190,8 @@ def check_embedded_where_demanded(tier: TierRule, snapshot: Snapshot) -> None:
         raise Refused("manifest.embedded", "the tier demands an embedded manifest", found="none", expected=FILE_NAME)
 
 
-def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot) -> int:
-    """Step 8: the SBOM is the pinned one, describes this wheel, and its components are allowed; their number.
+def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot) -> Sbom:
+    """Step 8: the SBOM is the pinned one, describes this wheel, and its components are allowed; what it says.
 
     Raises:
         Refused: a ``sbom.*`` code.
@@ -224,7 +224,7 @@ def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot)
                 expected=", ".join(str(specifier) for specifier in allowed.get(name, [])[:5]) or "no such component",
             )
     _check_lists_locked(sbom, manifest)
-    return len(sbom.components)
+    return sbom
 
 
 def _check_lists_locked(sbom: Sbom, manifest: SignedManifest) -> None:

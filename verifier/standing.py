@@ -9,13 +9,13 @@ cannot bring.
 from __future__ import annotations
 
 from verifier import decide
-from verifier.authority import check_rules
 from verifier.errors import PluginRevoked, Refused
 from verifier.evidence import why_not
 from verifier.findings import check_severity
 from verifier.formats.policy import TIERS, Policy
 from verifier.formats.statement import CERTIFICATION
 from verifier.judgements import check_dependencies_not_listed, check_not_listed
+from verifier.standing_rules import check_rules
 from verifier.verify import Ground, VerifiedPlugin
 
 
@@ -33,7 +33,7 @@ def check_standing(plugin: VerifiedPlugin, ground: Ground, request: decide.Reque
     try:
         check_not_listed(ground.revocations, plugin.artifact_digest)
         check_dependencies_not_listed(ground.revocations, plugin.manifest)
-        check_rules(ground.revocations.rules)
+        check_rules(ground.revocations.rules, plugin.subject)
         _check_policy(plugin, ground.trust.policy, request)
     except Refused as refusal:
         raise _revoked(plugin, f"[{refusal.code}] {refusal.what}: {refusal.found}") from refusal

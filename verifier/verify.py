@@ -31,7 +31,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from verifier import decide
-from verifier.authority import check_certification, check_provenance, check_roles, check_rules, tier_of
+from verifier.authority import check_certification, check_provenance, check_roles, tier_of
 from verifier.dependencies import check_dependencies, locked_wheels
 from verifier.errors import LoadlockError, Refused
 from verifier.evidence import TITLES, Evidence, KeyRing, parse_attestations, weigh
@@ -40,6 +40,7 @@ from verifier.formats.enrolment import Floor
 from verifier.formats.findings import Rating
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
 from verifier.formats.policy import PluginRule, TierName
+from verifier.formats.sbom import Sbom
 from verifier.formats.statement import MANIFEST, SBOM
 from verifier.formats.text import Digest, Name, PluginId, Time, Version
 from verifier.judgements import (
@@ -54,6 +55,7 @@ from verifier.judgements import (
     rule_of,
 )
 from verifier.revocation_list import RevocationList
+from verifier.standing_rules import Subject, check_rules, subject_of
 from verifier.trust import Trust
 from verifier.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
 
@@ -131,6 +133,7 @@ class VerifiedPlugin:
         signers: predicate type to the principal whose statement counted.
         keys: predicate type to the id of the key that it was signed with; without those that were signed without one.
         statements: predicate type to the sha256 of the payload that counted.
+        subject: what standing rules look at.
         list_seq: the revocation list's sequence number: not revoked as of this.
         list_epoch: the list's epoch.
         list_age: how long before ``verified_at`` the list was issued.
@@ -150,6 +153,7 @@ class VerifiedPlugin:
     signers: Mapping[str, Name]
     keys: Mapping[str, Digest]
     statements: Mapping[str, Digest]
+    subject: Subject = field(repr=False)
     list_seq: int
     list_epoch: int
     list_age: timedelta
@@ -228,11 +232,12 @@ def verify(
     wheel, artifact = _read(steps, ground, wheel, now)
     rule, evidence = _gather(steps, ground, file_name, attestations, artifact)
     snapshot, manifest = _compare(steps, ground, lambda: read(wheel, file_name), evidence, now)
-    dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read)
+    sbom, dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read)
     tier, findings = _authorise(steps, ground, manifest, evidence, rule, now)
     with steps(11):
-        check_rules(ground.revocations.rules)
-        steps.detail = "none is in force"
+        subject = subject_of(manifest, evidence.attested.values(), sbom.components, request.provided)
+        check_rules(ground.revocations.rules, subject)
+        steps.detail = f"{len(ground.revocations.rules.rules)} in force, none matches"
     with steps(12):
         check_embedded_where_demanded(ground.trust.policy.tiers[tier], snapshot)
         decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
@@ -250,6 +255,7 @@ def verify(
         signers=MappingProxyType({kind: found.signer for kind, found in evidence.attested.items()}),
         keys=MappingProxyType({kind: found.key for kind, found in evidence.attested.items() if found.key is not None}),
         statements=MappingProxyType({kind: found.payload_digest for kind, found in evidence.attested.items()}),
+        subject=subject,
         list_seq=ground.revocations.head.seq,
         list_epoch=ground.revocations.head.epoch,
         list_age=age.age,
@@ -340,16 +346,18 @@ def _complete(
     evidence: Evidence,
     request: decide.Request,
     read: WheelReader,
-) -> tuple[Snapshot, ...]:
+) -> tuple[Sbom, tuple[Snapshot, ...]]:
     """Step 8: what goes into the plugin is listed, and what it needs is here; the wheels of its dependencies."""
     with steps(8):
         check_dependencies_not_listed(ground.revocations, manifest)
-        components = check_sbom(manifest, evidence.require(SBOM), snapshot)
+        sbom = check_sbom(manifest, evidence.require(SBOM), snapshot)
         has_host = request.provided is not None  # where there is no host, there is no wheelhouse
         dependencies = locked_wheels(manifest, request.offers, read) if has_host else ()
         check_dependencies(manifest, snapshot, request.provided, dependencies)
-        steps.detail = f"SBOM pinned, {components} components, {len(manifest.dependencies)} dependencies locked"
-    return dependencies
+        steps.detail = (
+            f"SBOM pinned, {len(sbom.components)} components, {len(manifest.dependencies)} dependencies locked"
+        )
+    return sbom, dependencies
 
 
 def _authorise(

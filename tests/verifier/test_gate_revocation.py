@@ -117,15 +117,32 @@ def test_a_remediated_release_needs_a_new_process(hosted: HostedDeployment) -> N
     assert code_of(lambda: gate.load(newer)) == "wheel.shadowing"
 
 
-def test_a_standing_rule_that_cannot_be_evaluated_stops_everything(hosted: HostedDeployment) -> None:
+@pytest.mark.parametrize(
+    ("kind", "match", "code"),
+    [
+        ("moon-phase", {}, "rule.unsupported"),
+        ("plugin", {"id": "another", "range": "vers:pypi/<2"}, "rule.unsupported"),
+        ("signer", {"principal": "owner"}, "rule.matched"),
+        ("plugin", {"id": "sample_plugin", "range": "<=1.0"}, "rule.matched"),
+        ("component", {"purl": "pkg:pypi/sample-plugin"}, "rule.matched"),
+        ("signer", {"principal": "nobody"}, None),
+        ("plugin", {"id": "sample_plugin", "range": "<1.0"}, None),
+    ],
+)
+def test_running_plugins_are_held_against_new_standing_rules(
+    hosted: HostedDeployment, kind: str, match: dict[str, str], code: str | None
+) -> None:
     gate = hosted.gate()
     plugin = gate.load(hosted.plugin())
-    rule = {"id": "R1", "kind": "moon-phase", "match": {}, "reason": "vulnerability"}
+    rule = {"id": "R1", "kind": kind, "match": match, "reason": "vulnerability"}
     hosted.sim.revoked.append("sha256:" + "0" * 64)  # a rule is an event, and an event has a number
     rules = {"sha256": hosted.sim.lists.keep("rules", dumps({"v": 1, "rules": [rule]})), "count": 1}
     hosted.publish_head(rules=rules)
     gate.refresh()
-    is_stopped(plugin, "rule.unsupported")
+    if code is None:
+        plugin.check()
+    else:
+        is_stopped(plugin, code)
 
 
 # -- the policy --------------------------------------------------------------------------------------------------------

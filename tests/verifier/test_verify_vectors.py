@@ -27,7 +27,6 @@ ELSEWHERE = {
     "manifest.entry-point": "asked for after verification, of a loaded plugin, and before it, by the attestor",
     "dependency.too-large": "two gibibytes of wheels: tests/verifier/test_dependencies.py",
     "provenance.threshold": "thresholds are refused as trust.unsupported until they can be counted",
-    "rule.matched": "any standing rule is refused as rule.unsupported until rules can be evaluated",
 }
 """Codes of steps 0 to 12 that no vector here can show, and why."""
 

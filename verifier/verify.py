@@ -234,10 +234,7 @@ def verify(
     snapshot, manifest = _compare(steps, ground, lambda: read(wheel, file_name), evidence, now)
     sbom, dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read)
     tier, findings = _authorise(steps, ground, manifest, evidence, rule, now)
-    with steps(11):
-        subject = subject_of(manifest, evidence.attested.values(), sbom.components, request.provided)
-        check_rules(ground.revocations.rules, subject)
-        steps.detail = f"{len(ground.revocations.rules.rules)} in force, none matches"
+    subject = _hold(steps, ground, manifest, evidence, sbom, request)
     with steps(12):
         check_embedded_where_demanded(ground.trust.policy.tiers[tier], snapshot)
         decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
@@ -375,3 +372,14 @@ def _authorise(
         findings = check_findings(manifest, evidence, policy.tiers[tier], now)
         steps.detail = f"tier {tier}"
     return tier, findings
+
+
+def _hold(
+    steps: Steps, ground: Ground, manifest: SignedManifest, evidence: Evidence, sbom: Sbom, request: decide.Request
+) -> Subject:
+    """Step 11: no standing rule matches."""
+    with steps(11):
+        subject = subject_of(manifest, evidence.attested.values(), sbom.components, request.provided)
+        check_rules(ground.revocations.rules, subject)
+        steps.detail = f"{len(ground.revocations.rules.rules)} in force, none matches"
+    return subject

@@ -76,7 +76,20 @@ def host_environment(plugin: Plugin, place: Path) -> Path:
         plugin: whose host.
         place: a directory that does not exist yet.
     """
-    python = _environment(place, plugin.host_lock)
+    return _with_loadlock(place, plugin.host_lock)
+
+
+def bare_environment(place: Path) -> Path:
+    """A fresh environment with Loadlock and what it needs to read, and nothing else; gives back its interpreter.
+
+    Args:
+        place: a directory that does not exist yet.
+    """
+    return _with_loadlock(place, HERE / "hosts" / "bare.lock")
+
+
+def _with_loadlock(place: Path, lock: Path) -> Path:
+    python = _environment(place, lock)
     (packages,) = place.glob("lib/python*/site-packages")
     (packages / "loadlock-source.pth").write_text(f"{ROOT}\n")
     return python

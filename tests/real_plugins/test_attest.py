@@ -33,7 +33,15 @@ def test_none_of_their_code_is_kept_here() -> None:
     kept = {path.suffix for path in HERE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     assert kept == {".toml", ".json", ".lock", ".py"}
     modules = {path.name for path in HERE.rglob("*.py")}
-    assert modules <= {"conftest.py", "fetch.py", "hosts.py", "test_attest.py", "test_load.py"}
+    assert modules <= {
+        "bare.py",
+        "conftest.py",
+        "fetch.py",
+        "hosts.py",
+        "test_attest.py",
+        "test_load.py",
+        "test_locked.py",
+    }
 
 
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.name)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attestor.certify_cli import CERTIFY_COMMANDS
 from attestor.check_cli import CHECK_COMMANDS
+from attestor.handover_cli import HANDOVER_COMMANDS
 from attestor.key_cli import KEY_COMMANDS
 from attestor.key_options import add_key
 from attestor.rebuild_cli import REBUILD_COMMANDS
@@ -238,4 +239,5 @@ COMMANDS: tuple[Command, ...] = (
     *REBUILD_COMMANDS,
     Command("publish", "hand wheel and attestation set to the server", _configure_publish, _publish),
     *KEY_COMMANDS,
+    *HANDOVER_COMMANDS,
 )

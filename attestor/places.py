@@ -135,6 +135,21 @@ def server_address(given: str | None, deployment: Path | None) -> str:
     raise UsageError("usage.configuration", "no server is known", expected=f"--server URL or ${SERVER}")
 
 
+def deployment_id(given: str | None) -> str:
+    """The id of the deployment that is here: what its record, or an enrolled host's, says.
+
+    Raises:
+        UsageError: ``usage.deployment``.
+    """
+    place = deployment_if_any(given)
+    for record in (place / name for name in ("deployment.json", "host.json")) if place else ():
+        if record.is_file():
+            value = loads(read_capped(record, MAX_RECORD, record.name), limit=MAX_RECORD, what=record.name)
+            if isinstance(value, dict) and isinstance(value.get("deployment"), str):
+                return str(value["deployment"])
+    raise UsageError("usage.deployment", "no deployment is here to say its id", expected="--deployment-id NAME")
+
+
 def api_token(given: str | None) -> str:
     """The API token: in the file given, else in ``$LOADLOCK_TOKEN``.
 

@@ -44,6 +44,11 @@ class KeySigner:
         self._key = key
         self.public_key = key.public
 
+    @property
+    def message_signer(self) -> MessageSigner:
+        """What signs other documents than statements with the same key."""
+        return self._key
+
     def sign(self, payload: bytes) -> Bundle:
         """A bundle around the in-toto statement with exactly these bytes.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from crl_server.commands import deployments, lists, tokens, trust
+from crl_server.commands import deployments, handovers, lists, tokens, trust
 from verifier.command import Command
 
 COMMANDS: tuple[Command, ...] = (
     *deployments.COMMANDS,
     *tokens.COMMANDS,
     *trust.COMMANDS,
+    *handovers.COMMANDS,
     *lists.COMMANDS,
 )

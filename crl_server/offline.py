@@ -69,13 +69,14 @@ class Office:
         """
         return decode(read_capped(self._layout.policy, MAX_POLICY, "policy.toml"))
 
-    def sign_policy(self, text: str, actor: str, now: datetime) -> Signed:
+    def sign_policy(self, text: str, actor: str, now: datetime, why: str = "") -> Signed:
         """Sign a policy, put it in force, and keep its text as ``policy.toml``.
 
         Args:
             text: the policy as people write it.
             actor: who signs, for the audit log.
             now: the moment (aware, UTC).
+            why: what led to it, for the audit log; empty when nothing is to be said.
 
         Raises:
             FormatError, Refused: the policy is not acceptable, or trust does not verify; nothing has changed.
@@ -91,6 +92,7 @@ class Office:
             policies.check_head_key(policy, head.public.id, now)
             data = dump_policy(policy)
             detail = {"version": policy.version, "sha256": sha256_hex(data), "key": key.public.id}
+            detail |= {"why": why} if why else {}
             self._repository.check_policy_key(key)
             with self._store.write() as ledger:
                 ledger.record(Act(actor, "policy.sign", f"policy {policy.version}", detail), now)

@@ -8,6 +8,7 @@ from sqlmodel import col, delete, func, select
 
 from crl_server.ledger import Ledger
 from crl_server.tables import Artifact, Component
+from verifier.formats.bundle import parse_set
 from verifier.formats.sbom import Component as SbomComponent
 from verifier.formats.text import Digest, PluginId
 
@@ -44,6 +45,15 @@ def artifacts(ledger: Ledger, plugin: PluginId) -> Sequence[Artifact]:
     """A plugin's artifacts, the last admitted first."""
     query = select(Artifact).where(Artifact.plugin_id == plugin)
     return ledger.session.exec(query.order_by(col(Artifact.admitted_at).desc(), col(Artifact.digest))).all()
+
+
+def signed_with(ledger: Ledger, hint: str) -> Sequence[Digest]:
+    """The artifacts whose sets hold a statement by the key with that hint, less those that are revoked."""
+    return [
+        Digest(row.digest)
+        for row in ledger.session.exec(select(Artifact).order_by(col(Artifact.digest)))
+        if hint in {bundle.hint for bundle in parse_set(row.attestations)} and ledger.listed(Digest(row.digest)) is None
+    ]
 
 
 def digests(ledger: Ledger) -> Sequence[str]:

@@ -234,6 +234,10 @@ CODES: dict[str, Code] = {
         "the wheel does not embed the SBOM of its dependencies",
         "Commit the document expected, and let the build backend put it into .dist-info/sboms/.",
     ),
+    "handover.same-key": Code(None, "the key is in use already", "Make a new one with 'loadlock key new FILE'."),
+    "handover.unsigned": Code(None, "one of the two has not signed", "Have it signed: 'loadlock handover accept'."),
+    "handover.expired": Code(None, "the handover's time is over", "Make a new one."),
+    "handover.stale": Code(None, "the policy is not as the handover has it", "Compare it with the policy in force."),
     "leak.found": Code(None, "a statement would give something away", "Remove it from the source of the statement."),
     "server.refused": Code(None, "the server refused the request", "Mend what the server names, then try again."),
     # -- the service -------------------------------------------------------------------------------------------------

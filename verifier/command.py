@@ -8,12 +8,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from verifier.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
+
+    from verifier.formats.text import Text
+
+TextT = TypeVar("TextT", bound="Text")
 
 DIRECTORY_NAME = ".loadlock"
 ENVIRONMENT = "LOADLOCK_DEPLOYMENT"
@@ -88,3 +92,18 @@ def find_deployment(given: str | None) -> Path:
     raise UsageError(
         "usage.deployment", "no deployment found", expected=f"{DIRECTORY_NAME}/ here or in a parent folder"
     )
+
+
+def given(kind: type[TextT], value: str, what: str) -> TextT:
+    """An argument in its own type.
+
+    Raises:
+        UsageError: ``usage.arguments``.
+    """
+    try:
+        return kind(value)
+    except ValueError as error:
+        expected = str(error).partition(", found ")[0].removeprefix("expected ")
+        raise UsageError(
+            "usage.arguments", f"{what} is not usable", found=repr(value[:100]), expected=expected
+        ) from None

@@ -7,21 +7,18 @@ import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from verifier.command import find_deployment
 from verifier.errors import UsageError
-from verifier.formats.text import Text
 
 if TYPE_CHECKING:
     from crl_server.service import Authority
 
 EXTRA = frozenset(
-    {"alembic", "fastapi", "jwt", "multipart", "pydantic", "sqlalchemy", "sqlmodel", "starlette", "uvicorn"}
+    {"alembic", "fastapi", "jwt", "multipart", "pydantic", "sqlalchemy", "sqlmodel", "starlette", "tomlkit", "uvicorn"}
 )
 """What the extra ``server`` brings."""
-
-TextT = TypeVar("TextT", bound=Text)
 
 
 @contextmanager
@@ -72,18 +69,3 @@ def local_actor() -> str:
     except (KeyError, OSError):  # a user id without a name, as containers have
         name = "unknown"
     return "local:" + "".join(letter if letter.isprintable() else "?" for letter in name[:100])
-
-
-def given(kind: type[TextT], value: str, what: str) -> TextT:
-    """An argument in its own type.
-
-    Raises:
-        UsageError: ``usage.arguments``.
-    """
-    try:
-        return kind(value)
-    except ValueError as error:
-        expected = str(error).partition(", found ")[0].removeprefix("expected ")
-        raise UsageError(
-            "usage.arguments", f"{what} is not usable", found=repr(value[:100]), expected=expected
-        ) from None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from crl_server.commands.common import given, local_actor, needing_the_extra, now, opened
-from verifier.command import DIRECTORY_NAME, Command, Output
+from crl_server.commands.common import local_actor, needing_the_extra, now, opened
+from verifier.command import DIRECTORY_NAME, Command, Output, given
 from verifier.errors import UsageError
 from verifier.formats.enrolment import ServerUrl
 from verifier.formats.revocations import sha256_hex

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from datetime import timedelta
 
-from crl_server.commands.common import given, local_actor, now, opened
+from crl_server.commands.common import local_actor, now, opened
 from crl_server.roles import ROLES
-from verifier.command import Command, Output
+from verifier.command import Command, Output, given
 from verifier.formats.text import Name, Time
 
 DEFAULT_DAYS = 90

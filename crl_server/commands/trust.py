@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from crl_server.commands.common import given, local_actor, now, opened
-from verifier.command import Command, Output
+from crl_server.commands.common import local_actor, now, opened
+from verifier.command import Command, Output, given
 from verifier.errors import Refused, UsageError
 from verifier.files import read_capped
 from verifier.formats.policy import MAX_POLICY, TIERS
@@ -25,12 +25,13 @@ MAX_KEY = 16 * 1024
 """Size cap of a public key file in bytes."""
 
 
-def _configure_keys(parser: argparse.ArgumentParser) -> None:
+def configure_keys(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--keys``."""
     parser.add_argument("--keys", metavar="DIR", type=Path, help="where the offline keys are (default: offline/)")
 
 
 def _configure_policy(parser: argparse.ArgumentParser) -> None:
-    _configure_keys(parser)
+    configure_keys(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--set-from", metavar="FILE", type=Path, help="take this text as the new policy.toml")
     which.add_argument("--show", action="store_true", help="show the policy in force, and sign nothing")
@@ -47,11 +48,11 @@ def _policy(args: argparse.Namespace, output: Output) -> None:
             return office.text()
         return decode(read_capped(args.set_from, MAX_POLICY, "policy"))
 
-    _sign(args, output, text)
+    sign(args, output, text)
 
 
 def _configure_plugin(parser: argparse.ArgumentParser) -> None:
-    _configure_keys(parser)
+    configure_keys(parser)
     parser.add_argument("plugin", metavar="ID", help="the plugin's id")
     for role in ("builder", "owner", "certifier"):
         parser.add_argument(f"--{role}", metavar="NAME", action="append", default=[], help=f"a {role} of it")
@@ -66,14 +67,14 @@ def _plugin(args: argparse.Namespace, output: Output) -> None:
         [given(Name, name, f"the {role}") for name in getattr(args, role)] for role in ("builder", "owner", "certifier")
     )
     lowest = given(Version, args.min_version, "the version") if args.min_version else None
-    _sign(args, output, lambda office: with_plugin(office.text(), plugin, builders, owners, certifiers, lowest))
+    sign(args, output, lambda office: with_plugin(office.text(), plugin, builders, owners, certifiers, lowest))
     missing = [role for role, names in (("builder", builders), ("owner", owners)) if not names]
     if missing:
         output.say(f"It has no {' and no '.join(missing)}: until policy.toml names one, hosts refuse it.")
 
 
 def _configure_principal(parser: argparse.ArgumentParser) -> None:
-    _configure_keys(parser)
+    configure_keys(parser)
     parser.add_argument("name", metavar="NAME", help="who signs")
     parser.add_argument("--public-key", metavar="PEM", type=Path, required=True, help="a file with their public key")
     parser.add_argument("--max-tier", choices=TIERS, help="lets them certify, up to this tier")
@@ -83,17 +84,42 @@ def _principal(args: argparse.Namespace, output: Output) -> None:
     from crl_server.policies import with_principal
 
     name = given(Name, args.name, "the name")
+    key = public_key_of(args.public_key)
+    sign(args, output, lambda office: with_principal(office.text(), name, key, args.max_tier))
+
+
+def public_key_of(path: Path) -> PublicKey:
+    """The public key in a file.
+
+    Raises:
+        UsageError: ``usage.key``, ``io.failed``.
+    """
     try:
-        key = PublicKey.from_pem(read_capped(args.public_key, MAX_KEY, "public key"))
+        return PublicKey.from_pem(read_capped(path, MAX_KEY, "public key"))
     except Refused as error:  # not a check that said no: the wrong file was named
         raise UsageError(error.code, error.what, found=error.found, expected="a P-256 or Ed25519 PUBLIC KEY") from error
-    _sign(args, output, lambda office: with_principal(office.text(), name, key, args.max_tier))
 
 
-def _sign(args: argparse.Namespace, output: Output, text: Callable[[Office], str]) -> None:
+def sign(
+    args: argparse.Namespace,
+    output: Output,
+    text: Callable[[Office], str],
+    *,
+    why: str = "",
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Sign the policy that ``text`` makes, and say so.
+
+    Args:
+        args: a command's, with ``--keys``.
+        output: where results go.
+        text: makes the new ``policy.toml``.
+        why: what led to it, for the audit log.
+        more: what else the JSON object says.
+    """
     with opened(args) as authority:
         office = authority.office(args.keys)
-        signed = office.sign_policy(text(office), local_actor(), now())
+        signed = office.sign_policy(text(office), local_actor(), now(), why)
         root = _root(authority)
     policy = signed.policy
     output.say(f"policy {policy.version} of {policy.deployment!s} is signed and in force, until {policy.valid_until}")
@@ -107,6 +133,7 @@ def _sign(args: argparse.Namespace, output: Output, text: Callable[[Office], str
             "valid_until": policy.valid_until,
             "root": root,
             "enrolment_signed": signed.enrolment,
+            **(more or {}),
         }
     )
 

@@ -26,6 +26,7 @@ MAX_NAME = 300
 
 IN_TOTO = "application/vnd.in-toto+json"
 HEAD = "application/vnd.loadlock.head+json"
+HANDOVER = "application/vnd.loadlock.handover+json"
 ENROLMENT = "application/vnd.loadlock.enrolment+json"
 
 

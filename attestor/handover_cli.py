@@ -33,15 +33,13 @@ def _rotate(args: argparse.Namespace, output: Output) -> None:
     from attestor.handover import accept, offer
     from attestor.places import signer_for
     from attestor.signers import open_signer
-    from verifier.formats.handover import MAX_VALIDITY
+    from verifier.formats.handover import LONGEST
     from verifier.formats.text import Name
 
     name = given(Name, args.name, "the name")
     old = signer_for("principal", args, None)
     new = open_signer(args.new_key, Path(args.new_public_key) if args.new_public_key else None)
-    made = offer(
-        _deployment_id(args), name, name, None, old.message_signer, new.public_key, datetime.now(UTC), MAX_VALIDITY
-    )
+    made = offer(_deployment_id(args), name, name, None, old.message_signer, new.public_key, datetime.now(UTC), LONGEST)
     both, handover = accept(made, old.public_key, new.message_signer)
     _write(args, output, both, handover, "Hand it to whoever signs the policy: loadlock trust rotate-principal")
 
@@ -60,14 +58,14 @@ def _configure_offer(parser: argparse.ArgumentParser) -> None:
 def _offer(args: argparse.Namespace, output: Output) -> None:
     from attestor.handover import offer
     from attestor.places import public_keys, signer_for
-    from verifier.formats.handover import MAX_VALIDITY, parse_handover
+    from verifier.formats.handover import LONGEST, parse_handover
     from verifier.formats.text import Name, PluginId
 
     plugin = given(PluginId, args.plugin, "the plugin's id")
     giver, taker = given(Name, args.giver, "the owner"), given(Name, args.taker, "the next owner")
     old = signer_for("owner", args, None)
     (new,) = public_keys("owner", [args.new_public_key], None)
-    made = offer(_deployment_id(args), giver, taker, plugin, old.message_signer, new, datetime.now(UTC), MAX_VALIDITY)
+    made = offer(_deployment_id(args), giver, taker, plugin, old.message_signer, new, datetime.now(UTC), LONGEST)
     handover = parse_handover(made.unverified_payload)
     _write(args, output, made, handover, "The next owner signs it: loadlock handover accept")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from verifier.errors import Refused
 from verifier.formats import dsse
@@ -11,6 +11,8 @@ from verifier.formats.dsse import Envelope
 from verifier.formats.handover import Handover, parse_handover
 from verifier.keys import PublicKey
 
+TOLERANCE = timedelta(minutes=5)
+"""How far the clocks of two people may differ."""
 FindKey = Callable[[str], PublicKey | None]
 """The key with an id, among those that are known already."""
 
@@ -59,7 +61,7 @@ def agreed(envelope: Envelope, known: FindKey, now: datetime) -> Handover:
             "handover.unsigned", "the one who takes has not signed the handover", expected=f"a signature by {taker.id}"
         )
     taker.verify(mine[0].sig, envelope.signed_bytes)
-    if not handover.issued.instant <= now < handover.expires.instant:
+    if not handover.issued.instant - TOLERANCE <= now < handover.expires.instant:
         raise Refused(
             "handover.expired", "the handover is not in time", found=f"{handover.issued} to {handover.expires}",
             expected=f"a time around {now:%Y-%m-%dT%H:%M:%SZ}",

@@ -14,11 +14,12 @@ import pytest
 from attestor.places import WheelFiles
 from attestor.signers import load_signer, new_key, public_pem
 from crl_server.admission import Upload
+from crl_server.roles import Identity
 from crl_server.serving import utc_now
 from loadlock.cli import invoke
 from tests.attestor.conftest import Signers
 from tests.attestor.releases import Shelf
-from tests.crl_server.deployments import ACTOR, made
+from tests.crl_server.deployments import made
 from tests.crl_server.live import Live, address_of, listen
 from tests.crl_server.test_cli import Recorder
 from verifier.errors import LoadlockError
@@ -29,6 +30,7 @@ from verifier.home import Home
 from verifier.refresh import enroll, refresh
 
 PLUGIN = "csv_exporter"
+PUBLISHER = Identity("local:test", frozenset({"publisher"}))
 
 
 class World:
@@ -77,7 +79,7 @@ class World:
     def admit(self, files: WheelFiles) -> str:
         """Hand a release to the registry; its digest."""
         upload = Upload(files.wheel.name, files.read_wheel(), files.read_attestations() or b"")
-        return str(self.authority.admit(upload, ACTOR, utc_now()).digest)
+        return str(self.authority.admit(upload, PUBLISHER, utc_now()).digest)
 
     def verdict(self, files: WheelFiles) -> str:
         """What a host that has refreshed says: ``ok`` or the refusal's code."""

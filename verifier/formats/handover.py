@@ -15,7 +15,7 @@ from verifier.formats.text import Digest, Name, PluginId, Time
 
 MAX_HANDOVER = 16 * 1024
 """Size cap of a handover's payload in bytes."""
-MAX_VALIDITY = timedelta(days=14)
+LONGEST = timedelta(days=14)
 """The longest time between ``issued`` and ``expires``."""
 
 
@@ -38,8 +38,8 @@ class Handover(Document, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if (self.plugin is None) != (self.giver == self.taker):
             raise ValueError("a key passes within one principal, a plugin from one principal to another")
-        if not timedelta(0) < self.expires.instant - self.issued.instant <= MAX_VALIDITY:
-            raise ValueError(f"expires: expected at most {MAX_VALIDITY.days} days after 'issued'")
+        if not timedelta(0) < self.expires.instant - self.issued.instant <= LONGEST:
+            raise ValueError(f"expires: expected at most {LONGEST.days} days after 'issued'")
 
 
 def parse_handover(payload: bytes) -> Handover:

@@ -18,6 +18,7 @@ from verifier.formats import (
     dsse,
     enrolment,
     findings,
+    handover,
     manifest,
     policy,
     push,
@@ -34,6 +35,7 @@ EXAMPLES: dict[str, list[Callable[[bytes], object]]] = {
     "certification": [statement.parse_certification],
     "enrolment": [enrolment.parse_enrolment],
     "errors": [partial(strict_json.loads, limit=1000, what="error")],
+    "handover": [handover.parse_handover],
     "plugin-manifest": [manifest.parse_manifest],
     # Its keys are abridged, so that only the form can be read, not whether its parts fit together.
     "policy": [partial(strict_json.parse, type_=policy.Policy, limit=policy.MAX_POLICY, what="policy")],
@@ -232,7 +234,9 @@ def test_the_caps_of_policy_and_enrolment_are_those_of_the_code() -> None:
 
 def test_every_cap_of_the_formats_stands_on_a_page() -> None:
     pages = "".join(path.read_text("utf-8") for path in SPEC.glob("*.md"))
-    formats = (bundle, dsse, enrolment, findings, manifest, policy, push, revocations, sbom, statement, strict_json)
+    formats = (
+        bundle, dsse, enrolment, findings, handover, manifest, policy, push, revocations, sbom, statement, strict_json,
+    )  # fmt: skip
     caps = {
         f"{module.__name__}.{name}": value
         for module in formats

@@ -1,0 +1,53 @@
+"""A handover counts from its beginning to its end, and not for anybody who can only read it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from attestor.handover import accept, offer
+from verifier.errors import Refused
+from verifier.formats.text import Name, PluginId
+from verifier.handovers import agreed
+from verifier.keys import PublicKey
+from verifier.private_keys import PrivateKey
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+OLD, NEW = PrivateKey.generate(), PrivateKey.generate("ecdsa-p256")
+
+
+def known(name: str) -> PublicKey | None:
+    return OLD.public if name == OLD.public.id else None
+
+
+def code_at(moment: datetime) -> str:
+    made = offer(Name("acme"), Name("a"), Name("b"), PluginId("p"), OLD, NEW.public, NOW, DAY)
+    both, _ = accept(made, OLD.public, NEW)
+    try:
+        assert agreed(both, known, moment).taker == "b"
+    except Refused as error:
+        return error.code
+    return "agreed"
+
+
+@pytest.mark.parametrize(
+    ("moment", "code"),
+    [
+        (NOW - timedelta(minutes=5, seconds=1), "handover.expired"),
+        (NOW - timedelta(minutes=5), "agreed"),
+        (NOW + DAY - timedelta(seconds=1), "agreed"),
+        (NOW + DAY, "handover.expired"),
+    ],
+)
+def test_in_time_and_not_after(moment: datetime, code: str) -> None:
+    assert code_at(moment) == code
+
+
+def test_the_taker_alone_is_nobody() -> None:
+    made = offer(Name("acme"), Name("a"), Name("b"), PluginId("p"), NEW, OLD.public, NOW, DAY)
+    both, _ = accept(made, NEW.public, OLD)  # offered by a key that nobody knows, taken by one that is known
+    with pytest.raises(Refused) as caught:
+        agreed(both, known, NOW)
+    assert caught.value.code == "signature.unknown-signer"

@@ -76,8 +76,7 @@ def amend(subject: Subject, kind: str, predicate: bytes, builder: KeySigner) -> 
     found = subject.found
     bundle = draft(found.snapshot, kind, predicate, gate_of(subject.manifest)).sign(builder)
     replaced = {kind} if _may_renew(found, kind) else {kind, CERTIFICATION}
-    kept = [entry for name, entry in found.bundles.items() if name not in replaced]
-    attestations = dump_set((*kept, bundle))
+    attestations = dump_set((*found.kept(*replaced), bundle))
     review(subject.wheel, subject.file_name, attestations, subject.keys)
     return Amended(attestations, certification_removed=CERTIFICATION in found.statements.keys() & replaced)
 

@@ -9,7 +9,7 @@ from itertools import chain
 
 from attestor.growth import Change, by_risk, compare, compare_evidence, compare_terms
 from attestor.precedent import Precedent, check_precedes
-from attestor.review import Keys, Review, review, without_certification
+from attestor.review import Keys, Review, review
 from attestor.signers import KeySigner
 from attestor.statements import draft, gate_of
 from verifier.errors import Refused, UsageError
@@ -96,7 +96,7 @@ def certify(
         raise UsageError("usage.arguments", "the certification would have expired already", found=f"{terms.expires}")
     summary = _summary(found, terms, now)
     statement = draft(found.snapshot, CERTIFICATION, dumps(summary), gate_of(manifest))
-    return Certified(dump_set((*without_certification(found), statement.sign(certifier))), manifest)
+    return Certified(dump_set((*found.kept(CERTIFICATION), statement.sign(certifier))), manifest)
 
 
 def review_for_certification(

@@ -29,7 +29,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expires", metavar="DATE", required=True, help="YYYY-MM-DD, or a moment in UTC")
     parser.add_argument("--condition", metavar="TEXT", action="append", default=[], help="under which condition")
     add_key(parser, "certifier")
-    for role, whose in (("builder", "an accepted builder"), ("owner", "the owner")):
+    for role, whose in (("builder", "an accepted builder"), ("rebuilder", "a rebuilder"), ("owner", "the owner")):
         parser.add_argument(f"--{role}-key", metavar="FILE", action="append", help=f"the public key of {whose}")
     parser.add_argument("--certifier-id", metavar="URI", help="who certifies")
     parser.add_argument("--policy", metavar="FILE", help="the signed policy's JSON, to be named by digest")
@@ -85,11 +85,12 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
 
 
 def _keys(args: argparse.Namespace) -> Keys:
-    from attestor.places import deployment_if_any, public_keys
+    from attestor.places import deployment_if_any, public_keys, rebuilder_keys
 
     deployment = deployment_if_any(args.deployment)
     return {
         "builder": public_keys("builder", args.builder_key, deployment),
+        "rebuilder": rebuilder_keys(args.rebuilder_key),
         "owner": public_keys("owner", args.owner_key, deployment),
     }
 

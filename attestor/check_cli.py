@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def _configure_amending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("wheel", metavar="WHEEL", help="the wheel; its set and its manifest lie beside it")
     add_key(parser, "builder")
-    for role in ("builder", "owner", "certifier"):
+    for role in ("builder", "rebuilder", "owner", "certifier"):
         parser.add_argument(
             f"--{role}-key",
             metavar="FILE",
@@ -44,13 +44,14 @@ def _configure_amending(parser: argparse.ArgumentParser) -> None:
 def _open(args: argparse.Namespace) -> tuple[WheelFiles, KeySigner, Subject]:
     """The wheel and its set, and the key that what is found will be signed with."""
     from attestor.amend import open_subject
-    from attestor.places import WheelFiles, deployment_if_any, public_keys_if_any, signer_for
+    from attestor.places import WheelFiles, deployment_if_any, public_keys_if_any, rebuilder_keys, signer_for
 
     deployment = deployment_if_any(args.deployment)
     files = WheelFiles(Path(args.wheel))
     builder = signer_for("builder", args, deployment)
     keys: Keys = {
         "builder": [builder.public_key, *public_keys_if_any("builder", args.builder_key, deployment)],
+        "rebuilder": rebuilder_keys(args.rebuilder_key),
         "owner": public_keys_if_any("owner", args.owner_key, deployment),
         "certifier": public_keys_if_any("certifier", args.certifier_key, deployment),
     }

@@ -176,12 +176,13 @@ def _configure_endorse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("wheel", metavar="WHEEL", help="the wheel; its set and unsigned manifest lie beside it")
     add_key(parser, "owner")
     parser.add_argument("--builder-key", metavar="FILE", action="append", help="the public key of an accepted builder")
+    parser.add_argument("--rebuilder-key", metavar="FILE", action="append", help="that of an accepted rebuilder")
 
 
 def _endorse(args: argparse.Namespace, output: Output) -> None:
     from attestor.covenant import readable
     from attestor.endorse import endorse
-    from attestor.places import WheelFiles, deployment_if_any, public_keys, signer_for
+    from attestor.places import WheelFiles, deployment_if_any, public_keys, rebuilder_keys, signer_for
     from verifier.files import write_atomic
 
     deployment = deployment_if_any(args.deployment)
@@ -190,7 +191,7 @@ def _endorse(args: argparse.Namespace, output: Output) -> None:
     builders = public_keys("builder", args.builder_key, deployment)
     done = endorse(
         files.read_wheel(), files.wheel.name, files.read_attestations(), files.read_unsigned(), owner, builders,
-        now=datetime.now(UTC),
+        now=datetime.now(UTC), rebuilders=rebuilder_keys(args.rebuilder_key),
     )  # fmt: skip
     write_atomic(files.attestations, done.attestations)
     files.unsigned.unlink(missing_ok=True)

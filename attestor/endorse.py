@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from attestor.review import manifest_awaiting, review
+from attestor.review import Keys, manifest_awaiting, review
 from attestor.signers import KeySigner
 from attestor.statements import draft, gate_of
 from verifier.errors import Refused, UsageError
@@ -37,6 +37,7 @@ def endorse(
     builders: Sequence[PublicKey],
     *,
     now: datetime,
+    rebuilders: Sequence[PublicKey] = (),
 ) -> Endorsed:
     """Sign the manifest statement of a wheel as its owner.
 
@@ -48,13 +49,15 @@ def endorse(
         owner: the owner's key.
         builders: the keys of the builders whose statements the owner accepts.
         now: the moment, aware.
+        rebuilders: the keys of those whose rebuilds may be in the set.
 
     Raises:
         UsageError: ``usage.exists``: an owner has signed already.
         Refused: whatever :func:`attestor.review.review` refuses; ``manifest.*``; ``leak.found``.
         FormatError: any ``format.*`` code.
     """
-    found = review(wheel, file_name, attestations, {"builder": builders, "owner": [owner.public_key]})
+    keys: Keys = {"builder": builders, "rebuilder": rebuilders, "owner": [owner.public_key]}
+    found = review(wheel, file_name, attestations, keys)
     if MANIFEST in found.statements:
         raise UsageError("usage.exists", "this set has been endorsed already", todo="Publish it, or attest again.")
     manifest = manifest_awaiting(unsigned, found)
@@ -70,4 +73,4 @@ def endorse(
             expected=f"a statement about {file_name}, exactly as it was written",
             todo="Attest the plugin again.",
         )
-    return Endorsed(dump_set((*found.bundles.values(), checked.sign(owner))), manifest)
+    return Endorsed(dump_set((*found.kept(), checked.sign(owner))), manifest)

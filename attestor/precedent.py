@@ -49,7 +49,7 @@ def open_precedent(data: bytes, keys: Keys, artifact: str | None = None) -> Prec
         Refused: ``signature.*``, ``set.*``, ``subject.digest``, ``sbom.digest``, ``certification.*``.
         FormatError: any ``format.*`` code.
     """
-    statements = {kind: found for kind, (found, _) in statements_of(data, keys, artifact).items()}
+    statements = {kind: found for kind, (found, _) in statements_of(data, keys, artifact).single.items()}
     evidence = Evidence(statements, ())
     manifest = parse_signed_manifest(evidence.require(MANIFEST).statement.predicate)
     certification = parse_certification(evidence.require(CERTIFICATION).statement.predicate)

@@ -26,6 +26,7 @@ from attestor.signers import KeySigner
 from attestor.statements import draft
 from attestor.wheelhouse import Wheelhouse
 from verifier.errors import Refused, UsageError
+from verifier.evidence import parse_attestations
 from verifier.formats.bundle import dump_set
 from verifier.formats.statement import PROVENANCE
 from verifier.formats.strict_json import dumps
@@ -138,6 +139,26 @@ def rebuild(
     comparisons = {name: _compare(built, name, *other) for name, other in others.items()}
     signed = _sign(built, recipe, comparisons, others, options, signer) if signer else None
     return Rebuilt(built, comparisons, differences, signed)
+
+
+def with_rebuild(attestations: bytes, done: Rebuilt) -> bytes:
+    """The attestation set with the rebuilder's statement in it, in the place of an earlier one by the same key.
+
+    Args:
+        attestations: the set that was rebuilt from.
+        done: what came of it; only the same bytes are a statement about the set's wheel.
+
+    Raises:
+        Refused: :meth:`Rebuilt.refusal`, when the bytes are not the same.
+        UsageError: nothing was signed.
+    """
+    if refusal := done.refusal():
+        raise refusal
+    if done.attestations is None:
+        raise UsageError("usage.arguments", "nothing was signed that could be added to the set")
+    added = parse_attestations(done.attestations)
+    theirs = {bundle.hint for bundle in added}
+    return dump_set((*(one for one in parse_attestations(attestations) if one.hint not in theirs), *added))
 
 
 def _inputs(recipe: Recipe) -> Fixed:

@@ -12,6 +12,7 @@ from verifier.command import Command, Output
 from verifier.errors import UsageError
 
 if TYPE_CHECKING:
+    from attestor.places import WheelFiles
     from attestor.rebuild import RebuildOptions, Rebuilt
 
 
@@ -24,6 +25,7 @@ def _configure_rebuild(parser: argparse.ArgumentParser) -> None:
     signing = parser.add_mutually_exclusive_group()
     add_key(parser, "rebuilder", among=signing)
     signing.add_argument("--unsigned", action="store_true", help="say the verdict, and sign nothing")
+    parser.add_argument("--add", action="store_true", help="put the verdict into the set, when the bytes are the same")
     parser.add_argument("--builder-id", metavar="URI", help="who rebuilds (default: somebody on their own machine)")
     parser.add_argument("--invocation-id", metavar="URI", default="", help="which run of CI this is")
     parser.add_argument("-o", "--output", metavar="DIR", help="keep the rebuilt wheel here")
@@ -32,22 +34,36 @@ def _configure_rebuild(parser: argparse.ArgumentParser) -> None:
 def _rebuild(args: argparse.Namespace, output: Output) -> int:
     from attestor.places import WheelFiles, deployment_if_any, public_keys, signer_for
     from attestor.rebuild import rebuild
-    from verifier.files import write_atomic
 
+    if args.add and args.unsigned:
+        raise UsageError("usage.arguments", "what is not signed cannot be added to the set", expected="--key FILE")
     deployment = deployment_if_any(args.deployment)
     files = WheelFiles(Path(args.wheel))
     builders = public_keys("builder", args.builder_key, deployment)
     signer = None if args.unsigned else signer_for("rebuilder", args, None, ", or say --unsigned")
+    attestations = files.read_attestations()
     done = rebuild(
-        files.read_wheel(), files.wheel.name, files.read_attestations(), builders, _options(args), signer,
+        files.read_wheel(), files.wheel.name, attestations, builders, _options(args), signer,
         now=datetime.now(UTC), report=lambda step, outcome: output.say(f"{step:<20}{outcome}"),
     )  # fmt: skip
     kept = _keep(args.output, done)
-    written = None
-    if done.attestations is not None:
-        written = files.wheel.with_name(f"{files.wheel.name}.rebuild.jsonl")
-        write_atomic(written, done.attestations)
+    written = _write(files, attestations, done, add=args.add)
     return _tell(done, written, kept, output)
+
+
+def _write(files: WheelFiles, attestations: bytes | None, done: Rebuilt, *, add: bool) -> Path | None:
+    """Write the rebuilder's statement, into the set or beside it; gives back where."""
+    from attestor.rebuild import with_rebuild
+    from verifier.files import write_atomic
+
+    if done.attestations is None:
+        return None
+    if add and attestations is not None and done.refusal() is None:
+        write_atomic(files.attestations, with_rebuild(attestations, done))
+        return files.attestations
+    beside = files.wheel.with_name(f"{files.wheel.name}.rebuild.jsonl")
+    write_atomic(beside, done.attestations)
+    return beside
 
 
 def _options(args: argparse.Namespace) -> RebuildOptions:
@@ -89,8 +105,8 @@ def _tell(done: Rebuilt, written: Path | None, kept: Path | None, output: Output
     for title, path in (("rebuilt wheel", kept), ("signed", written)):
         if path is not None:
             output.say(f"{title:<20}{path}")
-    if written is not None:
-        output.say("It lies beside the attestation set, not in it: it is for whoever asks for a second builder's word.")
+    if written is not None and written.name.endswith(".rebuild.jsonl"):
+        output.say("It lies beside the attestation set, not in it: hosts do not count it there (see --add).")
     document: dict[str, Any] = {
         "ok": True,
         "rebuilt": f"sha256:{done.build.sha256}",

@@ -7,14 +7,14 @@ does more: which principal may say what is its policy's business.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from verifier.errors import Refused
 from verifier.evidence import ROLE_OF, TITLES, Attested, Role, parse_attestations, payload_digest, verified_payload
 from verifier.formats.bundle import Bundle
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
 from verifier.formats.statement import (
-    CERTIFICATION,
     MANIFEST,
     PROVENANCE,
     SBOM,
@@ -38,11 +38,17 @@ class Review:
         snapshot: the wheel, strictly read.
         statements: predicate type to statement, each signed by a key of its role and about this wheel.
         bundles: the set's bundles by predicate type, in the set's order.
+        rebuilds: what rebuilders said of it, by the hint of their keys.
     """
 
     snapshot: Snapshot
     statements: Mapping[str, Attested]
     bundles: Mapping[str, Bundle]
+    rebuilds: Mapping[str, Bundle] = field(default_factory=dict)
+
+    def kept(self, *without: str) -> tuple[Bundle, ...]:
+        """The set's bundles less those of these types: what another is added to. Rebuilds stay."""
+        return (*(bundle for kind, bundle in self.bundles.items() if kind not in without), *self.rebuilds.values())
 
     def require(self, kind: str) -> Attested:
         """The statement of a type.
@@ -69,18 +75,23 @@ def review(wheel: bytes, file_name: str, attestations: bytes | None, keys: Keys)
         FormatError: any ``format.*`` code.
     """
     snapshot = read_wheel(wheel, file_name)
-    both = statements_of(attestations, keys, snapshot.digest)
-    statements = {kind: statement for kind, (statement, _) in both.items()}
-    found = Review(snapshot, statements, {kind: bundle for kind, (_, bundle) in both.items()})
+    read = statements_of(attestations, keys, snapshot.digest)
+    statements = {kind: statement for kind, (statement, _) in read.single.items()}
+    found = Review(snapshot, statements, {kind: bundle for kind, (_, bundle) in read.single.items()}, read.rebuilds)
     if MANIFEST in statements:
         check_manifest(parse_signed_manifest(statements[MANIFEST].statement.predicate), found)
     return found
 
 
-def statements_of(
-    attestations: bytes | None, keys: Keys, artifact: str | None
-) -> Mapping[str, tuple[Attested, Bundle]]:
-    """Each statement of a set by its type, with its bundle: signed by a key of its role, all about one artifact.
+class Statements(NamedTuple):
+    """A set taken apart: statement and bundle by predicate type; the rebuilds' bundles by the hint of their keys."""
+
+    single: Mapping[str, tuple[Attested, Bundle]]
+    rebuilds: Mapping[str, Bundle]
+
+
+def statements_of(attestations: bytes | None, keys: Keys, artifact: str | None) -> Statements:
+    """Each statement of a set with its bundle: signed by a key of its role, all about one artifact.
 
     Args:
         attestations: the set's bytes; None when there is none.
@@ -91,14 +102,20 @@ def statements_of(
         Refused: ``set.*``, ``signature.*``, ``subject.digest``, ``format.*``.
     """
     found: dict[str, tuple[Attested, Bundle]] = {}
+    rebuilds: dict[str, Bundle] = {}
     for bundle in parse_attestations(attestations):
         statement = _open(bundle, keys, artifact)
         artifact = f"sha256:{statement.statement.sha256}"
         kind = statement.statement.predicate_type
+        if statement.signer == "rebuilder":
+            if bundle.hint in rebuilds:
+                raise Refused("set.duplicate", "the set has two rebuilds by one key", found=ascii(bundle.hint[:80]))
+            rebuilds[bundle.hint] = bundle
+            continue
         if kind in found:
             raise Refused("set.duplicate", f"the set has two statements of one kind: {TITLES[kind]}")
         found[kind] = statement, bundle
-    return found
+    return Statements(found, rebuilds)
 
 
 def check_manifest(manifest: SignedManifest, found: Review) -> None:
@@ -184,14 +201,9 @@ def _check_role(statement: Statement, role: Role) -> None:
             found=ascii(statement.predicate_type[:100]),
             expected=", ".join(TITLES.values()),
         )
-    if expected != role:
+    if role != expected and (role, statement.predicate_type) != ("rebuilder", PROVENANCE):
         raise Refused(
             "signature.wrong-signer",
             f"the {TITLES[statement.predicate_type]} is signed by the {role}",
             expected=f"a signature by the {expected}",
         )
-
-
-def without_certification(found: Review) -> tuple[Bundle, ...]:
-    """The set's bundles less a certification: what a new one is added to."""
-    return tuple(bundle for kind, bundle in found.bundles.items() if kind != CERTIFICATION)

@@ -124,7 +124,7 @@ def keep(ledger: Ledger, upload: Upload, admitted: Admitted, actor: str, now: da
     detail = {
         "plugin": str(plugin.plugin_id), "version": str(plugin.version), "tier": plugin.tier,
         "manifest": manifest_digest, "set": f"sha256:{hashlib.sha256(upload.attestations).hexdigest()}",
-        "policy": plugin.policy_version, "signers": signers,
+        "policy": plugin.policy_version, "signers": signers, "rebuilders": sorted(map(str, plugin.rebuilders)),
     }  # fmt: skip
     ledger.record(Act(actor, "artifact.admit", plugin.artifact_digest, detail), now)
 

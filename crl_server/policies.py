@@ -94,6 +94,8 @@ def with_plugin(
     owners: Sequence[Name],
     certifiers: Sequence[Name],
     min_version: Version | None,
+    *,
+    rebuilders: Sequence[Name] = (),
 ) -> str:
     """The policy with one more plugin.
 
@@ -104,8 +106,10 @@ def with_plugin(
     if plugin in _tables(text).get("plugins", {}):
         raise UsageError("usage.exists", f"the policy has a plugin {plugin!r} already", todo=_BY_HAND)
     text += f'\n[plugins."{plugin}"]\n'
-    for role, names in (("builders", builders), ("owners", owners), ("certifiers", certifiers)):
-        text += f"{role} = [{', '.join(_quoted(name) for name in names)}]\n"
+    roles = {"builders": builders, "rebuilders": rebuilders, "owners": owners, "certifiers": certifiers}
+    for role, names in roles.items():
+        if names or role != "rebuilders":  # most plugins have none, and their table says no word of it
+            text += f"{role} = [{', '.join(_quoted(name) for name in names)}]\n"
     return text if min_version is None else text + f'min_version = "{min_version}"\n'
 
 

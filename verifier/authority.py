@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from verifier.errors import Refused
-from verifier.evidence import ROLE_OF, TITLES, Evidence
+from verifier.evidence import ROLE_OF, TITLES, Attested, Evidence
 from verifier.formats.manifest import SignedManifest, Source
 from verifier.formats.policy import TIERS, PluginRule, Policy, TierName, TierRule
 from verifier.formats.statement import (
@@ -20,6 +20,7 @@ from verifier.formats.statement import (
     Provenance,
     parse_certification,
     parse_provenance,
+    rebuild_in,
 )
 from verifier.formats.text import Name
 
@@ -53,14 +54,15 @@ def tier_of(evidence: Evidence, policy: Policy) -> TierName:
 
 
 def check_provenance(manifest: SignedManifest, evidence: Evidence, rule: PluginRule, tier: TierRule) -> None:
-    """Step 9: the build's own account agrees with manifest and policy.
+    """Step 9: the build's own account agrees with manifest and policy, and as many built it as the tier demands.
 
     Raises:
         Refused: a ``provenance.*`` code, or that of :meth:`Evidence.require`.
     """
     if "commit" in tier.require and manifest.source.commit is None:
         raise Refused("provenance.source", "the tier demands a source commit", found="none in the manifest")
-    if PROVENANCE not in evidence.attested and not {"provenance", "commit"} & set(tier.require) and not rule.source:
+    demanded = {"provenance", "commit"} & set(tier.require) or rule.source or tier.builders > 1 or evidence.rebuilds
+    if PROVENANCE not in evidence.attested and not demanded:
         return
     provenance = parse_provenance(evidence.require(PROVENANCE).statement.predicate)
     build = provenance.buildDefinition
@@ -73,10 +75,13 @@ def check_provenance(manifest: SignedManifest, evidence: Evidence, rule: PluginR
             expected=ascii(manifest.built_by),
         )  # fmt: skip
     _check_source(provenance, manifest.source, rule)
+    for rebuilder, attested in evidence.rebuilds.items():
+        _check_rebuild(rebuilder, attested, manifest, rule)
+    _check_threshold(evidence, tier)
 
 
 def check_roles(evidence: Evidence, tier: TierRule) -> None:
-    """Step 9: builder, owner and certifier are different principals, where the tier asks for it.
+    """Step 9: builder, rebuilders, owner and certifier are different principals, where the tier asks for it.
 
     Raises:
         Refused: ``roles.not-disjoint``.
@@ -84,8 +89,8 @@ def check_roles(evidence: Evidence, tier: TierRule) -> None:
     if not tier.disjoint:
         return
     roles: dict[Name, str] = {}
-    for kind, attested in evidence.attested.items():
-        role, signer = ROLE_OF[kind], attested.signer
+    acts = [(ROLE_OF[kind], attested.signer) for kind, attested in evidence.attested.items()]
+    for role, signer in (*acts, *(("rebuilder", name) for name in evidence.rebuilds)):
         if roles.setdefault(signer, role) != role:
             raise Refused(
                 "roles.not-disjoint",
@@ -136,7 +141,7 @@ def check_covenant(certification: Certification, evidence: Evidence) -> None:
         Refused: ``certification.covenant``.
     """
     named = {entry.digest.get("sha256"): entry.uri for entry in certification.inputAttestations}
-    present = {attested.payload_digest.hex for attested in evidence.attested.values()}
+    present = {attested.payload_digest.hex for attested in evidence.counting}
     renewed = RENEWABLE & set(named.values()) & evidence.attested.keys()
     for kind, attested in evidence.attested.items():
         if kind not in {CERTIFICATION, *renewed} and attested.payload_digest.hex not in named:
@@ -153,6 +158,42 @@ def check_covenant(certification: Certification, evidence: Evidence) -> None:
                 f"the {TITLES[kind]} that was certified is not here, or does not count",
                 expected=f"the statement with the payload sha256:{digest}",
             )
+
+
+def _check_rebuild(rebuilder: Name, attested: Attested, manifest: SignedManifest, rule: PluginRule) -> None:
+    """A rebuild is of the same source, by another builder, and gave these very bytes; any other word is against them.
+
+    Which provenance it followed is not compared: a wheel that is attested again has a new one, and the same bytes.
+    """
+    provenance = parse_provenance(attested.statement.predicate)
+    build = provenance.buildDefinition
+    if build.buildType != BUILD_TYPE:
+        raise Refused("provenance.build-type", "unknown build type", found=ascii(build.buildType), expected=BUILD_TYPE)
+    if provenance.runDetails.builder.id == manifest.built_by:
+        raise Refused(
+            "provenance.rebuild", f"{rebuilder!r} rebuilt under the builder's own id", found=ascii(manifest.built_by),
+            expected="another builder's",
+        )  # fmt: skip
+    _check_source(provenance, manifest.source, rule)
+    rebuild = rebuild_in(provenance)
+    verdict = None if rebuild is None else rebuild.verdicts.get(manifest.artifact_digest)
+    if verdict != "bit-identical":
+        raise Refused(
+            "provenance.rebuild", f"{rebuilder!r} did not rebuild this wheel to the same bytes",
+            found=verdict or "no verdict about this wheel", expected="bit-identical",
+        )  # fmt: skip
+
+
+def _check_threshold(evidence: Evidence, tier: TierRule) -> None:
+    who = [evidence.require(PROVENANCE).signer, *evidence.rebuilds]
+    if len(set(who)) >= tier.builders:
+        return
+    aside = [entry.reason for entry in evidence.set_aside if entry.predicate_type in (PROVENANCE, "")]
+    raise Refused(
+        "provenance.threshold", "fewer have built this wheel to the same bytes than the tier demands",
+        found="; ".join([", ".join(repr(str(name)) for name in who), *(f"set aside: {reason}" for reason in aside)]),
+        expected=f"{tier.builders} different principals: the builder, and rebuilders whom the policy names",
+    )  # fmt: skip
 
 
 def _check_source(provenance: Provenance, source: Source, rule: PluginRule) -> None:

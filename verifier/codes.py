@@ -131,7 +131,16 @@ CODES: dict[str, Code] = {
     "provenance.build-type": Code(9, "unknown build type", _REATTEST),
     "provenance.builder": Code(9, "built by another builder than the manifest says", _ASK_OWNER),
     "provenance.source": Code(9, "built from another source than manifest or policy say", _ASK_OWNER),
-    "provenance.threshold": Code(9, "fewer distinct builders than the tier requires", "Have it rebuilt."),
+    "provenance.rebuild": Code(
+        9,
+        "a rebuilder whom the policy names did not get the same bytes",
+        "Find out why before anybody loads it: 'loadlock rebuild' names every difference.",
+    ),
+    "provenance.threshold": Code(
+        9,
+        "fewer distinct builders than the tier requires",
+        "Have somebody rebuild it whom the policy names as a rebuilder ('loadlock rebuild --add').",
+    ),
     "roles.not-disjoint": Code(9, "one principal acts in two roles", "Have the second role signed by somebody else."),
     # -- 10 certification --------------------------------------------------------------------------------------------
     "certification.missing": Code(10, "no certification by a certifier of the policy", "Run 'loadlock certify'."),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from verifier.errors import FormatError, Refused
@@ -29,7 +30,7 @@ from verifier.formats.statement import (
 from verifier.formats.text import Digest, Name
 from verifier.keys import PublicKey
 
-Role = Literal["builder", "owner", "certifier"]
+Role = Literal["builder", "rebuilder", "owner", "certifier"]
 
 ROLE_OF: Mapping[str, Role] = {
     MANIFEST: "owner",
@@ -39,7 +40,7 @@ ROLE_OF: Mapping[str, Role] = {
     TEST_RESULT: "builder",
     CERTIFICATION: "certifier",
 }
-"""Who says what; a predicate type that is not listed here is ignored."""
+"""Who says what; a predicate type that is not listed here is ignored. A rebuilder says provenance as well."""
 
 TITLES: Mapping[str, str] = {
     MANIFEST: "plugin manifest",
@@ -69,6 +70,13 @@ class SetAside(NamedTuple):
     reason: str
 
 
+class Rebuilt(NamedTuple):
+    """A rebuilder's statement that counts: the sha256 of its payload, and the id of the key, if it had one."""
+
+    statement: Digest
+    key: Digest | None
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What an attestation set amounts to under a policy, for one plugin."""
@@ -76,6 +84,18 @@ class Evidence:
     attested: Mapping[str, Attested]
     set_aside: tuple[SetAside, ...]
     ignored: tuple[str, ...] = field(default=())
+    rebuilds: Mapping[Name, Attested] = field(default_factory=dict)
+    """The provenance of each rebuilder, by principal."""
+
+    @property
+    def counting(self) -> tuple[Attested, ...]:
+        """All statements that count, rebuilds included."""
+        return (*self.attested.values(), *self.rebuilds.values())
+
+    @property
+    def rebuilders(self) -> Mapping[Name, Rebuilt]:
+        """What is remembered of the rebuilds, by principal."""
+        return MappingProxyType({name: Rebuilt(it.payload_digest, it.key) for name, it in self.rebuilds.items()})
 
     def require(self, predicate_type: str) -> Attested:
         """The statement of a type.
@@ -184,6 +204,7 @@ def weigh(bundles: tuple[Bundle, ...], ring: KeyRing, rule: PluginRule, artifact
     attested: dict[str, Attested] = {}
     aside: list[SetAside] = []
     ignored: list[str] = []
+    rebuilds: dict[Name, Attested] = {}
     for bundle in bundles:
         known = ring.find(bundle.hint)
         if known is None:
@@ -197,11 +218,15 @@ def weigh(bundles: tuple[Bundle, ...], ring: KeyRing, rule: PluginRule, artifact
             kind, candidate.signer, candidate.key, ring.policy.principals[candidate.signer], rule, artifact
         ):
             aside.append(reason)
+        elif role_in(rule, candidate.signer, kind) == "rebuilder":
+            if candidate.signer in rebuilds:
+                raise FormatError("set.duplicate", f"the set has two rebuilds by {candidate.signer!r}")
+            rebuilds[candidate.signer] = candidate
         elif kind in attested:
             raise FormatError("set.duplicate", f"the set has two statements of one kind: {TITLES[kind]}")
         else:
             attested[kind] = candidate
-    return Evidence(attested, tuple(aside), tuple(ignored))
+    return Evidence(attested, tuple(aside), tuple(ignored), rebuilds)
 
 
 def _open(bundle: Bundle, name: Name, key: PublicKey) -> Attested:
@@ -224,7 +249,7 @@ def why_not(
 ) -> SetAside | None:
     """Why a statement of ``kind`` by ``signer`` with ``key`` does not count for ``artifact``; None when it counts."""
     title = f"a {TITLES[kind]} by {signer!r}"
-    role = ROLE_OF[kind]
+    role = role_in(rule, signer, kind)
     if signer not in _allowed(role, rule, artifact):
         return SetAside(kind, "signature.wrong-signer", f"{title}, who is no {role} of this plugin")
     standing = principal.standing_of(key)
@@ -237,9 +262,19 @@ def why_not(
     return None
 
 
+def role_in(rule: PluginRule, signer: Name, kind: str) -> Role:
+    """The role in which ``signer`` says a statement of ``kind`` of the plugin of ``rule``, allowed or not."""
+    return "rebuilder" if kind == PROVENANCE and signer in rule.rebuilders else ROLE_OF[kind]
+
+
 def _allowed(role: Role, rule: PluginRule, artifact: Digest) -> tuple[Name, ...]:
     """Who may act in a role for this artifact: a former owner for those alone that were accepted from them."""
-    if role == "owner":
-        former = (entry.owner for entry in rule.former_owners if artifact in entry.accepted)
-        return (*rule.owners, *former)
-    return rule.builders if role == "builder" else rule.certifiers
+    match role:
+        case "builder":
+            return rule.builders
+        case "rebuilder":
+            return rule.rebuilders
+        case "owner":
+            return (*rule.owners, *(entry.owner for entry in rule.former_owners if artifact in entry.accepted))
+        case "certifier":
+            return rule.certifiers

@@ -22,6 +22,7 @@ from verifier.formats.manifest import FILE_NAME, RequirementText, SignedManifest
 from verifier.formats.policy import PluginRule, Policy, TierRule
 from verifier.formats.revocations import Checkpoint
 from verifier.formats.sbom import Sbom, parse_sbom
+from verifier.formats.statement import PROVENANCE
 from verifier.formats.strict_json import plain
 from verifier.formats.text import Digest, Name, PluginId
 from verifier.revocation_list import RevocationList
@@ -117,7 +118,8 @@ def check_subjects(evidence: Evidence, artifact: Digest) -> None:
     Raises:
         Refused: ``subject.digest``.
     """
-    for kind, attested in evidence.attested.items():
+    rebuilds = ((PROVENANCE, attested) for attested in evidence.rebuilds.values())
+    for kind, attested in (*evidence.attested.items(), *rebuilds):
         if attested.statement.sha256 != artifact.hex:
             raise Refused(
                 "subject.digest",

@@ -1,9 +1,9 @@
 """Whether a plugin that already runs may go on, judged again whenever the revocation list or the policy changes.
 
 What was taken back stops it: the artifact, a signer or its key, the certification, the tier, what the policy admits,
-how severe a known vulnerability may be included. What merely ends does not: expiry of a certification, manifest, audit,
-waiver, policy or list stops new loads. Nor does what the policy newly asks for as evidence, which a running plugin
-cannot bring.
+how severe a known vulnerability may be included, a rebuilder without whom too few have built it. What merely ends does
+not: expiry of a certification, manifest, audit, waiver, policy or list stops new loads. Nor does what the policy newly
+asks for as evidence, which a running plugin cannot bring.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from verifier import decide
 from verifier.errors import PluginRevoked, Refused
 from verifier.evidence import why_not
 from verifier.findings import check_severity
-from verifier.formats.policy import TIERS, Policy
-from verifier.formats.statement import CERTIFICATION
+from verifier.formats.policy import TIERS, PluginRule, Policy
+from verifier.formats.statement import CERTIFICATION, PROVENANCE
 from verifier.judgements import check_dependencies_not_listed, check_not_listed
 from verifier.standing_rules import check_rules
 from verifier.verify import Ground, VerifiedPlugin
@@ -53,6 +53,7 @@ def _check_policy(plugin: VerifiedPlugin, policy: Policy, request: decide.Reques
         if aside is not None:
             raise Refused(aside.code, "a signature no longer counts", found=aside.reason)
     _check_tier(plugin, policy)
+    _check_builders(plugin, policy, rule)
     decide.check(plugin.manifest, plugin.artifact_digest, plugin.tier, rule, policy, request)
 
 
@@ -65,6 +66,22 @@ def _check_tier(plugin: VerifiedPlugin, policy: Policy) -> None:
     if certifier is not None and TIERS.index(plugin.tier) > TIERS.index(policy.certifiers[certifier].max_tier):
         raise Refused("certification.tier", f"{certifier!r} may no longer certify this tier", found=plugin.tier)
     check_severity(plugin.severity, policy.tiers[plugin.tier])
+
+
+def _check_builders(plugin: VerifiedPlugin, policy: Policy, rule: PluginRule) -> None:
+    """As many still vouch for the build as the tier demands, or as many as did when it was loaded."""
+    counted = int(PROVENANCE in plugin.signers)
+    then = counted + len(plugin.rebuilders)
+    for name, rebuilt in plugin.rebuilders.items():
+        principal = policy.principals.get(name)
+        if name in rule.rebuilders and principal is not None:
+            counted += why_not(PROVENANCE, name, rebuilt.key, principal, rule, plugin.artifact_digest) is None
+    needed = min(policy.tiers[plugin.tier].builders, then)
+    if counted < needed:
+        raise Refused(
+            "provenance.threshold", "fewer principals vouch for the build than the tier demands",
+            found=f"{counted} of the {then} that there were", expected=f"{needed}",
+        )  # fmt: skip
 
 
 def _revoked(plugin: VerifiedPlugin, why: str) -> PluginRevoked:

@@ -34,7 +34,7 @@ from verifier import decide
 from verifier.authority import check_certification, check_provenance, check_roles, tier_of
 from verifier.dependencies import check_dependencies, locked_wheels
 from verifier.errors import LoadlockError, Refused
-from verifier.evidence import TITLES, Evidence, KeyRing, parse_attestations, weigh
+from verifier.evidence import TITLES, Evidence, KeyRing, Rebuilt, parse_attestations, weigh
 from verifier.findings import Findings, check_findings
 from verifier.formats.enrolment import Floor
 from verifier.formats.findings import Rating
@@ -134,6 +134,7 @@ class VerifiedPlugin:
         keys: predicate type to the id of the key that it was signed with; without those that were signed without one.
         statements: predicate type to the sha256 of the payload that counted.
         subject: what standing rules look at.
+        rebuilders: who rebuilt the wheel to the same bytes, each with the statement that says so.
         list_seq: the revocation list's sequence number: not revoked as of this.
         list_epoch: the list's epoch.
         list_age: how long before ``verified_at`` the list was issued.
@@ -161,6 +162,7 @@ class VerifiedPlugin:
     verified_at: datetime
     severity: Rating | None = None
     warnings: tuple[str, ...] = ()
+    rebuilders: Mapping[Name, Rebuilt] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Steps:
@@ -260,6 +262,7 @@ def verify(
         verified_at=now,
         severity=findings.severity,
         warnings=warnings,
+        rebuilders=evidence.rebuilders,
     )
 
 
@@ -312,7 +315,8 @@ def _gather(
         rule = rule_of(ground.trust.policy, file_name)
         evidence = weigh(bundles, ground.ring, rule, artifact)
         evidence.require(MANIFEST)
-        steps.detail = ", ".join(f"{TITLES[kind]} by {found.signer}" for kind, found in evidence.attested.items())
+        counted = [f"{TITLES[kind]} by {found.signer}" for kind, found in evidence.attested.items()]
+        steps.detail = ", ".join([*counted, *(f"rebuild by {name}" for name in evidence.rebuilds)])
     with steps(5):
         check_subjects(evidence, artifact)
         steps.detail = "all statements are about this wheel"
@@ -367,6 +371,8 @@ def _authorise(
         check_provenance(manifest, evidence, rule, policy.tiers[tier])
         check_roles(evidence, policy.tiers[tier])
         steps.detail = f"built by {manifest.built_by!a}"
+        if evidence.rebuilds:
+            steps.detail += f", rebuilt to the same bytes by {', '.join(evidence.rebuilds)}"
     with steps(10):
         check_certification(evidence, policy, tier, now)
         findings = check_findings(manifest, evidence, policy.tiers[tier], now)
@@ -379,7 +385,7 @@ def _hold(
 ) -> Subject:
     """Step 11: no standing rule matches."""
     with steps(11):
-        subject = subject_of(manifest, evidence.attested.values(), sbom.components, request.provided)
+        subject = subject_of(manifest, evidence.counting, sbom.components, request.provided)
         check_rules(ground.revocations.rules, subject)
         steps.detail = f"{len(ground.revocations.rules.rules)} in force, none matches"
     return subject

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_KEY = 16 * 1024
 """Size cap of a public key file in bytes."""
+_ROLES = ("builder", "rebuilder", "owner", "certifier")
 
 
 def configure_keys(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +55,7 @@ def _policy(args: argparse.Namespace, output: Output) -> None:
 def _configure_plugin(parser: argparse.ArgumentParser) -> None:
     configure_keys(parser)
     parser.add_argument("plugin", metavar="ID", help="the plugin's id")
-    for role in ("builder", "owner", "certifier"):
+    for role in _ROLES:
         parser.add_argument(f"--{role}", metavar="NAME", action="append", default=[], help=f"a {role} of it")
     parser.add_argument("--min-version", metavar="V", help="the lowest version that may be loaded")
 
@@ -63,11 +64,15 @@ def _plugin(args: argparse.Namespace, output: Output) -> None:
     from crl_server.policies import with_plugin
 
     plugin = given(PluginId, args.plugin, "the plugin's id")
-    builders, owners, certifiers = (
-        [given(Name, name, f"the {role}") for name in getattr(args, role)] for role in ("builder", "owner", "certifier")
-    )
+    named = [[given(Name, name, f"the {role}") for name in getattr(args, role)] for role in _ROLES]
+    builders, rebuilders, owners, certifiers = named
     lowest = given(Version, args.min_version, "the version") if args.min_version else None
-    sign(args, output, lambda office: with_plugin(office.text(), plugin, builders, owners, certifiers, lowest))
+    sign(
+        args, output,
+        lambda office: with_plugin(
+            office.text(), plugin, builders, owners, certifiers, lowest, rebuilders=rebuilders
+        ),
+    )  # fmt: skip
     missing = [role for role, names in (("builder", builders), ("owner", owners)) if not names]
     if missing:
         output.say(f"It has no {' and no '.join(missing)}: until policy.toml names one, hosts refuse it.")

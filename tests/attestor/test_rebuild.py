@@ -22,7 +22,7 @@ from attestor.build import build
 from attestor.leaks import LeakGate
 from attestor.pipeline import Attestation, Options, attest_source
 from attestor.provenance import LOCAL_BUILDER, make_provenance
-from attestor.rebuild import REBUILDER, RebuildOptions, Rebuilt, rebuild
+from attestor.rebuild import REBUILDER, RebuildOptions, Rebuilt, rebuild, with_rebuild
 from attestor.signers import KeySigner
 from attestor.source import describe
 from attestor.statements import draft
@@ -238,6 +238,21 @@ def test_umask_and_variables_are_those_of_the_provenance(signers: Signers, house
     assert error.code == "rebuild.different"
 
 
+def test_what_is_not_the_same_or_not_signed_is_no_part_of_a_set(
+    released: Released, signers: Signers, house: Wheelhouse
+) -> None:
+    told: dict[str, Any] = {"house": house, "source": released.place}
+    with pytest.raises(LoadlockError) as caught:
+        with_rebuild(released.made.attestations, again(released.made, signers, **told))
+    assert caught.value.code == "usage.arguments"
+    published = (released.made.file_name, retouched(released.made.wheel))
+    with pytest.raises(LoadlockError) as caught:
+        with_rebuild(
+            released.made.attestations, again(released.made, signers, signers.stranger, published=published, **told)
+        )
+    assert caught.value.code == "rebuild.header-table"
+
+
 # -- other verdicts ----------------------------------------------------------------------------------------------------
 
 
@@ -377,6 +392,27 @@ def test_the_command_says_the_verdict_and_writes_beside_the_set(
     assert len(parse_set(Path(done.value["statement"]).read_bytes())) == 1
     assert done.value["statement"] == f"{beside}.rebuild.jsonl"
     assert beside.with_name(f"{beside.name}.attestations.jsonl").read_bytes() == before
+
+
+def test_the_verdict_goes_into_the_set_when_asked_for_and_only_when_the_bytes_are_the_same(
+    beside: Path, words: list[Any], signers: Signers, tmp_path: Path
+) -> None:
+    attestations = beside.with_name(f"{beside.name}.attestations.jsonl")
+    before = attestations.read_bytes()
+    key = ("--key", signers.place / "stranger.pem")
+    assert code_of("rebuild", beside, *words, "--unsigned", "--add") == "usage.arguments"
+    published = tmp_path / "elsewhere" / beside.name
+    published.parent.mkdir()
+    published.write_bytes(retouched(beside.read_bytes()))
+    output = run("rebuild", beside, *words, *key, "--add", "--published", published)
+    assert (output.status, output.value["statement"]) == (1, f"{beside}.rebuild.jsonl")
+    assert attestations.read_bytes() == before
+    for _ in range(2):  # the second takes the first one's place
+        output = run("rebuild", beside, *words, *key, "--add")
+        assert (output.status, output.value["statement"]) == (0, str(attestations))
+        added = parse_set(attestations.read_bytes())
+        assert added[:-1] == parse_set(before)
+        assert added[-1].hint == signers.stranger.public_key.hint
 
 
 def test_another_verdict_is_exit_status_1_with_its_code(beside: Path, words: list[Any], tmp_path: Path) -> None:

@@ -75,13 +75,14 @@ def consistent_policy(value: Plain) -> Plain:
         principal.pop("former", None)  # a vector has one; keys are few here
     names = list(value["principals"])
     for rule in value["plugins"].values():
-        rule |= {role: names for role in ("builders", "certifiers") if role in rule}
+        rule |= {"builders": names[1:], "rebuilders": names[:1]}
+        rule["certifiers"] = names
         rule["owners"] = names[1:]
         rule["former_owners"] = [former | {"owner": names[0]} for former in rule.get("former_owners", [])[:1] if names]
     value["certifiers"] = {name: {"max_tier": "core"} for name in names}
     value["profile"] = "production"
     for tier in value["tiers"].values():
-        tier |= {"require": sorted(policy.SUPPORTED_REQUIREMENTS), "builders": 1, "max_audit_age": "P7D"}
+        tier |= {"require": sorted(policy.SUPPORTED_REQUIREMENTS), "max_audit_age": "P7D"}
         tier |= {"waivable": tier.get("waivable") or ["tests"], "max_waiver": "P90D"}
     return value
 

@@ -46,6 +46,9 @@ REPOSITORY = "https://host.example/plugins/{}.git"
 PLUGINS = {"sample-plugin": "", "other-plugin": "other-"}
 """The plugins that the policy knows, and the prefix of the people who are responsible for each."""
 
+REBUILDERS = ("rebuilder", "second-rebuilder")
+"""Who may rebuild ``sample-plugin``."""
+
 
 @dataclass(frozen=True)
 class PluginWheel:
@@ -71,8 +74,9 @@ class PluginWheel:
 class Simulator:
     """One deployment, one host.
 
-    The policy names, for ``sample-plugin``: ``builder``, ``owner``, ``certifier``; for ``other-plugin``:
-    ``other-builder``, ``other-owner``, ``other-certifier``. A ``stranger`` has a key that the policy does not know.
+    The policy names, for ``sample-plugin``: ``builder``, ``owner``, ``certifier``, and the rebuilders ``rebuilder`` and
+    ``second-rebuilder``; for ``other-plugin``: ``other-builder``, ``other-owner``, ``other-certifier``. A ``stranger``
+    has a key that the policy does not know.
     The tiers: ``core`` (in process, certified), ``vetted`` (own process, certified), ``untrusted`` (sandbox).
 
     Attributes:
@@ -90,6 +94,7 @@ class Simulator:
         self.started = now
         self.deployment = deployment
         names = [prefix + role for prefix in PLUGINS.values() for role in ("builder", "owner", "certifier")]
+        names += REBUILDERS
         self.people = {name: Person(name, "ed25519" if "owner" in name else "ecdsa-p256") for name in names}
         self.people["stranger"] = Person("stranger")
         self.lists = Documents(deployment)
@@ -230,6 +235,15 @@ class Simulator:
         fields = {**rule, **BOUNDS, **bounds}
         self.policy(f"tiers.{tier}", {name: value for name, value in fields.items() if value is not None}, now)
 
+    def rebuild(self, wheel: PluginWheel, rebuilder: str) -> Claim:
+        """The honest statement of somebody who rebuilt a wheel to the same bytes."""
+        subject = {"name": wheel.file_name, "digest": {"sha256": wheel.digest.removeprefix("sha256:")}}
+        predicate = _provenance(wheel)
+        predicate["runDetails"]["builder"]["id"] = f"https://host.example/{rebuilder}"
+        said = {"provenance": self.claims(wheel)["provenance"].digest, "verdicts": {wheel.digest: "bit-identical"}}
+        predicate["buildDefinition"]["internalParameters"] = {"rebuild": said}
+        return Claim(PROVENANCE, predicate, self.people[rebuilder], [subject])
+
     def attest(self, wheel: PluginWheel) -> bytes:
         """The honest attestation set of a wheel."""
         return self.claims(wheel).sign()
@@ -295,6 +309,7 @@ class Simulator:
             }
             for plugin, prefix in PLUGINS.items()
         }
+        policy["plugins"]["sample_plugin"]["rebuilders"] = [*REBUILDERS]
         policy["certifiers"] = {prefix + "certifier": {"max_tier": "core"} for prefix in PLUGINS.values()}
         evidence = ["provenance", "sbom"]
         policy["tiers"] = {

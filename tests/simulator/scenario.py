@@ -15,6 +15,7 @@ A vector holds a list of edits, applied in order; each is a table whose first ke
       {sign = TITLE, by = PERSON}                 somebody else signs
       {hint = TITLE, of = PERSON}                 the bundle claims to be somebody else's
       {drop = TITLE}  {copy = TITLE, by = PERSON}
+      {rebuild = PERSON}                          who rebuilt the wheel to the same bytes; their name is the title
       {swap = TITLE}                              the other plugin's honest statement instead
       {pin = true}
       {findings = "added" | "demanded"}           an honest audit and checklist, certified; and tier core demands both
@@ -179,6 +180,9 @@ class Scenario:
         original = self.claims[edit["copy"]]
         signer = self.sim.people[edit.get("by", original.signer.name)]
         self.claims[edit["copy"] + " again"] = replace(original, signer=signer)
+
+    def _rebuilt(self, edit: Edit) -> None:
+        self.claims[edit["rebuild"]] = self.sim.rebuild(self.wheel, edit["rebuild"])
 
     def _swap(self, edit: Edit) -> None:
         self.claims[edit["swap"]] = self.sim.claims(self.other)[edit["swap"]]
@@ -394,6 +398,7 @@ VERBS: Mapping[str, Callable[[Scenario, Edit], None]] = {
         )
     },
     "unset": Scenario._set,
+    "rebuild": Scenario._rebuilt,
     "unrecorded": Scenario._unrecord,
     **dict.fromkeys(("set_file", "set_replace", "set_append", "set_cut", "set_repeat"), Scenario._change_set),
 }  # fmt: skip

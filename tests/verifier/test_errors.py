@@ -17,10 +17,7 @@ from verifier.errors import FormatError, LoadlockError, PluginFailed, PluginRevo
 CODE = re.compile(r"[a-z]+\.[a-z]+[0-9]*(?:-[a-z]+)*")
 SOURCES = [path for package in PACKAGES for path in modules(package) if path.name != "codes.py"]
 KINDS = {name for name, found in vars(errors).items() if isinstance(found, type) and issubclass(found, LoadlockError)}
-NOT_RAISED_YET = {
-    "provenance.threshold": "thresholds are refused as trust.unsupported until they can be counted",
-    "rule.matched": "any standing rule is refused as rule.unsupported until rules can be evaluated",
-}
+NOT_RAISED_YET: dict[str, str] = {}
 """Codes that no source names, and why they are registered all the same."""
 COMPOSED = {"trust.rollback", "list.rollback"}
 """Codes that are put together where they are raised."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,36 @@ POLICY: dict[str, tuple[Callable[[Simulator], None], str]] = {
     "capability": (lambda sim: sim.policy("tiers.core.capabilities", []), "decision.capability"),
     "egress": (lambda sim: sim.policy("plugins.sample_plugin.egress", ["*.host.example2"]), "decision.egress"),
 }  # fmt: skip
+
+
+REBUILDER: dict[str, dict[str, Any]] = {
+    "revoked": {"principals.rebuilder.status": "revoked"},
+    "no longer named": {"plugins.sample_plugin.rebuilders": []},
+    "unknown": {"plugins.sample_plugin.rebuilders": [], "principals.rebuilder": None},
+}
+
+
+@pytest.mark.parametrize("case", REBUILDER)
+def test_a_rebuilder_who_no_longer_counts_is_missed_where_two_were_demanded(
+    sim: Simulator, claims: Claims, case: str
+) -> None:
+    claims["rebuilder"] = sim.rebuild(sim.wheel(), "rebuilder")
+    alone = sim.verify(sim.wheel(), claims.sign())
+    sim.policy("tiers.core.builders", 2)
+    plugin = sim.verify(sim.wheel(), claims.sign())
+    check_standing(plugin, sim.ground(), EVERYTHING)
+    for place, value in REBUILDER[case].items():
+        sim.policy(place, value)
+    assert reason(plugin, sim) == "provenance.threshold"
+    sim.policy("tiers.core.builders", 1)
+    check_standing(alone, sim.ground(), EVERYTHING)
+
+
+def test_a_threshold_that_is_new_asks_for_what_a_running_plugin_cannot_bring(
+    sim: Simulator, plugin: VerifiedPlugin
+) -> None:
+    sim.policy("tiers.core.builders", 2)
+    check_standing(plugin, sim.ground(), EVERYTHING)
 
 
 @pytest.mark.parametrize("case", POLICY)

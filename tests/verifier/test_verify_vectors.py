@@ -26,7 +26,6 @@ ELSEWHERE = {
     "wheel.unreadable": "a file that cannot be read: the commands' business, before verification begins",
     "manifest.entry-point": "asked for after verification, of a loaded plugin, and before it, by the attestor",
     "dependency.too-large": "two gibibytes of wheels: tests/verifier/test_dependencies.py",
-    "provenance.threshold": "thresholds are refused as trust.unsupported until they can be counted",
 }
 """Codes of steps 0 to 12 that no vector here can show, and why."""
 

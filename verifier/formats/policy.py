@@ -104,6 +104,7 @@ class PluginRule(Document, frozen=True, kw_only=True):
     """Who may act for one plugin in which role, and what bounds it."""
 
     builders: tuple[Name, ...] = ()
+    rebuilders: tuple[Name, ...] = ()
     owners: tuple[Name, ...] = ()
     certifiers: tuple[Name, ...] = ()
     former_owners: Annotated[tuple[FormerOwner, ...], Meta(max_length=20)] = ()
@@ -120,7 +121,10 @@ class CertifierRule(Document, frozen=True, kw_only=True):
 
 
 class TierRule(Document, frozen=True, kw_only=True):
-    """What a tier demands and how it isolates; ``grace`` is how long a list that has expired still serves.
+    """What a tier demands and how it isolates.
+
+    ``builders`` is how many distinct principals have to have built the wheel: its builder, and who rebuilt it to the
+    same bytes; ``grace`` is how long a list that has expired still serves.
 
     What follows ``capabilities`` bounds an audit of vulnerabilities and a release checklist, where the tier demands
     them: the worst rating that is admitted (None: nothing), how recent the advisories have to be, which dependencies
@@ -258,9 +262,15 @@ def _check_roles(policy: Policy) -> None:
         former = [entry.owner for entry in rule.former_owners]
         if len({*former, *rule.owners}) != len(former) + len(set(rule.owners)):
             raise Refused("trust.policy", f"an owner of {plugin!r} is named twice, or as a former one as well")
-        for name in (*rule.builders, *rule.owners, *rule.certifiers, *former):
+        for name in (*rule.builders, *rule.rebuilders, *rule.owners, *rule.certifiers, *former):
             if name not in policy.principals:
                 raise Refused("trust.policy", f"plugin {plugin!r} names an unknown principal", found=name)
+        for name in rule.rebuilders:
+            if name in rule.builders:
+                raise Refused(
+                    "trust.policy", f"plugin {plugin!r} names a principal as builder and rebuilder", found=name,
+                    expected="somebody else, since nobody confirms their own work",
+                )  # fmt: skip
         for name in rule.certifiers:
             if name not in policy.certifiers:
                 raise Refused("trust.policy", f"certifier {name!r} of {plugin!r} has no max_tier")
@@ -296,8 +306,6 @@ def _check_supported(policy: Policy) -> None:
         for requirement in rule.require:
             if requirement not in SUPPORTED_REQUIREMENTS:
                 _unsupported(f"requirement {requirement!r} of tier {tier!r}")
-        if rule.builders > 1:
-            _unsupported(f"a threshold of {rule.builders} builders in tier {tier!r}")
 
 
 def _unsupported(what: str) -> None:

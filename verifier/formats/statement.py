@@ -5,14 +5,14 @@ A statement keeps its predicate's exact bytes: other statements pin them by dige
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from verifier.errors import FormatError
 from verifier.formats.strict_json import Document, convert, dumps, loads, parse, quoted
-from verifier.formats.text import PLAIN, Hex, Line, Time, Uri
+from verifier.formats.text import PLAIN, Digest, Hex, Line, Time, Uri
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
@@ -174,6 +174,21 @@ class Provenance(Document, frozen=True, kw_only=True):
     runDetails: RunDetails  # noqa: N815
 
 
+#: What a rebuild may say of a wheel that it was compared with; docs/adr/0009 tells the four apart.
+RebuildVerdict = Literal[
+    "bit-identical", "bit-identical given the zip header table", "content-identical", "different",
+]  # fmt: skip
+
+
+class Rebuild(Document, frozen=True, kw_only=True):
+    """The internal parameter ``rebuild`` of a rebuilder's provenance: which statement it followed, and how alike each
+    wheel is that it compared, by digest.
+    """
+
+    provenance: Digest
+    verdicts: Annotated[dict[str, RebuildVerdict], Meta(max_length=16)]
+
+
 # -- certification: SLSA verification summary v1 ---------------------------------------------------------------------
 
 
@@ -222,6 +237,16 @@ class Certification(Document, frozen=True, kw_only=True):
 def parse_provenance(predicate: bytes) -> Provenance:
     """Read a provenance predicate; raises FormatError with any ``format.*`` code."""
     return parse(predicate, Provenance, limit=MAX_STATEMENT, what="provenance")
+
+
+def rebuild_in(provenance: Provenance) -> Rebuild | None:
+    """What a provenance says of a rebuild; None when it is not that of a rebuild.
+
+    Raises:
+        FormatError: any ``format.*`` code.
+    """
+    said = provenance.buildDefinition.internalParameters.get("rebuild")
+    return None if said is None else convert(said, Rebuild, what="the provenance's rebuild")
 
 
 def parse_certification(predicate: bytes) -> Certification:

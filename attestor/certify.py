@@ -15,6 +15,7 @@ from attestor.statements import draft, gate_of
 from verifier.errors import Refused, UsageError
 from verifier.evidence import TITLES
 from verifier.formats.bundle import dump_set
+from verifier.formats.layout import LAYOUT
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
 from verifier.formats.policy import TIERS, TierName
 from verifier.formats.statement import (
@@ -27,7 +28,7 @@ from verifier.formats.statement import (
     VerifierIdentity,
 )
 from verifier.formats.strict_json import dumps
-from verifier.formats.text import Hex, Time
+from verifier.formats.text import Digest, Hex, Time
 from verifier.wheel import Snapshot
 
 #: Who certifies, when nothing else is said; the signature's key decides who it is.
@@ -47,6 +48,7 @@ class Terms:
         conditions: under which conditions, in words.
         certifier_id: the certifier's URI.
         policy: the policy that was certified under.
+        layout: the digest of the in-toto layout that the certifier saw fulfilled.
     """
 
     tier: TierName
@@ -54,6 +56,7 @@ class Terms:
     conditions: Sequence[str] = ()
     certifier_id: str = CERTIFIER
     policy: PolicyReference = field(default_factory=lambda: PolicyReference(uri=NO_POLICY))
+    layout: Digest | None = None
 
 
 @dataclass(frozen=True)
@@ -164,15 +167,19 @@ def check_no_growth(changes: Sequence[Change] | None) -> None:
 
 
 def _summary(found: Review, terms: Terms, now: datetime) -> Certification:
+    layout = () if terms.layout is None else (InputAttestation(uri=LAYOUT, digest={"sha256": Hex(terms.layout.hex)}),)
     return Certification(
         verifier=VerifierIdentity(id=terms.certifier_id),
         timeVerified=Time.of(now),
         resourceUri=_purl(found.snapshot),
         policy=terms.policy,
-        inputAttestations=tuple(
-            InputAttestation(uri=kind, digest={"sha256": Hex(statement.payload_digest.hex)})
-            for kind, statement in found.statements.items()
-            if kind != CERTIFICATION
+        inputAttestations=(
+            *(
+                InputAttestation(uri=kind, digest={"sha256": Hex(statement.payload_digest.hex)})
+                for kind, statement in found.statements.items()
+                if kind != CERTIFICATION
+            ),
+            *layout,
         ),
         verificationResult="PASSED",
         verifiedLevels=(f"LOADLOCK_TIER_{terms.tier.upper()}",),

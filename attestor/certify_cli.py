@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attestor.key_options import add_key
+from attestor.layout_cli import chain_of, configure_chain
 from verifier.command import Command, Output
 from verifier.errors import Refused, UsageError
 
@@ -35,6 +37,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", metavar="FILE", help="the signed policy's JSON, to be named by digest")
     parser.add_argument("--yes", action="store_true", help="do not ask: what is shown is agreed to")
     parser.add_argument("--refuse-growth", action="store_true", help="refuse whatever may do more than before")
+    configure_chain(parser)
     before = parser.add_argument_group("what it is compared with")
     one = before.add_mutually_exclusive_group()
     one.add_argument("--previous", metavar="FILE", help="an earlier release: a wheel with its set beside it, or a set")
@@ -61,6 +64,8 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
     keys = _keys(args)
     wheel, attestations = files.read_wheel(), files.read_attestations()
     found = review_for_certification(wheel, files.wheel.name, attestations, certifier, keys)
+    _, fulfilled = chain_of(args, files, wheel, keys["owner"], now)
+    terms = replace(terms, layout=None if fulfilled is None else fulfilled.payload)
     precedent = _precedent(args, {**keys, "certifier": [certifier.public_key, *_certifiers(args)]}, found)
     changes = None if precedent is None else changes_since(precedent, found, terms)
     for line in (*readable(manifest_of(found)), "", *_compared(precedent, changes), "", *_granted(found, terms)):
@@ -141,7 +146,8 @@ def _granted(found: Review, terms: Terms) -> list[str]:
         if kind != CERTIFICATION
     ]
     granted = f"to be certified for tier {terms.tier} until {terms.expires:%Y-%m-%d %H:%M:%SZ}, resting on"
-    return [granted, *evidence, *(f"  on condition: {condition}" for condition in terms.conditions)]
+    layout = [] if terms.layout is None else [f"  {'fulfilled layout':<26}{terms.layout}"]
+    return [granted, *evidence, *layout, *(f"  on condition: {condition}" for condition in terms.conditions)]
 
 
 def _agree(args: argparse.Namespace, output: Output) -> None:

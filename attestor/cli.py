@@ -1,7 +1,8 @@
 """The commands of a plugin's owner: attest, endorse, publish.
 
 That of its certifier is in :mod:`attestor.certify_cli`; those that check what is released in :mod:`attestor.check_cli`,
-that of a rebuilder in :mod:`attestor.rebuild_cli`, those that make keys known in :mod:`attestor.key_cli`.
+that of a rebuilder in :mod:`attestor.rebuild_cli`, those of layouts in :mod:`attestor.layout_cli`, those that make keys
+known in :mod:`attestor.key_cli`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from attestor.check_cli import CHECK_COMMANDS
 from attestor.handover_cli import HANDOVER_COMMANDS
 from attestor.key_cli import KEY_COMMANDS
 from attestor.key_options import add_key
+from attestor.layout_cli import LAYOUT_COMMANDS, chain_of, configure_chain
 from attestor.rebuild_cli import REBUILD_COMMANDS
 from verifier.command import Command, Output
 from verifier.errors import UsageError
@@ -210,10 +212,12 @@ def _configure_publish(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("wheel", metavar="WHEEL", help="the wheel; its set lies beside it")
     parser.add_argument("--server", metavar="URL", help="the server (else $LOADLOCK_SERVER, else the deployment's)")
     parser.add_argument("--token-file", metavar="FILE", help="a file with the API token (else $LOADLOCK_TOKEN)")
+    configure_chain(parser)
+    parser.add_argument("--owner-key", metavar="FILE", action="append", help="the public key of the layout's owner")
 
 
 def _publish(args: argparse.Namespace, output: Output) -> None:
-    from attestor.places import WheelFiles, api_token, deployment_if_any, server_address
+    from attestor.places import WheelFiles, api_token, deployment_if_any, public_keys, server_address
     from attestor.publish import publish
     from verifier.errors import Refused
 
@@ -222,8 +226,12 @@ def _publish(args: argparse.Namespace, output: Output) -> None:
     attestations = files.read_attestations()
     if attestations is None:
         raise Refused("set.missing", "there is nothing to publish with the wheel", expected=files.attestations.name)
-    server = server_address(args.server, deployment)
-    answer = publish(server, api_token(args.token_file), files.read_wheel(), files.wheel.name, attestations)
+    server, wheel = server_address(args.server, deployment), files.read_wheel()
+    owners = public_keys("owner", args.owner_key, deployment) if args.layout else []
+    chain, fulfilled = chain_of(args, files, wheel, owners, datetime.now(UTC))
+    if fulfilled is not None:
+        output.say(f"made as laid out in {fulfilled.payload}: {', '.join(fulfilled.steps)}")
+    answer = publish(server, api_token(args.token_file), wheel, files.wheel.name, attestations, chain)
     output.say(f"published {files.wheel.name}")
     output.result({"ok": True, "server": server, "answer": answer})
 
@@ -238,6 +246,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("endorse", "sign the plugin manifest as the owner", _configure_endorse, _endorse),
     *CERTIFY_COMMANDS,
     *REBUILD_COMMANDS,
+    *LAYOUT_COMMANDS,
     Command("publish", "hand wheel and attestation set to the server", _configure_publish, _publish),
     *KEY_COMMANDS,
     *HANDOVER_COMMANDS,

@@ -8,7 +8,9 @@ from typing import Any
 from verifier.api_client import post
 
 
-def publish(server: str, token: str, wheel: bytes, file_name: str, attestations: bytes) -> dict[str, Any]:
+def publish(
+    server: str, token: str, wheel: bytes, file_name: str, attestations: bytes, chain: bytes = b""
+) -> dict[str, Any]:
     """Upload a wheel and its set.
 
     Args:
@@ -17,6 +19,7 @@ def publish(server: str, token: str, wheel: bytes, file_name: str, attestations:
         wheel: the wheel's bytes.
         file_name: its file name.
         attestations: its attestation set.
+        chain: its in-toto layout and links, where the policy names a layout.
 
     Returns:
         The server's answer.
@@ -27,9 +30,12 @@ def publish(server: str, token: str, wheel: bytes, file_name: str, attestations:
         UsageError: ``usage.configuration``: the address is not acceptable.
     """
     # The same upload has the same key: a repeated one, after a lost answer, changes nothing.
-    key = hashlib.sha256(hashlib.sha256(wheel).digest() + hashlib.sha256(attestations).digest()).hexdigest()
+    parts = (wheel, attestations, chain) if chain else (wheel, attestations)
+    key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     fields = {
         "wheel": (file_name, wheel, "application/octet-stream"),
         "attestations": (f"{file_name}.attestations.jsonl", attestations, "application/jsonl"),
     }
+    if chain:
+        fields["chain"] = (f"{file_name}.chain.jsonl", chain, "application/jsonl")
     return post(server, "/v1/artifacts", token, fields=fields, key=key)

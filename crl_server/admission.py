@@ -15,27 +15,37 @@ from verifier import decide
 from verifier.errors import Refused
 from verifier.formats.bundle import parse_set
 from verifier.formats.enrolment import Floor
+from verifier.formats.policy import Policy
 from verifier.formats.sbom import Component, parse_sbom
 from verifier.formats.statement import MANIFEST, SBOM, parse_statement
 from verifier.formats.strict_json import Document, dumps
 from verifier.formats.text import Digest, Hex, Time
+from verifier.keys import PublicKey
 from verifier.revocation_list import RevocationList
+from verifier.supply_chain import Expected, Fulfilled, verify_chain
 from verifier.trust import Trust
 from verifier.verify import Ground, VerifiedPlugin, verify
+
+_NOT_ASKED = "links were handed in, and the policy names no layout: they were not looked at"
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What a publisher hands in: the wheel, which is judged and not kept, and its attestation set, which is."""
+    """What a publisher hands in: the wheel, which is judged and not kept, and its attestation set, which is.
+
+    Attributes:
+        chain: the plugin's in-toto layout and links, where the policy names a layout; empty for none.
+    """
 
     file_name: str
     wheel: bytes
     attestations: bytes
+    chain: bytes = b""
 
     @property
     def fingerprint(self) -> Hex:
         """What tells this upload from another."""
-        return fingerprint(b"admit", self.file_name.encode(), self.wheel, self.attestations)
+        return fingerprint(b"admit", self.file_name.encode(), self.wheel, self.attestations, self.chain)
 
 
 class Admission(Document, frozen=True, kw_only=True):
@@ -56,11 +66,15 @@ class Admitted:
         plugin: the facts.
         manifest: the signed manifest's exact bytes.
         components: what the SBOM lists.
+        layout: the layout that it was made by, where the policy names one.
+        ignored: whether links were handed in that nobody asked for.
     """
 
     plugin: VerifiedPlugin
     manifest: bytes
     components: tuple[Component, ...]
+    layout: Fulfilled | None = None
+    ignored: bool = False
 
     @property
     def outcome(self) -> Admission:
@@ -71,7 +85,7 @@ class Admitted:
             plugin_id=plugin.plugin_id,
             version=plugin.version,
             tier=plugin.tier,
-            warnings=plugin.warnings,
+            warnings=(*plugin.warnings, *((_NOT_ASKED,) if self.ignored else ())),
         )
 
 
@@ -85,14 +99,31 @@ def judge(upload: Upload, trust: Trust, revocations: RevocationList, now: dateti
         now: the moment (aware, UTC).
 
     Raises:
-        Refused: with the code and the step of the first check that said no.
+        Refused: with the code and the step of the first check that said no; a ``layout.*`` code.
+        UsageError: ``usage.extra``.
     """
     head = revocations.head
     floor = Floor(root=trust.root_version, targets=trust.targets_version, epoch=head.epoch, seq=head.seq)
     ground = Ground(trust.policy.deployment, floor, trust, revocations, head.issued)
     plugin = verify(upload.wheel, upload.file_name, upload.attestations, ground, now, decide.ADMISSION)
     statements = _predicates(upload.attestations, plugin)
-    return Admitted(plugin, statements[MANIFEST], parse_sbom(statements[SBOM]).components)
+    layout = _layout(upload, plugin, trust.policy, now)
+    ignored = layout is None and upload.chain != b""
+    return Admitted(plugin, statements[MANIFEST], parse_sbom(statements[SBOM]).components, layout, ignored)
+
+
+def _layout(upload: Upload, plugin: VerifiedPlugin, policy: Policy, now: datetime) -> Fulfilled | None:
+    """The plugin's layout, fulfilled by the links handed in; None where the policy names none."""
+    rule = policy.plugins[plugin.plugin_id].layout
+    if rule is None:
+        return None
+    owner = policy.principals[rule.owner]
+    if owner.key is None or owner.status != "active":
+        raise Refused("signature.key-revoked", "the layout's owner has no active key", found=f"{rule.owner!r}")
+    if not upload.chain:
+        raise Refused("layout.missing", "the policy names a layout for this plugin", expected=str(rule.payload))
+    expected = Expected([PublicKey.from_policy(policy.keys[owner.key])], rule.payload)
+    return verify_chain(upload.chain, expected, upload.file_name, plugin.artifact_digest, now)
 
 
 def keep(ledger: Ledger, upload: Upload, admitted: Admitted, actor: str, now: datetime) -> None:
@@ -121,11 +152,14 @@ def keep(ledger: Ledger, upload: Upload, admitted: Admitted, actor: str, now: da
         admitted_by=actor,
     )
     registry.keep(ledger, row, admitted.components)
-    detail = {
+    detail: dict[str, object] = {
         "plugin": str(plugin.plugin_id), "version": str(plugin.version), "tier": plugin.tier,
         "manifest": manifest_digest, "set": f"sha256:{hashlib.sha256(upload.attestations).hexdigest()}",
         "policy": plugin.policy_version, "signers": signers, "rebuilders": sorted(map(str, plugin.rebuilders)),
     }  # fmt: skip
+    if admitted.layout is not None:
+        chain = hashlib.sha256(upload.chain).hexdigest()
+        detail |= {"layout": str(admitted.layout.payload), "links": f"sha256:{chain}"}
     ledger.record(Act(actor, "artifact.admit", plugin.artifact_digest, detail), now)
 
 

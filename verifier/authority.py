@@ -9,6 +9,7 @@ from datetime import datetime
 
 from verifier.errors import Refused
 from verifier.evidence import ROLE_OF, TITLES, Attested, Evidence
+from verifier.formats.layout import LAYOUT
 from verifier.formats.manifest import SignedManifest, Source
 from verifier.formats.policy import TIERS, PluginRule, Policy, TierName, TierRule
 from verifier.formats.statement import (
@@ -127,6 +128,24 @@ def check_certification(evidence: Evidence, policy: Policy, tier: TierName, now:
     if attested.payload_digest in policy.withdrawn:
         raise Refused("certification.withdrawn", "the certification was withdrawn", found=attested.payload_digest)
     check_covenant(certification, evidence)
+
+
+def check_layout(evidence: Evidence, rule: PluginRule, tier: TierRule) -> None:
+    """Step 10: the certifier saw the plugin's layout fulfilled, where the tier demands a layout.
+
+    Raises:
+        Refused: ``certification.layout``.
+    """
+    if "layout" not in tier.require:
+        return
+    seen = {entry.digest.get("sha256") for entry in _certification(evidence).inputAttestations if entry.uri == LAYOUT}
+    expected = None if rule.layout is None else rule.layout.payload.hex
+    if expected is None or expected not in seen:
+        raise Refused(
+            "certification.layout", "the certification does not rest on the plugin's layout",
+            found="a certification that names none" if not seen else "a certification that names another one",
+            expected=f"sha256:{expected}" if expected else "a layout that the policy names for the plugin",
+        )  # fmt: skip
 
 
 def _certification(evidence: Evidence) -> Certification:

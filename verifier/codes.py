@@ -168,6 +168,11 @@ CODES: dict[str, Code] = {
     "checks.source": Code(10, "another source was checked than the wheel was built from", _ASK_OWNER),
     "checks.waiver-expired": Code(10, "the waiver of a check has expired", "Ask the owner for a release that passes."),
     "checks.not-waivable": Code(10, "a check is waived that the tier insists on", "Ask for a release that passes it."),
+    "certification.layout": Code(
+        10,
+        "the certification does not rest on the layout that the policy names",
+        "Have it certified again, with its layout and links.",
+    ),
     # -- 11 standing rules -------------------------------------------------------------------------------------------
     "rule.unsupported": Code(
         11, "a standing rule is in force that this release cannot evaluate", "Use a newer release."
@@ -247,6 +252,25 @@ CODES: dict[str, Code] = {
     "handover.unsigned": Code(None, "one of the two has not signed", "Have it signed: 'loadlock handover accept'."),
     "handover.expired": Code(None, "the handover's time is over", "Make a new one."),
     "handover.stale": Code(None, "the policy is not as the handover has it", "Compare it with the policy in force."),
+    "step.failed": Code(None, "the command of a step failed", "Mend what it says; nothing was signed."),
+    # -- layouts -----------------------------------------------------------------------------------------------------
+    "layout.missing": Code(
+        None, "the policy names a layout, and no links were handed in", "Publish with --layout FILE --links DIR."
+    ),
+    "layout.other": Code(
+        None, "the layout is not the one that the policy names", "Use the layout that the policy names by its digest."
+    ),
+    "layout.expired": Code(None, "the layout has expired", "Have the owner sign a new one, and the policy name it."),
+    "layout.unusable": Code(None, "layout and links cannot be judged", "Mend what is named, and sign again."),
+    "layout.link": Code(None, "a link does not belong, failed, or contradicts another", "Take the step again."),
+    "layout.command": Code(None, "a step ran another command than the layout expects", "Take the step as laid out."),
+    "layout.threshold": Code(
+        None, "a step was taken by fewer people than the layout expects", "Have the step taken, and hand in every link."
+    ),
+    "layout.rules": Code(
+        None, "what a step used or made is not what the layout allows", "Compare the step's files with the layout."
+    ),
+    "layout.subject": Code(None, "the links are about another wheel", "Hand in the links of this wheel's release."),
     "leak.found": Code(None, "a statement would give something away", "Remove it from the source of the statement."),
     "server.refused": Code(None, "the server refused the request", "Mend what the server names, then try again."),
     # -- the service -------------------------------------------------------------------------------------------------

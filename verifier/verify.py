@@ -31,7 +31,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from verifier import decide
-from verifier.authority import check_certification, check_provenance, check_roles, tier_of
+from verifier.authority import check_certification, check_layout, check_provenance, check_roles, tier_of
 from verifier.dependencies import check_dependencies, locked_wheels
 from verifier.errors import LoadlockError, Refused
 from verifier.evidence import TITLES, Evidence, KeyRing, Rebuilt, parse_attestations, weigh
@@ -376,6 +376,7 @@ def _authorise(
     with steps(10):
         check_certification(evidence, policy, tier, now)
         findings = check_findings(manifest, evidence, policy.tiers[tier], now)
+        check_layout(evidence, rule, policy.tiers[tier])
         steps.detail = f"tier {tier}"
     return tier, findings
 

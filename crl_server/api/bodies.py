@@ -14,14 +14,16 @@ from verifier.errors import FormatError, UsageError
 from verifier.formats.bundle import MAX_SET
 from verifier.formats.strict_json import Document, parse
 from verifier.formats.text import Digest
+from verifier.supply_chain import MAX_CHAIN
 from verifier.wheel import DEFAULT_LIMITS
 
 MAX_JSON = 256 * 1024
 """Size cap of a JSON body in bytes."""
-MAX_UPLOAD = DEFAULT_LIMITS.archive + MAX_SET + 64 * 1024
-"""Size cap of an upload in bytes: a wheel, its attestation set, and what multipart puts around them."""
+MAX_UPLOAD = DEFAULT_LIMITS.archive + MAX_SET + MAX_CHAIN + 64 * 1024
+"""Size cap of an upload in bytes: a wheel, its attestation set, its links, and what multipart puts around them."""
 MAX_FILE_NAME = 255
 PARTS = ("wheel", "attestations")
+OPTIONAL = ("chain",)
 
 
 class RevocationBody(Document, frozen=True, kw_only=True):
@@ -45,7 +47,7 @@ async def read_order(request: Request) -> Order:
 
 
 async def read_upload(request: Request) -> Upload:
-    """The wheel and the attestation set in a multipart body.
+    """The wheel, the attestation set and, where there are any, layout and links in a multipart body.
 
     Raises:
         FormatError: ``format.too-large``.
@@ -53,13 +55,16 @@ async def read_upload(request: Request) -> Upload:
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise _malformed("a body of another type")
-    async with _capped(request, MAX_UPLOAD).form(max_files=len(PARTS), max_fields=0) as form:
+    async with _capped(request, MAX_UPLOAD).form(max_files=len(PARTS + OPTIONAL), max_fields=0) as form:
         parts = [(name, part) for name, part in form.multi_items() if not isinstance(part, str)]
-        if sorted(name for name, _ in parts) != sorted(PARTS):
+        if sorted(name for name, _ in parts if name not in OPTIONAL) != sorted(PARTS) or len(parts) != len(dict(parts)):
             raise _malformed(f"parts {[name[:40] for name, _ in form.multi_items()]!r}")
         files = dict(parts)
         return Upload(
-            _file_name(files["wheel"].filename or ""), await files["wheel"].read(), await files["attestations"].read()
+            _file_name(files["wheel"].filename or ""),
+            await files["wheel"].read(),
+            await files["attestations"].read(),
+            await files["chain"].read() if "chain" in files else b"",
         )
 
 
@@ -74,7 +79,8 @@ def _malformed(found: str) -> UsageError:
         "request.invalid",
         "the upload is malformed",
         found=found,
-        expected="multipart/form-data with one file 'wheel', under its own name, and one file 'attestations'",
+        expected="multipart/form-data with one file 'wheel', under its own name, one file 'attestations', "
+        "and at most one file 'chain'",
     )
 
 

@@ -14,7 +14,7 @@ from tests.project.tree import PACKAGES, ROOT, imports, modules, pyproject
 
 # Extras whose distributions a package may import, beyond the base.
 EXTRAS = {
-    "verifier": ("keyless", "otel"),
+    "verifier": ("keyless", "layout", "otel"),
     "attestor": ("attestor", "keyless"),
     "crl_server": ("server",),
     "loadlock": ("attestor", "server"),

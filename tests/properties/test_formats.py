@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -60,6 +60,11 @@ def consistent_head(value: Plain) -> Plain:
     return value
 
 
+def consistent_checkpoint(value: Plain) -> Plain:
+    rules = sorted(set(value["removed_rules"]), key=lambda rule: int(rule[1:]))
+    return value | {"carry": min(value["carry"], value["epoch"]), "removed_rules": rules}
+
+
 def consistent_rules(value: Plain) -> Plain:
     value["rules"] = sorted(by(lambda rule: rule["id"], value["rules"]), key=lambda rule: int(rule["id"][1:]))
     return value
@@ -78,18 +83,19 @@ def consistent_policy(value: Plain) -> Plain:
         rule |= {"builders": names[1:], "rebuilders": names[:1]}
         rule["certifiers"] = names
         rule["owners"] = names[1:]
+        rule |= {"layout": rule["layout"] | {"owner": names[1]} if rule.get("layout") and names[1:] else None}
         rule["former_owners"] = [former | {"owner": names[0]} for former in rule.get("former_owners", [])[:1] if names]
     value["certifiers"] = {name: {"max_tier": "core"} for name in names}
     value["profile"] = "production"
     for tier in value["tiers"].values():
-        tier |= {"require": sorted(policy.SUPPORTED_REQUIREMENTS), "max_audit_age": "P7D"}
+        tier |= {"require": sorted(get_args(policy.Requirement)), "max_audit_age": "P7D"}
         tier |= {"waivable": tier.get("waivable") or ["tests"], "max_waiver": "P90D"}
     return value
 
 
 DOCUMENTS: dict[str, tuple[type[Any], Callable[[Any], bytes], Callable[[Plain], Plain]]] = {
     "certification": (statement.Certification, strict_json.dumps, dict),
-    "checkpoint": (revocations.Checkpoint, revocations.dump, dict),
+    "checkpoint": (revocations.Checkpoint, revocations.dump, consistent_checkpoint),
     "enrolment": (enrolment.Enrolment, enrolment.dump_enrolment, lambda value: value | {"root": "e30="}),
     "head": (revocations.Head, revocations.dump, consistent_head),
     "plugin-manifest": (manifest.Manifest, manifest.dump_manifest, consistent_manifest),

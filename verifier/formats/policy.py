@@ -30,9 +30,6 @@ Requirement = Literal[
 ]  # fmt: skip
 
 SUPPORTED_PROFILES: frozenset[Profile] = frozenset({"production", "demo"})
-SUPPORTED_REQUIREMENTS: frozenset[Requirement] = frozenset(
-    {"provenance", "sbom", "certification", "commit", "embedded-manifest", "vulnerabilities", "test-result"}
-)
 
 
 class Key(Document, frozen=True, kw_only=True):
@@ -93,6 +90,13 @@ class SourceRule(Document, frozen=True, kw_only=True):
     repository: Annotated[Uri, Meta(min_length=1)]
 
 
+class LayoutRule(Document, frozen=True, kw_only=True):
+    """The in-toto layout that a plugin is made by: the digest of its payload, and which owner signed it."""
+
+    payload: Digest
+    owner: Name
+
+
 class FormerOwner(Document, frozen=True, kw_only=True):
     """Somebody who owned a plugin before: of its manifests, only those of the ``accepted`` artifacts still count."""
 
@@ -110,6 +114,7 @@ class PluginRule(Document, frozen=True, kw_only=True):
     former_owners: Annotated[tuple[FormerOwner, ...], Meta(max_length=20)] = ()
     min_version: Version | None = None
     source: SourceRule | None = None
+    layout: LayoutRule | None = None
     egress: tuple[HostPattern, ...] | None = None
     artifacts: tuple[Digest, ...] | None = None
 
@@ -216,6 +221,7 @@ def check_policy(policy: Policy) -> None:
     _check_principals(policy)
     _check_roles(policy)
     _check_bounds(policy)
+    _check_layouts(policy)
     _check_supported(policy)
 
 
@@ -296,16 +302,28 @@ def _check_bounds(policy: Policy) -> None:
             )  # fmt: skip
 
 
+def _check_layouts(policy: Policy) -> None:
+    for plugin, rule in policy.plugins.items():
+        if rule.layout is None:
+            continue
+        if rule.layout.owner not in rule.owners:
+            raise Refused("trust.policy", f"the layout of {plugin!r} is by somebody who does not own it")
+        if policy.principals[rule.layout.owner].mode != "key":
+            raise Refused("trust.policy", f"the layout of {plugin!r} is by an owner without a key")
+    for tier, demands in policy.tiers.items():
+        if "layout" in demands.require and "certification" not in demands.require:
+            raise Refused(
+                "trust.policy", f"tier {tier!r} demands a layout and no certification",
+                expected="both: hosts know of a layout through the certification that names it",
+            )  # fmt: skip
+
+
 def _check_supported(policy: Policy) -> None:
     if policy.profile not in SUPPORTED_PROFILES:
         _unsupported(f"profile {policy.profile!r}")
     for name, principal in policy.principals.items():
         if principal.mode == "keyless":
             _unsupported(f"keyless principal {name!r}")
-    for tier, rule in policy.tiers.items():
-        for requirement in rule.require:
-            if requirement not in SUPPORTED_REQUIREMENTS:
-                _unsupported(f"requirement {requirement!r} of tier {tier!r}")
 
 
 def _unsupported(what: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from attestor import osv, scanner
 from tests.project.tree import ROOT
+from verifier import supply_chain
 from verifier.codes import CODES
 from verifier.errors import LoadlockError, Refused
 from verifier.formats import (
@@ -19,6 +20,7 @@ from verifier.formats import (
     enrolment,
     findings,
     handover,
+    layout,
     manifest,
     policy,
     push,
@@ -34,6 +36,7 @@ EXAMPLES: dict[str, list[Callable[[bytes], object]]] = {
     "attestation-set": [bundle.parse_bundle],
     "certification": [statement.parse_certification],
     "enrolment": [enrolment.parse_enrolment],
+    "layout": [layout.parse_layout, layout.parse_link],
     "errors": [partial(strict_json.loads, limit=1000, what="error")],
     "handover": [handover.parse_handover],
     "plugin-manifest": [manifest.parse_manifest],
@@ -152,6 +155,16 @@ LIMITS: dict[str, dict[str, str]] = {
         "`inputAttestations`": f"{bound(statement.Certification, 'inputAttestations')}",
         "`verifiedLevels`": f"{bound(statement.Certification, 'verifiedLevels')}",
         "`conditions`": f"{bound(statement.Conditions, 'conditions')} lines of 500 characters",
+    },
+    "layout": {
+        "layout and links together": size(supply_chain.MAX_CHAIN),
+        "links": f"{supply_chain.MAX_LINKS}",
+        "a layout": size(layout.MAX_LAYOUT),
+        "a link": size(layout.MAX_LINK),
+        "steps": f"{layout.MAX_STEPS}",
+        "keys": f"{layout.MAX_KEYS}",
+        "rules of a list": f"{layout.MAX_RULES}",
+        "materials, or products, of a link": f"{layout.MAX_ARTIFACTS:,}",
     },
     "plugin-manifest": {
         "manifest, signed or not": size(manifest.MAX_MANIFEST),

@@ -203,6 +203,10 @@ CODES: dict[str, Code] = {
         "a locked dependency does not fit into this process",
         "Let the host provide it, let both plugins lock the same wheel, or use a tier of a process of its own.",
     ),
+    "plugin.replaced": Code(None, "the loaded plugin was replaced", "Use the plugin that took its place."),
+    "plugin.not-newer": Code(
+        None, "a loaded plugin is replaced by a newer version only", "Load it in a process of its own, or restart."
+    ),
     "plugin.failed": Code(None, "the plugin raised an error", "See the cause; report it to the plugin's owner."),
     # -- attesting ---------------------------------------------------------------------------------------------------
     "source.unusable": Code(None, "the source is neither a git commit nor an sdist", "Commit it, or build an sdist."),

@@ -32,7 +32,7 @@ from verifier.files import read_capped
 from verifier.formats.bundle import MAX_SET
 from verifier.ground import Opened, open_ground
 from verifier.home import Home
-from verifier.plugin import EntryPoint, Plugin
+from verifier.plugin import EntryPoint, Plugin, check_replaces, enter
 from verifier.private_cache import PrivateCache
 from verifier.runtime import stamps
 from verifier.standing import check_standing
@@ -158,12 +158,17 @@ class Gate:
             data, path.name, self._set_of(path, data), self._ground_at(now), now, self.request, observe, self._read
         )
 
-    def load(self, wheel: Path | str) -> Plugin:
+    def load(self, wheel: Path | str, *, replacing: Plugin | None = None) -> Plugin:
         """Verify a wheel and make it callable; the same artifact is loaded once.
 
+        Args:
+            wheel: its path; the attestation set lies beside it, or was fetched.
+            replacing: an older version that this gate has loaded. It leaves in the same moment and is called no more;
+                what runs of its code goes on, so let calls under way end first. If anything is refused, it stays.
+
         Raises:
-            Refused: as :meth:`verify`, or because the wheel cannot be loaded into this process.
-            UsageError: as :meth:`verify`.
+            Refused: as :meth:`verify`, or because the wheel cannot be loaded into this process; ``plugin.not-newer``.
+            UsageError: as :meth:`verify`; ``usage.arguments`` when this gate has not loaded what is to be replaced.
         """
         facts = self.verify(wheel)
         with self._lock:
@@ -171,12 +176,13 @@ class Gate:
             if plugin is None:
                 # Whoever was not in the list of plugins yet when news arrived was not judged by them.
                 check_standing(facts, self._opened.ground, self.request)
+                if replacing is not None:
+                    check_replaces(facts, replacing, self.plugins)
                 stamps.install()
-                registration = importing.register(
-                    facts.snapshot, plugin_id=facts.plugin_id, cache=self._code, dependencies=facts.dependencies
-                )
-                plugin = Plugin(replace(facts, dependencies=registration.dependencies), registration)
+                plugin = enter(facts, self._code, replacing)
                 self._plugins[facts.artifact_digest] = plugin
+                if replacing is not None:
+                    del self._plugins[replacing.facts.artifact_digest]
         plugin.check()
         return plugin
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from operator import attrgetter
 from types import ModuleType
 from typing import Any, NoReturn
 
-from verifier.errors import PluginFailed, PluginRevoked, Refused
-from verifier.importing import Registration
+from packaging.version import Version
+
+from verifier import importing
+from verifier.errors import PluginFailed, PluginRevoked, Refused, UsageError
+from verifier.importing import CodeCache, Registration
 from verifier.runtime import Run, Switch, current
 from verifier.verify import VerifiedPlugin
 
@@ -151,3 +155,43 @@ class Plugin(_BoundToProcess):
     def revoke(self, reason: str | PluginRevoked) -> None:
         """Let nothing call into the plugin any more; the first reason stays. Safe from any thread."""
         self._switch.throw(reason)
+
+
+def enter(facts: VerifiedPlugin, cache: CodeCache | None, replacing: Plugin | None = None) -> Plugin:
+    """Make a verified plugin importable in this process, in the place of an older version if one is given.
+
+    Raises:
+        Refused: what :func:`verifier.importing.register` refuses; nothing has changed then.
+    """
+    registration = importing.register(
+        facts.snapshot,
+        plugin_id=facts.plugin_id,
+        cache=cache,
+        dependencies=facts.dependencies,
+        replacing=None if replacing is None else replacing._registration,
+    )
+    if replacing is not None:
+        what = f"{replacing!r} was replaced by version {facts.version} and is called no more"
+        replacing.revoke(PluginRevoked("plugin.replaced", what, found=f"replaced by {facts.artifact_digest}"))
+    # The dependencies as they are served: several plugins that lock the same wheel keep one copy of it.
+    return Plugin(replace(facts, dependencies=registration.dependencies), registration)
+
+
+def check_replaces(facts: VerifiedPlugin, old: Plugin, loaded: Collection[Plugin]) -> None:
+    """Return when a plugin may take the place of ``old``: a newer version of the same plugin. Away from one that is
+    revoked, any other version leads.
+
+    Raises:
+        UsageError: ``usage.arguments`` when ``old`` is not among those loaded, or another plugin.
+        Refused: ``plugin.not-newer``.
+    """
+    if old not in loaded or old.facts.plugin_id != facts.plugin_id:
+        raise UsageError(
+            "usage.arguments", "what is to be replaced is no older version of this plugin that the gate has loaded",
+            found=repr(old), expected=f"a loaded version of {facts.plugin_id}", todo="Pass the loaded plugin.",
+        )  # fmt: skip
+    if old.revoked is None and Version(facts.version) <= Version(old.facts.version):
+        raise Refused(
+            "plugin.not-newer", "a plugin that may run is replaced by a newer version only",
+            found=str(facts.version), expected=f"later than {old.facts.version}",
+        )  # fmt: skip

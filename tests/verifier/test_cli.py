@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import logging
@@ -135,6 +136,24 @@ def test_of_several_wheels_each_is_looked_at(loadlock: Command, hosted: HostedDe
     code, said = loadlock.json("verify", good, bad)
     assert code == 1
     assert [plugin.get("error", {}).get("code") for plugin in said["plugins"]] == [None, "set.missing"]
+
+
+def test_locked_dependencies_are_looked_for_where_the_operator_says(
+    loadlock: Command, hosted: HostedDeployment, tmp_path: Path
+) -> None:
+    locked = hosted.dependency("leftpad", house="elsewhere")
+    code = {PACKAGE: "import leftpad\n\ndef hello():\n    return leftpad.VERSION\n"}
+    wheel = hosted.plugin(code, requires=["leftpad"], locks=[locked])
+    status, said = loadlock.json("verify", wheel)
+    [plugin] = said["plugins"]
+    assert (status, plugin["error"]["code"], plugin["error"]["step"]) == (1, "dependency.unavailable", 8)
+    status, said = loadlock.json("verify", wheel, "--wheelhouse", locked.parent)
+    digest = f"sha256:{hashlib.sha256(locked.read_bytes()).hexdigest()}"
+    assert status == 0
+    assert said["plugins"][0]["facts"]["dependencies"] == [{"name": "leftpad", "version": "1.0", "sha256": digest}]
+    assert said["plugins"][0]["steps"][8]["detail"].endswith("1 dependencies locked")
+    status, said = loadlock.json("run", wheel, "--entry", "exporters:hello", "--wheelhouse", locked.parent)
+    assert (status, said["value"]) == (0, "1.0")
 
 
 def test_no_wheel_at_all_is_wrong_usage(loadlock: Command) -> None:

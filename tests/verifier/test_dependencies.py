@@ -8,6 +8,7 @@ import pytest
 
 from tests.simulator import EVERYTHING, PluginWheel, Simulator
 from tests.verifier.test_judgements import code_of, manifest, snapshot
+from verifier.decide import ADMISSION
 from verifier.dependencies import check_dependencies, locked_wheels, requirements_here
 from verifier.errors import Refused
 from verifier.formats.manifest import Dependency, SignedManifest
@@ -151,6 +152,13 @@ def test_where_there_is_no_host_the_plugins_own_requirements_are_judged() -> Non
     wheel, locked = SIM.wheel(requires=["a", "b"]), dependency("a", "deeper")
     assert code_of(check_dependencies, locking(wheel, locked), snapshot(wheel), None) == "dependency.undeclared"
     check_dependencies(locking(wheel, locked, dependency("b")), snapshot(wheel), None)
+
+
+def test_a_registry_admits_what_locks_though_it_has_none_of_the_wheels() -> None:
+    wheel, locked = SIM.wheel(requires=["a"]), dependency("a", "deeper")
+    claims = SIM.claims(wheel)
+    SIM.lock(claims, locked)
+    assert SIM.verify(wheel, claims.sign(), request=ADMISSION).dependencies == ()
 
 
 # -- whose bytes -------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import pytest
 from tests.hosts import PACKAGE, HostedDeployment, code_of, in_fresh_process
 from verifier.decide import Request
 from verifier.errors import PluginFailed, PluginRevoked, Refused
+from verifier.formats.strict_json import dumps
 from verifier.gate import Plugin
 
 USES = {PACKAGE: "import leftpad\n\ndef hello():\n    return leftpad.VERSION\n"}
@@ -89,6 +90,26 @@ def test_a_dependency_that_is_revoked_while_it_runs_stops_every_plugin_that_lock
             hello(plugin)
         assert "revoked.dependency" in caught.value.found
         assert "leftpad" in caught.value.found
+
+
+def test_a_rule_about_a_dependency_stops_what_runs(hosted: HostedDeployment, leftpad: Path) -> None:
+    gate = hosted.gate()
+    wheel = hosted.plugin(USES, requires=["leftpad"], locks=[leftpad])
+    plugin = gate.load(wheel)
+    rule = {
+        "id": "R1",
+        "kind": "component",
+        "match": {"purl": "pkg:pypi/leftpad", "range": "<2"},
+        "reason": "vulnerability",
+    }
+    document = dumps({"v": 1, "rules": [rule]})
+    hosted.sim.revoked.append(f"sha256:{'1' * 64}")  # something else, with which the list goes on
+    hosted.publish_head(rules={"sha256": hosted.sim.lists.keep("rules", document), "count": 1})
+    gate.refresh()
+    with pytest.raises(PluginRevoked) as caught:
+        hello(plugin)
+    assert "rule.matched" in caught.value.found
+    assert code_of(lambda: hosted.gate().load(wheel)) == "rule.matched"
 
 
 def test_two_plugins_that_lock_different_wheels_of_one_name_do_not_fit_into_one_process(

@@ -33,6 +33,7 @@ _PROVIDE = (
     "Have its owner declare it as host_provided, or run the plugin where it has a process of its own: in a tier whose "
     "isolation is 'process' or 'sandbox'."
 )
+_RESTART = "Replace the one that runs, or start the process anew: there is one version of a plugin in a process."
 _AGREE = (
     "Have both owners lock the same wheel, or run one of the plugins where it has a process of its own: in a tier "
     "whose isolation is 'process' or 'sandbox'."
@@ -45,7 +46,7 @@ def check_clashes(portion: Portion, others: Sequence[Portion], replaced: Collect
     Args:
         portion: what is about to be registered.
         others: what is registered, or about to be.
-        replaced: names of loaded modules that will have been dropped by then.
+        replaced: names of loaded modules that leave when it comes.
 
     Raises:
         Refused: ``wheel.unsupported``; ``plugin.preloaded`` or ``wheel.shadowing`` for a plugin;
@@ -91,14 +92,13 @@ def _check_same_name(portion: Portion, other: Portion) -> None:
     """Nothing else of the distribution's name is registered (3)."""
     if portion.modules.snapshot.name != other.modules.snapshot.name:
         return
-    if not (portion.is_dependency or other.is_dependency):
-        return  # two plugins of one name: said better by the modules that both bring, or by _check_installed
+    of_plugins = not (portion.is_dependency or other.is_dependency)
     raise Refused(
-        "dependency.conflict",
+        "wheel.shadowing" if of_plugins else "dependency.conflict",
         f"another wheel of {portion.modules.snapshot.name} is already loaded in this process",
         found=other.described,
         expected=portion.described,
-        todo=_AGREE,
+        todo=_RESTART if of_plugins else _AGREE,
     )
 
 
@@ -166,11 +166,13 @@ def _is_hollow(spec: ModuleSpec) -> bool:
 
 
 def _check_installed(portion: Portion) -> None:
-    """The host has, and no other plugin brings, a distribution of that name (3, 4)."""
+    """The host has no distribution of that name (4)."""
     snapshot = portion.modules.snapshot
     for found in importlib.metadata.distributions(name=snapshot.name):
+        if isinstance(found, MemoryDistribution):
+            continue  # a registered wheel's, which was compared before
         where, what = shown(str(found.locate_file(""))), f"a distribution named {snapshot.name} is already there"
-        if portion.is_dependency and not isinstance(found, MemoryDistribution):
+        if portion.is_dependency:
             raise _of_the_host(f"{what}, in version {shown(str(found.version))}", where, portion)
         raise Refused("wheel.shadowing", what, found=where, todo=_UNINSTALL)
 

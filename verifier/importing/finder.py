@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.abc
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, DistributionFinder
@@ -72,19 +72,16 @@ class Finder(DistributionFinder):
     def _sharing(self, namespace: str) -> tuple[Portion, ...]:
         return tuple(portion for portion in self.portions if namespace in portion.modules.namespaces)
 
-    def add(self, *portions: Portion) -> None:
-        """Serve portions from now on; namespaces that are already imported learn of them."""
-        self.portions = (*self.portions, *portions)
-        for portion in portions:
+    def exchange(self, leaving: Collection[Portion], coming: Collection[Portion]) -> None:
+        """Serve some portions no longer, and others from now on; namespaces that are already imported learn of it."""
+        self.portions = (*(portion for portion in self.portions if portion not in leaving), *coming)
+        for portion in leaving:
+            for namespace, entry in _search_paths(portion):
+                if entry in namespace.__path__:
+                    namespace.__path__.remove(entry)
+        for portion in coming:
             for namespace, entry in _search_paths(portion):
                 namespace.__path__.append(entry)
-
-    def remove(self, portion: Portion) -> None:
-        """Serve a portion no longer."""
-        self.portions = tuple(other for other in self.portions if other is not portion)
-        for namespace, entry in _search_paths(portion):
-            if entry in namespace.__path__:
-                namespace.__path__.remove(entry)
 
     def install(self) -> None:
         """Be the first finder that is asked, also when another one has since put itself before."""

@@ -11,7 +11,7 @@ import linecache
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from types import ModuleType
 
 from verifier.errors import PluginFailed, Refused
@@ -67,7 +67,7 @@ class Registration:
                 portion.ready[name] = _import_from(portion, name)
             except BaseException:
                 if is_first:
-                    _forget(portion)
+                    _forget((portion,), _traces((portion,)))
                 raise
             return portion.ready[name]
 
@@ -84,7 +84,12 @@ class Registration:
 
 
 def register(
-    snapshot: Snapshot, *, plugin_id: str = "", cache: CodeCache | None = None, dependencies: Sequence[Snapshot] = ()
+    snapshot: Snapshot,
+    *,
+    plugin_id: str = "",
+    cache: CodeCache | None = None,
+    dependencies: Sequence[Snapshot] = (),
+    replacing: Registration | None = None,
 ) -> Registration:
     """Make the modules, data and metadata of a snapshot importable. No code of the plugin runs yet.
 
@@ -93,42 +98,66 @@ def register(
         plugin_id: what its modules are attributed to; the wheel's name if empty.
         cache: where compiled code is kept between processes; without one every module is compiled each time.
         dependencies: the wheels of all its locked dependencies, verified likewise.
+        replacing: what leaves in the same moment, with the dependencies that only it used. What runs of it goes on.
 
     Raises:
         Refused: ``wheel.unsupported``, ``plugin.preloaded``, ``wheel.shadowing`` or ``dependency.conflict``; nothing
-            was registered.
+            was registered, and nothing has left.
     """
     owner = Owner(plugin_id or snapshot.name, snapshot.digest)
     plugin = Portion(Modules(snapshot), owner, cache)
     with _LOCK:
-        shared = {other.modules.snapshot.digest: other for other in _FINDER.portions if other.is_dependency}
-        needed = [
+        leaving = _leaving(replacing, {wheel.digest for wheel in dependencies})
+        served = tuple(portion for portion in _FINDER.portions if portion not in leaving)
+        shared = {other.modules.snapshot.digest: other for other in served if other.is_dependency}
+        plugin.dependencies = tuple(
             shared.get(wheel.digest) or Portion(Modules(wheel), None, cache)
             for wheel in sorted(dependencies, key=lambda wheel: wheel.name)
-        ]
-        new = [portion for portion in needed if not portion.users]
+        )
+        new = [portion for portion in (*plugin.dependencies, plugin) if portion not in served]
+        traces = _traces(leaving)
         importlib.invalidate_caches()
-        served = _FINDER.portions
-        for portion in (*new, plugin):
-            check_clashes(portion, served)
+        for portion in new:
+            check_clashes(portion, served, traces)
             served = (*served, portion)
-        plugin.dependencies = tuple(needed)
-        for portion in needed:
+        for portion in plugin.dependencies:
             portion.users.append(plugin)
-        _FINDER.add(*new, plugin)
+        _FINDER.exchange(leaving, new)
         _FINDER.install()
+        _forget(leaving, traces)
     return Registration(plugin, owner)
+
+
+def _leaving(replaced: Registration | None, kept: Container[str]) -> tuple[Portion, ...]:
+    """What is served no longer once a plugin is replaced: it, and the dependencies that nobody else has or will have.
+
+    Raises:
+        Refused: ``wheel.unsupported``: compiled code cannot be replaced.
+    """
+    if replaced is None:
+        return ()
+    old = replaced._portion
+    unused = (dependency for dependency in old.dependencies if dependency.users == [old])
+    leaving = (old, *(dependency for dependency in unused if dependency.modules.snapshot.digest not in kept))
+    for portion in leaving:
+        for name in sorted(portion.executed):
+            if portion.modules.sources[name].is_extension:
+                raise Refused(
+                    "wheel.unsupported",
+                    "compiled code that runs cannot be replaced",
+                    found=f"{shown(name)} of {portion.described}",
+                    todo="Start the process anew, and load the new version there.",
+                )
+    return leaving
 
 
 def _withdraw(plugin: Portion) -> None:
     """Serve a plugin no longer, nor what nobody else uses."""
-    for dependency in plugin.dependencies:
-        if plugin in dependency.users:
-            dependency.users.remove(plugin)
-    unused = [dependency for dependency in plugin.dependencies if not dependency.users]
-    for portion in (plugin, *unused):
-        _FINDER.remove(portion)
-        _forget(portion)
+    unused = (dependency for dependency in plugin.dependencies if dependency.users == [plugin])
+    leaving = (plugin, *unused)
+    traces = _traces(leaving)
+    _FINDER.exchange(leaving, ())
+    _forget(leaving, traces)
 
 
 def _import_from(portion: Portion, name: str) -> ModuleType:
@@ -172,32 +201,39 @@ def _describe(error: BaseException) -> str:
         return type(error).__name__
 
 
-def _forget(portion: Portion) -> None:
-    """Drop all traces of a portion's modules; what it shares with others stays."""
-    for name in list(sys.modules):
-        if _belongs(portion, name):
-            module = sys.modules.pop(name)
-            above, _, last = name.rpartition(".")
-            parent = sys.modules.get(above) if above in portion.modules.namespaces else None
-            if getattr(parent, "__dict__", {}).get(last) is module:
-                delattr(parent, last)
-    portion.executed.clear()
-    portion.ready.clear()
-    if portion.owner is not None:
-        release(portion.owner)
-    for cache in (linecache.cache, sys.path_importer_cache):
-        for key in [key for key in cache if key.startswith(f"{portion.modules.root}/")]:
-            del cache[key]
+def _traces(portions: Collection[Portion]) -> dict[str, ModuleType | None]:
+    """The loaded modules of these portions alone, by being in their wheels or below names that only they own."""
+    served = {name for portion in portions for name in portion.modules.sources}
+    owned = {
+        top_level
+        for portion in portions
+        for top_level in portion.modules.top_levels
+        if all(owner in portions for owner in _FINDER.owners(top_level))
+    }
+    loaded = list(sys.modules.items())
+    return {name: module for name, module in loaded if name in served or name.partition(".")[0] in owned}
 
 
-def _belongs(portion: Portion, name: str) -> bool:
-    """Whether a loaded module is the portion's alone, by being in its wheel or below a top level that only it owns."""
-    top_level = name.partition(".")[0]
-    if top_level not in portion.modules.top_levels:
-        return False
-    if name in portion.modules.sources:
-        return True
-    return all(other is portion for other in _FINDER.owners(top_level))
+def _forget(portions: Collection[Portion], traces: Mapping[str, ModuleType | None]) -> None:
+    """Drop all traces of portions; what they share with others stays, and so does what has taken their place."""
+    namespaces = {name for portion in portions for name in portion.modules.namespaces}
+    for name, module in traces.items():
+        if name in sys.modules and sys.modules[name] is module:
+            del sys.modules[name]
+        above, _, last = name.rpartition(".")
+        parent = sys.modules.get(above) if above in namespaces else None
+        if parent is not None and vars(parent).get(last, parent) is module:
+            delattr(parent, last)
+    for portion in portions:
+        portion.executed.clear()
+        portion.ready.clear()
+        if portion.owner is not None:
+            release(portion.owner)
+        for dependency in portion.dependencies:
+            dependency.users = [user for user in dependency.users if user in _FINDER.portions]
+        for cache in (linecache.cache, sys.path_importer_cache):
+            for key in [key for key in cache if key.startswith(f"{portion.modules.root}/")]:
+                del cache[key]
 
 
 def _after_fork() -> None:

@@ -56,6 +56,7 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
     from attestor.covenant import readable
     from attestor.places import WheelFiles, deployment_if_any, signer_for
     from verifier.files import write_atomic
+    from verifier.keys import PublicKey
 
     now = datetime.now(UTC)
     terms = _terms(args)
@@ -64,7 +65,8 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
     keys = _keys(args)
     wheel, attestations = files.read_wheel(), files.read_attestations()
     found = review_for_certification(wheel, files.wheel.name, attestations, certifier, keys)
-    _, fulfilled = chain_of(args, files, wheel, keys["owner"], now)
+    with_keys = [owner for owner in keys["owner"] if isinstance(owner, PublicKey)]  # layouts are signed with keys alone
+    _, fulfilled = chain_of(args, files, wheel, with_keys, now)
     terms = replace(terms, layout=None if fulfilled is None else fulfilled.payload)
     precedent = _precedent(args, {**keys, "certifier": [certifier.public_key, *_certifiers(args)]}, found)
     changes = None if precedent is None else changes_since(precedent, found, terms)

@@ -22,6 +22,7 @@ from attestor.leaks import LeakGate
 from attestor.mirror import obtain
 from attestor.provenance import make_provenance
 from attestor.recipe import Recipe, recipe_for
+from attestor.review import signer_stated
 from attestor.signers import KeySigner
 from attestor.statements import draft
 from attestor.wheelhouse import Wheelhouse
@@ -157,8 +158,8 @@ def with_rebuild(attestations: bytes, done: Rebuilt) -> bytes:
     if done.attestations is None:
         raise UsageError("usage.arguments", "nothing was signed that could be added to the set")
     added = parse_attestations(done.attestations)
-    theirs = {bundle.hint for bundle in added}
-    return dump_set((*(one for one in parse_attestations(attestations) if one.hint not in theirs), *added))
+    theirs = {signer_stated(bundle) for bundle in added}
+    return dump_set((*(one for one in parse_attestations(attestations) if signer_stated(one) not in theirs), *added))
 
 
 def _inputs(recipe: Recipe) -> Fixed:

@@ -29,7 +29,7 @@ from verifier.formats.statement import (
 )
 from verifier.formats.strict_json import quoted
 from verifier.formats.text import Digest, Name
-from verifier.keys import PublicKey
+from verifier.signatory import Signatory
 from verifier.wheel import Snapshot
 
 #: The environment variables that a provenance may fix; any other could make a build do anything.
@@ -91,13 +91,13 @@ class Recipe:
             yield f"the network: {network} here, {self.fixed.network} then"
 
 
-def recipe_for(snapshot: Snapshot, attestations: bytes | None, builders: Sequence[PublicKey]) -> Recipe:
+def recipe_for(snapshot: Snapshot, attestations: bytes | None, builders: Sequence[Signatory]) -> Recipe:
     """The recipe of a wheel out of its attestation set. Of the set, only the provenance is read.
 
     Args:
         snapshot: the wheel, strictly read.
         attestations: the set's bytes; None when there is none.
-        builders: the keys whose word is taken for how the wheel was built.
+        builders: the keys or identities whose word is taken for how the wheel was built.
 
     Raises:
         Refused: ``set.missing``, ``set.statement-missing``, ``set.duplicate``, ``signature.*``, ``subject.digest``,
@@ -106,10 +106,10 @@ def recipe_for(snapshot: Snapshot, attestations: bytes | None, builders: Sequenc
     """
     found: list[Attested] = []
     for bundle in parse_attestations(attestations):
-        key = next((key for key in builders if key.hint == bundle.hint), None)
-        if key is None:
+        builder = next((builder for builder in builders if builder.selected_by(bundle)), None)
+        if builder is None:
             continue
-        payload = verified_payload(bundle, key)
+        payload = verified_payload(bundle, builder)
         statement = parse_statement(payload)
         if statement.predicate_type == PROVENANCE:
             found.append(Attested(statement, Name("builder"), payload_digest(payload)))

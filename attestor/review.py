@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from verifier.errors import Refused
-from verifier.evidence import ROLE_OF, TITLES, Attested, Role, parse_attestations, payload_digest, verified_payload
+from verifier.evidence import ROLE_OF, TITLES, Attested, Role, parse_attestations, payload_digest
 from verifier.formats.bundle import Bundle
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
 from verifier.formats.statement import (
@@ -23,11 +23,13 @@ from verifier.formats.statement import (
     parse_statement,
 )
 from verifier.formats.text import Name
+from verifier.identities import read_claims
 from verifier.judgements import check_embedded, check_sbom
-from verifier.keys import PublicKey
+from verifier.signatory import Signatory
 from verifier.wheel import Snapshot, read_wheel
 
-Keys = Mapping[Role, Sequence[PublicKey]]
+Keys = Mapping[Role, Sequence[Signatory]]
+"""Role to those who may sign in it: keys, or keyless identities."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Review:
         snapshot: the wheel, strictly read.
         statements: predicate type to statement, each signed by a key of its role and about this wheel.
         bundles: the set's bundles by predicate type, in the set's order.
-        rebuilds: what rebuilders said of it, by the hint of their keys.
+        rebuilds: what rebuilders said of it, by their signers, as stated.
     """
 
     snapshot: Snapshot
@@ -68,7 +70,7 @@ def review(wheel: bytes, file_name: str, attestations: bytes | None, keys: Keys)
         wheel: the wheel's bytes.
         file_name: its file name.
         attestations: the set's bytes; None when there is none.
-        keys: role to the keys that may sign in it. A statement by any other key is refused.
+        keys: role to those who may sign in it. A statement by anybody else is refused.
 
     Raises:
         Refused: ``wheel.*``, ``set.*``, ``signature.*``, ``subject.digest``, ``manifest.*``, ``sbom.*``.
@@ -84,7 +86,7 @@ def review(wheel: bytes, file_name: str, attestations: bytes | None, keys: Keys)
 
 
 class Statements(NamedTuple):
-    """A set taken apart: statement and bundle by predicate type; the rebuilds' bundles by the hint of their keys."""
+    """A set taken apart: statement and bundle by predicate type; the rebuilds' bundles by their signers, as stated."""
 
     single: Mapping[str, tuple[Attested, Bundle]]
     rebuilds: Mapping[str, Bundle]
@@ -108,9 +110,10 @@ def statements_of(attestations: bytes | None, keys: Keys, artifact: str | None) 
         artifact = f"sha256:{statement.statement.sha256}"
         kind = statement.statement.predicate_type
         if statement.signer == "rebuilder":
-            if bundle.hint in rebuilds:
-                raise Refused("set.duplicate", "the set has two rebuilds by one key", found=ascii(bundle.hint[:80]))
-            rebuilds[bundle.hint] = bundle
+            who = signer_stated(bundle)
+            if who in rebuilds:
+                raise Refused("set.duplicate", "the set has two rebuilds by one signer", found=who)
+            rebuilds[who] = bundle
             continue
         if kind in found:
             raise Refused("set.duplicate", f"the set has two statements of one kind: {TITLES[kind]}")
@@ -164,8 +167,8 @@ def manifest_awaiting(unsigned: bytes, found: Review) -> SignedManifest:
 
 
 def _open(bundle: Bundle, keys: Keys, artifact: str | None) -> Attested:
-    role, key = _signer(bundle.hint, keys)
-    payload = verified_payload(bundle, key)
+    role, signatory = _signer(bundle, keys)
+    payload, made = signatory.open(bundle)
     statement = parse_statement(payload)
     _check_role(statement, role)
     if artifact is not None and f"sha256:{statement.sha256}" != artifact:
@@ -175,21 +178,30 @@ def _open(bundle: Bundle, keys: Keys, artifact: str | None) -> Attested:
             found=f"sha256:{statement.sha256}",
             expected=artifact,
         )
-    return Attested(statement, Name(role), payload_digest(payload), key.id)
+    return Attested(statement, Name(role), payload_digest(payload), made)
 
 
-def _signer(hint: str, keys: Keys) -> tuple[Role, PublicKey]:
+def _signer(bundle: Bundle, keys: Keys) -> tuple[Role, Signatory]:
     for role, candidates in keys.items():
-        for key in candidates:
-            if key.hint == hint:
-                return role, key
+        for signatory in candidates:
+            if signatory.selected_by(bundle):
+                return role, signatory
+    keyless = bundle.material is not None
     raise Refused(
-        "signature.unknown-signer",
-        "the set holds a statement by a key that was not named",
-        found=ascii(hint[:80]),
-        expected=", ".join(f"{role}: {key.id}" for role, several in keys.items() for key in several),
-        todo="Name the keys of the builder and the owner that you expect.",
+        "signature.identity" if keyless else "signature.unknown-signer",
+        f"the set holds a statement by {'an identity' if keyless else 'a key'} that was not named",
+        found=signer_stated(bundle),
+        expected=", ".join(f"{role}: {signatory.id}" for role, several in keys.items() for signatory in several),
+        todo="Name the keys or identities of the builder and the owner that you expect.",
     )
+
+
+def signer_stated(bundle: Bundle) -> str:
+    """Whom a bundle claims to be by, in words: a key's hint, or what a certificate states."""
+    if bundle.material is None:
+        return ascii((bundle.hint or "")[:80])
+    claims = read_claims(bundle.material.certificate_der)
+    return f"{claims.subject[:300]!a}, by the word of {claims.issuer[:200]!a}"
 
 
 def _check_role(statement: Statement, role: Role) -> None:

@@ -82,6 +82,16 @@ CODES: dict[str, Code] = {
     "signature.wrong-signer": Code(4, "signed by a principal that may not say this of this plugin", _ASK_OWNER),
     "signature.key-revoked": Code(4, "signed with a revoked key", "Ask the owner to sign again with a current key."),
     "signature.key-retired": Code(4, "signed with a retired key, and not among what it still counts for", _ASK_OWNER),
+    "signature.identity": Code(
+        4,
+        "the signing certificate is for somebody whom the policy does not name",
+        "Compare what it states with the policy.",
+    ),
+    "signature.certificate": Code(
+        4, "the signing certificate is malformed, or by no authority of the trusted root", _ASK_OWNER
+    ),
+    "signature.log": Code(4, "no log of the trusted root holds the statement", _ASK_OWNER),
+    "signature.time": Code(4, "nobody whom the policy asks vouches for when a statement was signed", _REATTEST),
     "signature.payload-type": Code(4, "the envelope's payload type is not the expected one", _REATTEST),
     # -- 5 subject ---------------------------------------------------------------------------------------------------
     "subject.count": Code(5, "a statement must have exactly one subject", _REATTEST),

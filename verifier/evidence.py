@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from verifier.errors import FormatError, Refused
-from verifier.formats import dsse
 from verifier.formats.bundle import Bundle, parse_set
 from verifier.formats.policy import PluginRule, Policy, Principal
 from verifier.formats.statement import (
@@ -28,7 +27,9 @@ from verifier.formats.statement import (
     parse_statement,
 )
 from verifier.formats.text import Digest, Name
+from verifier.identities import identities_of, nearest, read_claims
 from verifier.keys import PublicKey
+from verifier.signatory import NOBODY_VOUCHES, Made, Signatory
 
 Role = Literal["builder", "rebuilder", "owner", "certifier"]
 
@@ -54,12 +55,12 @@ TITLES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Attested:
-    """A statement that counts: its signer, the sha256 of the payload by which others pin it, and the signer's key."""
+    """A statement that counts: its signer, the sha256 of the payload by which others pin it, and how it was signed."""
 
     statement: Statement
     signer: Name
     payload_digest: Digest
-    key: Digest | None = None
+    made: Made = NOBODY_VOUCHES
 
 
 class SetAside(NamedTuple):
@@ -71,10 +72,10 @@ class SetAside(NamedTuple):
 
 
 class Rebuilt(NamedTuple):
-    """A rebuilder's statement that counts: the sha256 of its payload, and the id of the key, if it had one."""
+    """A rebuilder's statement that counts: the sha256 of its payload, and how it was signed."""
 
     statement: Digest
-    key: Digest | None
+    made: Made
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Evidence:
     @property
     def rebuilders(self) -> Mapping[Name, Rebuilt]:
         """What is remembered of the rebuilds, by principal."""
-        return MappingProxyType({name: Rebuilt(it.payload_digest, it.key) for name, it in self.rebuilds.items()})
+        return MappingProxyType({name: Rebuilt(it.payload_digest, it.made) for name, it in self.rebuilds.items()})
 
     def require(self, predicate_type: str) -> Attested:
         """The statement of a type.
@@ -125,26 +126,18 @@ _ORDER = (
     "signature.key-revoked",
     "signature.key-retired",
     "signature.wrong-signer",
+    "signature.identity",
     "signature.unknown-signer",
 )
 
 
-def verified_payload(bundle: Bundle, key: PublicKey) -> bytes:
-    """The payload of a bundle, once its signature by ``key`` has been verified.
+def verified_payload(bundle: Bundle, signatory: Signatory) -> bytes:
+    """The payload of a bundle, once its signature by ``signatory`` has been verified.
 
     Raises:
-        Refused: ``signature.payload-type`` or ``signature.invalid``.
+        Refused: ``signature.payload-type``, ``signature.invalid``, or another ``signature.*`` code of a keyless one.
     """
-    envelope = bundle.envelope
-    if envelope.payload_type != dsse.IN_TOTO:
-        raise Refused(
-            "signature.payload-type",
-            "an envelope does not hold an in-toto statement",
-            found=ascii(envelope.payload_type[:80]),
-            expected=dsse.IN_TOTO,
-        )
-    key.verify(envelope.signatures[0].sig, envelope.signed_bytes)
-    return envelope.unverified_payload
+    return signatory.open(bundle).payload
 
 
 def payload_digest(payload: bytes) -> Digest:
@@ -168,13 +161,19 @@ def parse_attestations(data: bytes | None) -> tuple[Bundle, ...]:
 
 
 class KeyRing:
-    """The keys of a policy's principals, read once, found by the hint that bundles carry.
+    """Who signs for a policy's principals, read once: keys by the hint that bundles carry, others by their identity.
+
+    The policy says in which mode a principal signs. A bundle of the other mode selects nobody.
+
+    Args:
+        policy: the verified policy.
+        roots: the trusted roots that it names, as verified bytes.
 
     Raises:
         Refused: ``trust.policy`` or ``usage.key`` for a key that is not what the policy says.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, roots: Mapping[Name, bytes]) -> None:
         self.policy = policy
         keys = [
             (name, PublicKey.from_policy(policy.keys[key]))
@@ -182,10 +181,24 @@ class KeyRing:
             for key in principal.keys
         ]
         self._by_hint = {key.hint: (name, key) for name, key in keys}
+        self._keyless = identities_of(policy, roots)
 
     def find(self, hint: str) -> tuple[Name, PublicKey] | None:
         """The principal and key that a hint selects, if the policy names one."""
         return self._by_hint.get(hint)
+
+    def select(self, bundle: Bundle) -> tuple[Name, Signatory] | SetAside:
+        """The principal whom a bundle claims to be by, or why it is nobody's.
+
+        Raises:
+            Refused: ``signature.certificate`` for a certificate that cannot be read.
+        """
+        if bundle.material is not None:
+            claims = read_claims(bundle.material.certificate_der)
+            known = next((entry for entry in self._keyless if not entry[1].identity.differences(claims)), None)
+            return known or SetAside("", "signature.identity", nearest(claims, self._keyless))
+        found = self.find(bundle.hint or "")
+        return found or SetAside("", "signature.unknown-signer", f"a statement by the key {bundle.hint!a}")
 
 
 def weigh(bundles: tuple[Bundle, ...], ring: KeyRing, rule: PluginRule, artifact: Digest) -> Evidence:
@@ -206,16 +219,16 @@ def weigh(bundles: tuple[Bundle, ...], ring: KeyRing, rule: PluginRule, artifact
     ignored: list[str] = []
     rebuilds: dict[Name, Attested] = {}
     for bundle in bundles:
-        known = ring.find(bundle.hint)
-        if known is None:
-            aside.append(SetAside("", "signature.unknown-signer", f"a statement by the key {bundle.hint!a}"))
+        known = ring.select(bundle)
+        if isinstance(known, SetAside):
+            aside.append(known)
             continue
         candidate = _open(bundle, *known)
         kind = candidate.statement.predicate_type
         if kind not in ROLE_OF:
             ignored.append(kind)
         elif reason := why_not(
-            kind, candidate.signer, candidate.key, ring.policy.principals[candidate.signer], rule, artifact
+            kind, candidate.signer, candidate.made, ring.policy.principals[candidate.signer], rule, artifact
         ):
             aside.append(reason)
         elif role_in(rule, candidate.signer, kind) == "rebuilder":
@@ -229,36 +242,40 @@ def weigh(bundles: tuple[Bundle, ...], ring: KeyRing, rule: PluginRule, artifact
     return Evidence(attested, tuple(aside), tuple(ignored), rebuilds)
 
 
-def _open(bundle: Bundle, name: Name, key: PublicKey) -> Attested:
+def _open(bundle: Bundle, name: Name, signatory: Signatory) -> Attested:
     try:
-        payload = verified_payload(bundle, key)
+        payload, made = signatory.open(bundle)
     except Refused as error:
         if error.code != "signature.invalid":
             raise
         raise Refused(
             "signature.invalid",
             "a statement's signature does not verify",
-            found=f"a statement that claims the key of {name!r}",
+            found=f"a statement that claims to be by {name!r}" + (f": {error.found}" if error.found else ""),
             expected="bytes exactly as they were signed",
         ) from error
-    return Attested(parse_statement(payload), name, payload_digest(payload), key.id)
+    return Attested(parse_statement(payload), name, payload_digest(payload), made)
 
 
 def why_not(
-    kind: str, signer: Name, key: Digest | None, principal: Principal, rule: PluginRule, artifact: Digest
+    kind: str, signer: Name, made: Made, principal: Principal, rule: PluginRule, artifact: Digest
 ) -> SetAside | None:
-    """Why a statement of ``kind`` by ``signer`` with ``key`` does not count for ``artifact``; None when it counts."""
+    """Why a statement of ``kind`` by ``signer``, so made, does not count for ``artifact``; None when it counts."""
     title = f"a {TITLES[kind]} by {signer!r}"
     role = role_in(rule, signer, kind)
     if signer not in _allowed(role, rule, artifact):
         return SetAside(kind, "signature.wrong-signer", f"{title}, who is no {role} of this plugin")
-    standing = principal.standing_of(key)
+    standing = principal.standing_of(made.key)
     if standing is None:
         return SetAside(kind, "signature.unknown-signer", f"{title}, with a key that is not theirs any more")
     if standing.status == "revoked":
         return SetAside(kind, "signature.key-revoked", f"{title}, whose key is revoked")
     if standing.status == "retired" and artifact not in standing.accepted:
         return SetAside(kind, "signature.key-retired", f"{title}, whose key is retired and not accepted for this wheel")
+    end = principal.not_after
+    if end is not None and made.key is None and (made.at is None or made.at > end.instant):
+        when = f"signed at {made.at:%Y-%m-%dT%H:%M:%SZ}" if made.at else "signed nobody knows when"
+        return SetAside(kind, "signature.key-retired", f"{title}, {when}; they sign until {end}")
     return None
 
 

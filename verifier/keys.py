@@ -10,9 +10,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from verifier.errors import Refused
+from verifier.formats.bundle import Bundle
 from verifier.formats.dsse import decode_base64, encode_base64
 from verifier.formats.policy import Key
 from verifier.formats.text import Digest
+from verifier.signatory import Made, Opened, check_payload_type
 
 Algorithm = Literal["ecdsa-p256", "ed25519"]
 
@@ -101,3 +103,19 @@ class PublicKey:
             raise Refused(
                 "signature.invalid", "a signature does not verify", expected=f"a signature by {self.id}"
             ) from None
+
+    def selected_by(self, bundle: Bundle) -> bool:
+        """Whether the bundle's hint is this key's."""
+        return bundle.hint == self.hint
+
+    def open(self, bundle: Bundle) -> Opened:
+        """The payload of a bundle, once its signature by this key has been verified; no time: nobody vouches for one.
+
+        Raises:
+            Refused: ``signature.payload-type`` or ``signature.invalid``.
+        """
+        check_payload_type(bundle.envelope)
+        if bundle.hint is None:  # a certificate's signature is not judged as a key's, whatever the key
+            raise Refused("signature.invalid", "a keyless signature is none by a key", expected=f"a hint at {self.id}")
+        self.verify(bundle.envelope.signatures[0].sig, bundle.envelope.signed_bytes)
+        return Opened(bundle.envelope.unverified_payload, Made(self.id))

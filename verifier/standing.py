@@ -15,6 +15,7 @@ from verifier.findings import check_severity
 from verifier.formats.policy import TIERS, PluginRule, Policy
 from verifier.formats.statement import CERTIFICATION, PROVENANCE
 from verifier.judgements import check_dependencies_not_listed, check_not_listed
+from verifier.signatory import NOBODY_VOUCHES
 from verifier.standing_rules import check_rules
 from verifier.verify import Ground, VerifiedPlugin
 
@@ -49,7 +50,7 @@ def _check_policy(plugin: VerifiedPlugin, policy: Policy, request: decide.Reques
         principal = policy.principals.get(signer)
         if principal is None:
             raise Refused("signature.unknown-signer", "the policy no longer names a signer", found=repr(str(signer)))
-        aside = why_not(kind, signer, plugin.keys.get(kind), principal, rule, plugin.artifact_digest)
+        aside = why_not(kind, signer, plugin.made.get(kind, NOBODY_VOUCHES), principal, rule, plugin.artifact_digest)
         if aside is not None:
             raise Refused(aside.code, "a signature no longer counts", found=aside.reason)
     _check_tier(plugin, policy)
@@ -75,7 +76,7 @@ def _check_builders(plugin: VerifiedPlugin, policy: Policy, rule: PluginRule) ->
     for name, rebuilt in plugin.rebuilders.items():
         principal = policy.principals.get(name)
         if name in rule.rebuilders and principal is not None:
-            counted += why_not(PROVENANCE, name, rebuilt.key, principal, rule, plugin.artifact_digest) is None
+            counted += why_not(PROVENANCE, name, rebuilt.made, principal, rule, plugin.artifact_digest) is None
     needed = min(policy.tiers[plugin.tier].builders, then)
     if counted < needed:
         raise Refused(

@@ -207,7 +207,7 @@ def subject_of(
         plugin_id=manifest.plugin_id,
         version=manifest.version,
         signers=tuple(sorted({entry.signer for entry in counted})),
-        keys=tuple(sorted({entry.key for entry in counted if entry.key is not None})),
+        keys=tuple(sorted({entry.made.key for entry in counted if entry.made.key is not None})),
         statements=tuple(sorted(entry.payload_digest for entry in counted)),
         builder=manifest.built_by,
         repository=manifest.source.repository,

@@ -10,13 +10,14 @@ that cannot reach its server goes on until the policy's own ``valid_until`` or t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from verifier.errors import Refused
 from verifier.formats.policy import Policy, parse_policy
-from verifier.formats.revocations import Checkpoint, parse_checkpoint
+from verifier.formats.revocations import Checkpoint, parse_checkpoint, sha256_hex
+from verifier.formats.text import Name
 
 if TYPE_CHECKING:
     from verifier.formats.enrolment import Floor
@@ -31,11 +32,13 @@ class Trust:
         policy: who may sign what, and what each tier requires.
         checkpoint: the last state of the revocation list that two offline keys signed.
         roles: version and expiry of ``root``, ``timestamp``, ``snapshot``, ``targets`` and ``checkpoints``.
+        trusted_roots: the Sigstore trusted roots that the policy names, as verified bytes.
     """
 
     policy: Policy
     checkpoint: Checkpoint
     roles: Mapping[str, RoleFacts]
+    trusted_roots: Mapping[Name, bytes] = field(default_factory=dict)
 
     @property
     def deployment(self) -> str:
@@ -111,7 +114,8 @@ def verify_trust(pinned_root: bytes, metadata: Mapping[str, bytes], targets: Map
         pinned_root: the ``root.json`` that this host was enrolled with.
         metadata: ``N.root.json`` for every N above the pinned one, ``timestamp.json``, ``snapshot.json``,
             ``targets.json`` and ``checkpoints.json``; no other name.
-        targets: ``policy.json`` and ``checkpoints/checkpoint.json``; no other name.
+        targets: ``policy.json``, ``checkpoints/checkpoint.json``, and ``trusted_root.<name>.json`` for each trusted
+            root that the policy names; no other name.
 
     Raises:
         Refused: ``trust.root``, ``trust.metadata``, ``trust.deployment`` when policy and checkpoint disagree, and
@@ -129,4 +133,21 @@ def verify_trust(pinned_root: bytes, metadata: Mapping[str, bytes], targets: Map
             found=repr(checkpoint.deployment),
             expected=repr(policy.deployment),
         )
-    return Trust(policy, checkpoint, chain.roles)
+    return Trust(policy, checkpoint, chain.roles, _trusted_roots(policy, chain.trusted_roots))
+
+
+def _trusted_roots(policy: Policy, found: Mapping[str, bytes]) -> Mapping[Name, bytes]:
+    """The trusted roots by name: exactly those that the policy names, each by its digest."""
+    if {*found} != {*policy.trusted_roots}:
+        raise Refused(
+            "trust.metadata", "the Sigstore trusted roots are not those that the policy names",
+            found=", ".join(sorted(found)) or "none", expected=", ".join(sorted(policy.trusted_roots)) or "none",
+        )  # fmt: skip
+    for name, rule in policy.trusted_roots.items():
+        digest = f"sha256:{sha256_hex(found[name])}"
+        if digest != rule.digest:
+            raise Refused(
+                "trust.metadata", f"the Sigstore trusted root {name!r} is not the one that the policy names",
+                found=digest, expected=rule.digest,
+            )  # fmt: skip
+    return {name: found[name] for name in policy.trusted_roots}

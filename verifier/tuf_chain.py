@@ -8,7 +8,7 @@ The chain of The Update Framework's client workflow (specification 1.0, section 
 4. snapshot, as the timestamp lists it
 5. targets, as the snapshot lists it, by the last root
 6. checkpoints, as the snapshot lists it, by the keys to which ``targets`` delegates
-7. the files, as ``targets`` and ``checkpoints`` list them
+7. the files, as ``targets`` and ``checkpoints`` list them; ``targets`` lists no trusted root that is not there
 
 python-tuf counts signatures and compares what is listed; decision record 0003 lists what it leaves to its caller, and
 what is therefore checked here. Expiry is reported and not judged: it governs refreshing, not loading.
@@ -48,6 +48,8 @@ SignedT = TypeVar("SignedT", Root, Timestamp, Snapshot, Targets)
 
 POLICY = "policy.json"
 CHECKPOINT = "checkpoints/checkpoint.json"
+TRUSTED_ROOT = "trusted_root.{}.json"
+"""The path of a Sigstore trusted root, around its name."""
 
 ROOT_LIMIT = 512_000
 """Size cap of one root, in bytes."""
@@ -63,6 +65,8 @@ ROOTS_LIMIT = 256
 """How many roots may follow the pinned one."""
 KEYS_LIMIT = 32
 """How many keys a role may have: each may cost a signature check."""
+TRUSTED_ROOT_LIMIT = 1024 * 1024
+"""Size cap of a Sigstore trusted root, in bytes."""
 CHECKPOINT_SIGNERS = 2
 """How many different keys must sign a checkpoint, whatever the delegation says."""
 
@@ -75,6 +79,7 @@ ROLE_LIMITS: Mapping[str, int] = {
 """The roles that a host stores beside the roots, each as ``<role>.json``."""
 
 _ROOT_NAME = re.compile(r"([1-9][0-9]{0,8})\.root\.json")
+_TRUSTED_ROOT_PATH = re.compile(r"trusted_root\.(.{1,64})\.json", re.DOTALL)
 _KEY_KINDS = {("ed25519", "ed25519"), ("ecdsa", "ecdsa-sha2-nistp256")}
 
 
@@ -86,11 +91,12 @@ class RoleFacts(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """A verified chain: the facts of each role, and the bytes of the two files at its end."""
+    """A verified chain: the facts of each role, and the bytes of the files at its end; trusted roots by their name."""
 
     roles: Mapping[str, RoleFacts]
     policy: bytes
     checkpoint: bytes
+    trusted_roots: Mapping[str, bytes]
 
 
 class RootKeys(NamedTuple):
@@ -109,6 +115,12 @@ def root_version(name: str) -> int | None:
     """The version in a name such as ``3.root.json``; None when it is the name of something else."""
     match = _ROOT_NAME.fullmatch(name)
     return int(match[1]) if match else None
+
+
+def trusted_root_name(path: str) -> str | None:
+    """The name in a path such as ``trusted_root.public.json``; None when it is the path of something else."""
+    match = _TRUSTED_ROOT_PATH.fullmatch(path)
+    return match[1] if match else None
 
 
 def root_keys(root: bytes) -> RootKeys:
@@ -130,7 +142,7 @@ def verify_chain(pinned_root: bytes, metadata: Mapping[str, bytes], files: Mappi
         pinned_root: the root this host was enrolled with.
         metadata: ``N.root.json`` for every N above the pinned one, ``timestamp.json``, ``snapshot.json``,
             ``targets.json`` and ``checkpoints.json``.
-        files: ``policy.json`` and ``checkpoints/checkpoint.json``.
+        files: ``policy.json``, ``checkpoints/checkpoint.json``, and every ``trusted_root.<name>.json`` that is listed.
 
     Raises:
         Refused: ``trust.root`` for the roots, ``trust.metadata`` for everything below them.
@@ -143,8 +155,12 @@ def verify_chain(pinned_root: bytes, metadata: Mapping[str, bytes], files: Mappi
     delegation = _delegation(targets)
     checkpoints = _load(Targets, "checkpoints", metadata, targets, _listed(snapshot, "checkpoints"))  # (6)
     _check_separation(root, targets, delegation)
-    for path, role in ((POLICY, targets), (CHECKPOINT, checkpoints)):  # (7)
-        with _refusing("trust.metadata", path):
+    listed = {path for path in targets.targets if trusted_root_name(path)}
+    for path in {*files, *listed}:  # (7)
+        role = checkpoints if path == CHECKPOINT else targets
+        with _refusing("trust.metadata", ascii(path[:100])):
+            if path not in files:
+                raise _Flaw("targets.json lists it, and it is not here")
             _match(role.targets.get(path), files[path])
     roles: dict[str, Signed] = {
         "root": root,
@@ -154,7 +170,8 @@ def verify_chain(pinned_root: bytes, metadata: Mapping[str, bytes], files: Mappi
         "checkpoints": checkpoints,
     }
     facts = {name: RoleFacts(signed.version, signed.expires) for name, signed in roles.items()}
-    return Chain(facts, files[POLICY], files[CHECKPOINT])
+    trusted = {name: data for path, data in files.items() if (name := trusted_root_name(path)) is not None}
+    return Chain(facts, files[POLICY], files[CHECKPOINT], trusted)
 
 
 # -- (1) names and sizes ----------------------------------------------------------------------------------------------
@@ -168,9 +185,10 @@ def _check_names(metadata: Mapping[str, bytes], files: Mapping[str, bytes]) -> N
             raise Refused("trust.metadata", "trust metadata holds a file of unknown name", found=repr(name[:80]))
         _check_size(name, data, limit)
     for path, data in files.items():
-        if path not in (POLICY, CHECKPOINT):
+        trusted = trusted_root_name(path) is not None
+        if path not in (POLICY, CHECKPOINT) and not trusted:
             raise Refused("trust.metadata", "trust holds a target of unknown name", found=repr(path[:80]))
-        _check_size(path, data, FILE_LIMIT)
+        _check_size(path, data, TRUSTED_ROOT_LIMIT if trusted else FILE_LIMIT)
     missing = sorted(({*roles} - {*metadata}) | ({POLICY, CHECKPOINT} - {*files}))
     if missing:
         raise Refused("trust.metadata", "trust metadata is incomplete", found=f"no {', '.join(missing)}")

@@ -22,6 +22,7 @@ from tuf.api.exceptions import (
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from verifier.errors import LoadlockError, Refused, Unreachable
+from verifier.formats.policy import parse_policy
 from verifier.home import StoredTrust
 from verifier.transport import Response, Transport
 from verifier.tuf_chain import (
@@ -34,6 +35,7 @@ from verifier.tuf_chain import (
     SNAPSHOT_LIMIT,
     TARGETS_LIMIT,
     TIMESTAMP_LIMIT,
+    TRUSTED_ROOT,
     root_version,
 )
 
@@ -109,6 +111,9 @@ def fetch_repository(
         )  # fmt: skip
         updater.refresh()
         files = {path: _fetch_target(updater, path) for path in (POLICY, CHECKPOINT)}
+        for name in parse_policy(files[POLICY].encode()).trusted_roots:
+            path = TRUSTED_ROOT.format(name)
+            files[path] = _fetch_target(updater, path)
         return StoredTrust(v=1, metadata=_collect(metadata), targets=files)
 
 

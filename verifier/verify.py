@@ -55,6 +55,7 @@ from verifier.judgements import (
     rule_of,
 )
 from verifier.revocation_list import RevocationList
+from verifier.signatory import Made
 from verifier.standing_rules import Subject, check_rules, subject_of
 from verifier.trust import Trust
 from verifier.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
@@ -90,7 +91,7 @@ class Ground:
         trust: verified trust.
         revocations: the revocation list in force.
         time_floor: the latest signed moment this host has seen.
-        ring: the policy's keys; made from ``trust``.
+        ring: who signs for the policy's principals; made from ``trust``.
     """
 
     deployment: Name
@@ -101,7 +102,7 @@ class Ground:
     ring: KeyRing = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ring", KeyRing(self.trust.policy))
+        object.__setattr__(self, "ring", KeyRing(self.trust.policy, self.trust.trusted_roots))
 
     def fix_time(self, wall: datetime) -> datetime:
         """The moment at which all is judged: the later of the clock and the last signed time.
@@ -131,7 +132,7 @@ class VerifiedPlugin:
         dependencies: those of its locked dependencies, likewise; none where there is no host.
         manifest: the signed manifest.
         signers: predicate type to the principal whose statement counted.
-        keys: predicate type to the id of the key that it was signed with; without those that were signed without one.
+        made: predicate type to how it was signed: with which key, or at what time by the word of a log.
         statements: predicate type to the sha256 of the payload that counted.
         subject: what standing rules look at.
         rebuilders: who rebuilt the wheel to the same bytes, each with the statement that says so.
@@ -152,7 +153,7 @@ class VerifiedPlugin:
     dependencies: tuple[Snapshot, ...] = field(repr=False)
     manifest: SignedManifest = field(repr=False)
     signers: Mapping[str, Name]
-    keys: Mapping[str, Digest]
+    made: Mapping[str, Made]
     statements: Mapping[str, Digest]
     subject: Subject = field(repr=False)
     list_seq: int
@@ -252,7 +253,7 @@ def verify(
         dependencies=dependencies,
         manifest=manifest,
         signers=MappingProxyType({kind: found.signer for kind, found in evidence.attested.items()}),
-        keys=MappingProxyType({kind: found.key for kind, found in evidence.attested.items() if found.key is not None}),
+        made=MappingProxyType({kind: found.made for kind, found in evidence.attested.items()}),
         statements=MappingProxyType({kind: found.payload_digest for kind, found in evidence.attested.items()}),
         subject=subject,
         list_seq=ground.revocations.head.seq,

@@ -65,7 +65,7 @@ def top(line: str) -> str:
         (TEXT.replace(f'[keys."{HEAD.id}"]', '[keys."sha256:00"]'), "format.schema"),
         (TEXT.replace(f'[keys."{HEAD.id}"]', f'[keys."sha256:{"0" * 64}"]'), "trust.policy"),
         (TEXT + '[plugins."a"]\nowners = ["nobody"]\n', "trust.policy"),
-        (TEXT + '[principals."a"]\nmode = "keyless"\n', "trust.unsupported"),
+        (TEXT + '[principals."a"]\nmode = "keyless"\n', "trust.policy"),
         (TEXT + f'[principals."a"]\nmode = "key"\nkey = "{HEAD.id}"\n', "trust.policy"),
     ],
 )

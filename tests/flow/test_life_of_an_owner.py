@@ -288,4 +288,4 @@ def test_a_release_that_runs_signs_as_before(world: World) -> None:
     world.admit(files)
     assert world.verdict(files) == "ok"
     with Gate(Home(world.place / "host")) as gate:
-        assert gate.verify(files.wheel).keys[MANIFEST] == load_signer(world.keys["owner"]).public_key.id
+        assert gate.verify(files.wheel).made[MANIFEST].key == load_signer(world.keys["owner"]).public_key.id

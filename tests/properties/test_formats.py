@@ -75,8 +75,16 @@ def consistent_policy(value: Plain) -> Plain:
     head, *keys = sorted(KEYS, key=lambda key: key.id)
     value["keys"] = {key.id: {"alg": key.alg, "spki": key.entry.spki} for key in (head, *keys)}
     value["head_keys"] = [{"key": head.id, "not_after": value["valid_until"]}]
-    for key, principal in zip(keys, value["principals"].values(), strict=False):
-        principal |= {"mode": "key", "key": key.id, "identity": {}}
+    roots = list(value.get("trusted_roots", {}))
+    for key, (name, principal) in zip(keys, value["principals"].items(), strict=False):
+        person = principal.pop("person", None)
+        for field in ("root", "workflow", "key"):
+            principal.pop(field, None)
+        if roots and person:
+            principal |= {"mode": "keyless", "root": roots[0], "person": person | {"email": f"{name}@host.example"}}
+        else:
+            principal |= {"mode": "key", "key": key.id}
+            principal.pop("not_after", None)
         principal.pop("former", None)  # a vector has one; keys are few here
     names = list(value["principals"])
     for rule in value["plugins"].values():
@@ -278,7 +286,9 @@ def test_no_changed_byte_of_a_set_verifies_with_another_payload(at: int, differe
     try:
         bundles = bundle.parse_set(changed)
         for found in bundles:
-            keys.get(found.hint, SIGNERS[0][0]).verify(found.envelope.signatures[0].sig, found.envelope.signed_bytes)
+            keys.get(found.hint or "", SIGNERS[0][0]).verify(
+                found.envelope.signatures[0].sig, found.envelope.signed_bytes
+            )
     except Refused as error:
         assert error.code in CODES
         return

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec import inspect
 
 from verifier.formats.enrolment import ServerUrl
+from verifier.formats.identity import RefPattern, RepositoryId, Workflow
 from verifier.formats.manifest import EntryPoint, HostPattern, RequirementText
 from verifier.formats.text import (
     PATTERNS,
@@ -44,6 +45,9 @@ TEXTS: dict[type[Text], st.SearchStrategy[str]] = {
     Time: st.datetimes().map(lambda moment: f"{moment.replace(microsecond=0).isoformat()}Z"),
     Duration: st.tuples(NUMBERS, NUMBERS, NUMBERS).map(lambda part: f"P{part[0]}DT{part[1]}H{part[2]}S"),
     HostPattern: st.sampled_from(["a", "api.example.org", "*.example.org", "1.2.3.4", "xn--bcher-kva.example"]),
+    RefPattern: st.sampled_from(["refs/heads/main", "refs/tags/v*", "refs/tags/*", "refs/tags/v1.0"]),
+    RepositoryId: st.integers(1, 10**18).map(str),
+    Workflow: st.sampled_from(["https://host.example/a/b/release.yml", "https://host.example/a//.ci.yml@refs/heads/x"]),
     RequirementText: st.sampled_from(["attrs", "openai>=2.0,<3.0", "Foo.bar[extra] ~= 1.4"]),
     EntryPoint: st.sampled_from(["p", "p.q:R", "a.b.c:d.e"]),
     ServerUrl: st.sampled_from(["http://[::1]:8080", "https://loadlock.example", "http://127.0.0.1:1/a/b"]),

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from tests.sigstore.people import KeylessPerson
 from tests.simulator.people import Person
 from verifier.evidence import ROLE_OF
 from verifier.formats import dsse
@@ -33,7 +34,7 @@ class Claim:
 
     predicate_type: str
     predicate: Any
-    signer: Person
+    signer: Person | KeylessPerson
     subjects: list[Any]
     statement_type: str = STATEMENT_TYPE
     payload_type: str = dsse.IN_TOTO
@@ -64,6 +65,8 @@ class Claim:
 
     def sign(self) -> bytes:
         """The statement as a line of an attestation set."""
+        if isinstance(self.signer, KeylessPerson):
+            return dump_bundle(self.signer.attest(self.payload)) + b"\n"
         message = dsse.pae(self.payload_type, self.payload)
         signature = dsse.Signature(
             keyid="", sig=self.signer.sign(message) if self.signature is None else self.signature

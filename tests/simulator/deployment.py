@@ -115,6 +115,12 @@ class Simulator:
         put(self.rules, path, value)
         self.repository.publish_policy(now or self.started, dumps(self.rules))
 
+    def trusted_root(self, name: str, root: bytes, now: datetime | None = None, **rule: Any) -> None:
+        """Let the policy name a Sigstore's trusted root, and publish both; ``rule`` are further fields of its rule."""
+        self.repository.set_target(self.repository.targets, f"trusted_root.{name}.json", root)
+        self.rules.setdefault("trusted_roots", {})
+        self.policy(f"trusted_roots.{name}", {"digest": f"sha256:{hashlib.sha256(root).hexdigest()}", **rule}, now)
+
     def revoke(self, *digests: str, now: datetime | None = None) -> None:
         """Put artifacts on the revocation list."""
         self.revoked += digests

@@ -65,6 +65,7 @@ from typing import Any
 from tests.simulator.claims import Claims
 from tests.simulator.deployment import EVERYTHING, PluginWheel, Simulator, put
 from tests.simulator.findings import with_check, with_vulnerability
+from tests.simulator.people import Person
 from tests.trust_samples import envelope
 from tests.tuf_repository import CHECKPOINT
 from verifier.formats import dsse
@@ -171,6 +172,7 @@ class Scenario:
 
     def _freeze(self, edit: Edit) -> None:
         claim = self.claims[edit["freeze"]]
+        assert isinstance(claim.signer, Person)
         claim.signature = claim.signer.sign(dsse.pae(claim.payload_type, claim.payload))
 
     def _drop(self, edit: Edit) -> None:

@@ -22,7 +22,9 @@ def weighed(edit: Edit = lambda claims: None, sim: Simulator = SIM, wheel: str =
     claims = sim.claims(WHEEL)
     edit(claims)
     policy = sim.trust().policy
-    return weigh(parse_set(claims.sign()), KeyRing(policy), policy.plugins[PluginId("sample_plugin")], Digest(wheel))
+    return weigh(
+        parse_set(claims.sign()), KeyRing(policy, {}), policy.plugins[PluginId("sample_plugin")], Digest(wheel)
+    )
 
 
 def signed_by(title: str, person: str) -> Edit:
@@ -136,7 +138,7 @@ def test_a_former_key_counts_for_what_is_accepted_alone(status: str, accepted: l
     evidence = weighed(sim=sim)
     if status == "retired" and WHEEL.digest in accepted:
         assert evidence.attested[MANIFEST].signer == "owner"
-        assert evidence.attested[MANIFEST].key == sim.people["owner"].public.id
+        assert evidence.attested[MANIFEST].made.key == sim.people["owner"].public.id
     else:
         assert missing(evidence, MANIFEST).code == f"signature.key-{status}"
 
@@ -149,7 +151,7 @@ def test_the_new_key_speaks_under_the_same_name() -> None:
         claims["manifest"].signer = sim.people["stranger"]
 
     attested = weighed(edit, sim).attested[MANIFEST]
-    assert (attested.signer, attested.key) == ("owner", sim.people["stranger"].public.id)
+    assert (attested.signer, attested.made.key) == ("owner", sim.people["stranger"].public.id)
 
 
 @pytest.mark.parametrize("accepted", [[], [WHEEL.digest], ["sha256:" + "0" * 64]])
@@ -231,7 +233,7 @@ def test_a_payload_is_given_out_only_with_its_signature_verified() -> None:
 
 
 def test_a_ring_knows_the_keys_of_principals_alone() -> None:
-    ring = KeyRing(SIM.trust().policy)
+    ring = KeyRing(SIM.trust().policy, {})
     known = ring.find(SIM.people["owner"].public.hint)
     assert known is not None
     assert (known[0], known[1].id) == ("owner", SIM.people["owner"].public.id)

@@ -93,7 +93,7 @@ def test_the_subject_of_a_verified_plugin() -> None:
     known = facts.subject
     assert known.artifact == facts.artifact_digest
     assert set(known.signers) == set(facts.signers.values())
-    assert set(known.keys) == set(facts.keys.values())
+    assert set(known.keys) == {made.key for made in facts.made.values()}
     assert set(known.statements) == set(facts.statements.values())
     assert (known.builder, known.repository) == (facts.manifest.built_by, facts.manifest.source.repository)
     assert Part(name="sample-plugin", version=facts.version) in known.parts

@@ -26,6 +26,10 @@ ELSEWHERE = {
     "wheel.unreadable": "a file that cannot be read: the commands' business, before verification begins",
     "manifest.entry-point": "asked for after verification, of a loaded plugin, and before it, by the attestor",
     "dependency.too-large": "two gibibytes of wheels: tests/verifier/test_dependencies.py",
+    **dict.fromkeys(
+        ("signature.identity", "signature.certificate", "signature.log", "signature.time"),
+        "takes a Sigstore: tests/verifier/test_keyless.py",
+    ),
 }
 """Codes of steps 0 to 12 that no vector here can show, and why."""
 

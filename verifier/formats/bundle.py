@@ -1,7 +1,8 @@
 """Attestation sets: Sigstore bundles (v0.3, JSON), one a line.
 
 In key mode a bundle's verification material is a hint at the public key: base64 of sha256 of its SubjectPublicKeyInfo
-in DER, the convention of cosign. The hint only selects among the principals that the policy allows.
+in DER, the convention of cosign. A keyless bundle's is a certificate, a log entry and timestamps. Hint and certificate
+only select among the principals that the policy allows; which of both modes a principal signs in, the policy says.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 from verifier.errors import FormatError
 from verifier.formats import dsse
+from verifier.formats.material import Material, check_base64
 from verifier.formats.strict_json import Document, convert, dumps, loads
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -22,10 +24,15 @@ MAX_HINT = 200
 
 
 class Bundle(Document, frozen=True, kw_only=True):
-    """One signed statement: the hint at its signer's key, and the envelope."""
+    """One signed statement: the envelope, and either the hint at its signer's key or the keyless material."""
 
-    hint: str
     envelope: dsse.Envelope
+    hint: str | None = None
+    material: Material | None = None
+
+    def __post_init__(self) -> None:
+        if (self.hint is None) == (self.material is None):
+            raise ValueError("a bundle has either a hint or keyless material")
 
 
 class _PublicKey(Document, frozen=True, kw_only=True):
@@ -37,9 +44,15 @@ class _Material(Document, frozen=True, kw_only=True):
     tlogEntries: tuple[()]  # noqa: N815
 
 
-class _Wire(Document, frozen=True, kw_only=True):
+class _KeyWire(Document, frozen=True, kw_only=True):
     mediaType: Literal["application/vnd.dev.sigstore.bundle.v0.3+json"]  # noqa: N815
     verificationMaterial: _Material  # noqa: N815
+    dsseEnvelope: dict[str, Any]  # noqa: N815
+
+
+class _KeylessWire(Document, frozen=True, kw_only=True):
+    mediaType: Literal["application/vnd.dev.sigstore.bundle.v0.3+json"]  # noqa: N815
+    verificationMaterial: Material  # noqa: N815
     dsseEnvelope: dict[str, Any]  # noqa: N815
 
 
@@ -47,32 +60,34 @@ def parse_bundle(line: bytes, *, what: str = "bundle") -> Bundle:
     """Read one bundle.
 
     Raises:
-        FormatError: any ``format.*`` code; ``format.unsupported`` for a bundle with a certificate or a log entry.
+        FormatError: any ``format.*`` code; ``format.unsupported`` for a chain of certificates, or a log entry
+            beside a key.
     """
     value = loads(line, limit=dsse.MAX_ENVELOPE, what=what)
-    _check_supported(value, what)
-    wire = convert(value, _Wire, what=what)
-    hint = wire.verificationMaterial.publicKey.hint
-    if len(hint) > MAX_HINT:
-        raise FormatError(
-            "format.too-large", f"{what}: the hint is too long", expected=f"at most {MAX_HINT} characters"
-        )
+    found = value.get("verificationMaterial") if isinstance(value, dict) else None
+    keyless = _is_keyless(found, what) if isinstance(found, dict) else False
+    wire = convert(value, _KeylessWire, what=what) if keyless else convert(value, _KeyWire, what=what)
     envelope = dsse.envelope_of(wire.dsseEnvelope, what=what)
     if len(envelope.signatures) != 1:
         raise FormatError(
             "format.schema", f"{what} must carry one signature", found=f"{len(envelope.signatures)} signatures"
         )
-    return Bundle(hint=hint, envelope=envelope)
+    if isinstance(wire, _KeylessWire):
+        check_base64(wire.verificationMaterial, what)
+        return Bundle(envelope=envelope, material=wire.verificationMaterial)
+    hint = wire.verificationMaterial.publicKey.hint
+    if len(hint) > MAX_HINT:
+        raise FormatError(
+            "format.too-large", f"{what}: the hint is too long", expected=f"at most {MAX_HINT} characters"
+        )
+    return Bundle(envelope=envelope, hint=hint)
 
 
 def dump_bundle(bundle: Bundle) -> bytes:
     """Write a bundle as one line without its line end; the inverse of :func:`parse_bundle`."""
+    material = bundle.material or {"publicKey": {"hint": bundle.hint}, "tlogEntries": []}
     return dumps(
-        {
-            "mediaType": MEDIA_TYPE,
-            "verificationMaterial": {"publicKey": {"hint": bundle.hint}, "tlogEntries": []},
-            "dsseEnvelope": dsse.wire_of(bundle.envelope),
-        }
+        {"mediaType": MEDIA_TYPE, "verificationMaterial": material, "dsseEnvelope": dsse.wire_of(bundle.envelope)}
     )
 
 
@@ -105,17 +120,17 @@ def dump_set(bundles: tuple[Bundle, ...]) -> bytes:
     return b"".join(dump_bundle(bundle) + b"\n" for bundle in bundles)
 
 
-def _check_supported(value: Any, what: str) -> None:
-    material = value.get("verificationMaterial") if isinstance(value, dict) else None
-    if not isinstance(material, dict):
-        return
-    for field in ("certificate", "x509CertificateChain"):
-        if field in material:
-            raise FormatError(
-                "format.unsupported",
-                f"{what} is signed without a key (keyless), which this release does not verify",
-                found=field,
-                expected="publicKey",
-            )
-    if material.get("tlogEntries"):
-        raise FormatError("format.unsupported", f"{what} carries a transparency log entry", expected="tlogEntries: []")
+def _is_keyless(material: dict[str, Any], what: str) -> bool:
+    """One claim of who signed, not two: a popular client once checked the weaker one (GHSA-fx35-mq7g-6g98)."""
+    if "x509CertificateChain" in material:
+        raise FormatError(
+            "format.unsupported", f"{what} holds a chain of certificates", found="x509CertificateChain",
+            expected="the signing certificate alone, as version 0.3 has it",
+        )  # fmt: skip
+    if "publicKey" in material and "certificate" in material:
+        raise FormatError("format.schema", f"{what} names a public key and holds a certificate", expected="one of both")
+    if "publicKey" in material and material.get("tlogEntries"):
+        raise FormatError(
+            "format.unsupported", f"{what} is signed with a key and carries a log entry", expected="tlogEntries: []"
+        )
+    return "certificate" in material

@@ -14,12 +14,16 @@ from msgspec import Meta
 from verifier.errors import Refused
 from verifier.formats.dsse import decode_base64
 from verifier.formats.findings import CheckName, Rating
+from verifier.formats.identity import Identity, PersonIdentity, WorkflowIdentity
 from verifier.formats.manifest import Capability, HostPattern, Isolation, Maturity
 from verifier.formats.strict_json import Document, convert, dumps, parse
 from verifier.formats.text import Digest, Duration, Name, PluginId, Text, Time, Uri, Version
 
 MAX_POLICY = 4 * 1024 * 1024
 """Size cap of a policy in bytes."""
+
+MAX_TRUSTED_ROOTS = 8
+"""How many Sigstores a policy may name."""
 
 TierName = Literal["core", "vetted", "untrusted"]
 TIERS: tuple[TierName, ...] = ("untrusted", "vetted", "core")
@@ -60,17 +64,35 @@ class FormerKey(Document, frozen=True, kw_only=True):
     accepted: Accepted = ()
 
 
+class TrustedRootRule(Document, frozen=True, kw_only=True):
+    """A Sigstore's trusted root: the digest of the target that holds it, and whether timestamps are demanded."""
+
+    digest: Digest
+    timestamp: bool = False
+
+
 class Principal(Document, frozen=True, kw_only=True):
-    """Somebody who signs. A key-mode signature carries no trustworthy time, so the key has a status instead:
-    ``active``; ``retired`` (only ``accepted`` artifact digests still count); ``revoked`` (nothing counts).
+    """Somebody who signs: with a key of ``keys``, or keyless, as an identity that a trusted root vouches for.
+
+    A key-mode signature carries no trustworthy time, so the key has a status instead: ``active``; ``retired`` (only
+    ``accepted`` artifact digests still count); ``revoked`` (nothing counts). A keyless one's time is vouched for by a
+    log or a timestamp, and ``not_after`` is held against it.
     """
 
     mode: Literal["key", "keyless"]
     key: Digest | None = None
-    identity: dict[str, Any] = {}
+    root: Name | None = None
+    workflow: WorkflowIdentity | None = None
+    person: PersonIdentity | None = None
+    not_after: Time | None = None
     status: Literal["active", "retired", "revoked"] = "active"
     accepted: Accepted = ()
     former: Annotated[tuple[FormerKey, ...], Meta(max_length=20)] = ()
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who signs keyless; None in key mode."""
+        return self.workflow or self.person
 
     @property
     def keys(self) -> tuple[Digest, ...]:
@@ -151,7 +173,9 @@ class TierRule(Document, frozen=True, kw_only=True):
 
 
 # msgspec's convert calls no hook for the keys of a mapping: the policy gives them their type itself.
-_KEYED_BY: dict[str, type[Text]] = {"keys": Digest, "principals": Name, "plugins": PluginId, "certifiers": Name}
+_KEYED_BY: dict[str, type[Text]] = {
+    "keys": Digest, "principals": Name, "plugins": PluginId, "certifiers": Name, "trusted_roots": Name,
+}  # fmt: skip
 
 
 class Policy(Document, frozen=True, kw_only=True):
@@ -169,6 +193,7 @@ class Policy(Document, frozen=True, kw_only=True):
     plugins: Annotated[dict[PluginId, PluginRule], Meta(max_length=100_000)]
     certifiers: Annotated[dict[Name, CertifierRule], Meta(max_length=10_000)]
     tiers: Annotated[dict[TierName, TierRule], Meta(min_length=1)]
+    trusted_roots: Annotated[dict[Name, TrustedRootRule], Meta(max_length=MAX_TRUSTED_ROOTS)] = {}
     denied_plugins: tuple[PluginId, ...] = ()
     denied_artifacts: tuple[Digest, ...] = ()
     withdrawn: tuple[Digest, ...] = ()
@@ -238,11 +263,22 @@ def _check_keys(policy: Policy) -> None:
 
 def _check_principals(policy: Policy) -> None:
     owners = {head_key.key: "the revocation head" for head_key in policy.head_keys}
+    identities: dict[tuple[str, ...], Name] = {}
     for name, principal in policy.principals.items():
         if (principal.key is None) != (principal.mode == "keyless"):
             raise Refused("trust.policy", f"principal {name!r} of mode {principal.mode!r} has {_key_of(principal)}")
-        if principal.mode == "key" and principal.identity:
-            raise Refused("trust.policy", f"principal {name!r} is of mode 'key' and has an identity as well")
+        if principal.mode == "keyless":
+            who = _check_keyless(policy, name, principal).who
+            if identities.setdefault(who, name) != name:
+                raise Refused(
+                    "trust.policy", f"principal {name!r} shares its identity with {identities[who]!r}",
+                    found=", ".join(who), expected="another issuer, repository or workflow, or another person",
+                )  # fmt: skip
+        elif principal.identity or principal.root or principal.not_after:
+            raise Refused(
+                "trust.policy", f"principal {name!r} is of mode 'key' and has a field of mode 'keyless'",
+                expected="a key with its status: nobody vouches for the time at which a key was used",
+            )  # fmt: skip
         for key in principal.keys:
             _known_key(policy, key, f"principal {name!r}")
             if key in owners:
@@ -252,6 +288,18 @@ def _check_principals(policy: Policy) -> None:
                     expected="a key of its own for each",
                 )
             owners[key] = f"principal {name!r}"
+
+
+def _check_keyless(policy: Policy, name: Name, principal: Principal) -> Identity:
+    identity = principal.identity
+    if identity is None or (principal.workflow and principal.person):
+        raise Refused("trust.policy", f"principal {name!r} needs one identity", expected="'workflow' or 'person'")
+    if principal.root not in policy.trusted_roots:
+        raise Refused(
+            "trust.policy", f"principal {name!r} names no trusted root of this policy", found=repr(principal.root),
+            expected="one of 'trusted_roots'",
+        )  # fmt: skip
+    return identity
 
 
 def _key_of(principal: Principal) -> str:
@@ -321,9 +369,6 @@ def _check_layouts(policy: Policy) -> None:
 def _check_supported(policy: Policy) -> None:
     if policy.profile not in SUPPORTED_PROFILES:
         _unsupported(f"profile {policy.profile!r}")
-    for name, principal in policy.principals.items():
-        if principal.mode == "keyless":
-            _unsupported(f"keyless principal {name!r}")
 
 
 def _unsupported(what: str) -> None:

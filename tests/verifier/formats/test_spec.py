@@ -20,8 +20,10 @@ from verifier.formats import (
     enrolment,
     findings,
     handover,
+    identity,
     layout,
     manifest,
+    material,
     policy,
     push,
     revocations,
@@ -29,6 +31,7 @@ from verifier.formats import (
     statement,
     strict_json,
 )
+from verifier.tuf_chain import TRUSTED_ROOT_LIMIT
 
 SPEC = ROOT / "docs" / "spec"
 FENCED = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -39,9 +42,13 @@ EXAMPLES: dict[str, list[Callable[[bytes], object]]] = {
     "layout": [layout.parse_layout, layout.parse_link],
     "errors": [partial(strict_json.loads, limit=1000, what="error")],
     "handover": [handover.parse_handover],
+    "keyless": [bundle.parse_bundle],
     "plugin-manifest": [manifest.parse_manifest],
     # Its keys are abridged, so that only the form can be read, not whether its parts fit together.
-    "policy": [partial(strict_json.parse, type_=policy.Policy, limit=policy.MAX_POLICY, what="policy")],
+    "policy": [
+        partial(strict_json.parse, type_=type_, limit=policy.MAX_POLICY, what="policy")
+        for type_ in (policy.Policy, policy.Principal, policy.Principal)
+    ],
     "provenance": [statement.parse_provenance],
     "push": [push.parse_announcement],
     "revocation-list": [revocations.parse_head, revocations.parse_checkpoint],
@@ -166,6 +173,17 @@ LIMITS: dict[str, dict[str, str]] = {
         "rules of a list": f"{layout.MAX_RULES}",
         "materials, or products, of a link": f"{layout.MAX_ARTIFACTS:,}",
     },
+    "keyless": {
+        "a certificate's base64": size(material.MAX_CERTIFICATE),
+        "a log entry's body's base64": size(material.MAX_BODY),
+        "a checkpoint's text": size(material.MAX_CHECKPOINT),
+        "hashes of an inclusion proof": f"{material.MAX_PATH}",
+        "timestamps of a bundle": f"{material.MAX_TIMESTAMPS}",
+        "a timestamp's base64": size(material.MAX_TIMESTAMP),
+        "a trusted root": size(TRUSTED_ROOT_LIMIT),
+        "trusted roots of a policy": f"{policy.MAX_TRUSTED_ROOTS}",
+        "refs, triggers of an identity": f"{bound(identity.WorkflowIdentity, 'refs')}",
+    },
     "plugin-manifest": {
         "manifest, signed or not": size(manifest.MAX_MANIFEST),
         "entry point groups": f"{bound(M, 'entry_points')}",
@@ -248,7 +266,8 @@ def test_the_caps_of_policy_and_enrolment_are_those_of_the_code() -> None:
 def test_every_cap_of_the_formats_stands_on_a_page() -> None:
     pages = "".join(path.read_text("utf-8") for path in SPEC.glob("*.md"))
     formats = (
-        bundle, dsse, enrolment, findings, handover, manifest, policy, push, revocations, sbom, statement, strict_json,
+        bundle, dsse, enrolment, findings, handover, manifest, material, policy, push, revocations, sbom, statement,
+        strict_json,
     )  # fmt: skip
     caps = {
         f"{module.__name__}.{name}": value

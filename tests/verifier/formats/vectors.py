@@ -34,6 +34,8 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "enrolment": enrolment.parse_enrolment,
     "handover": handover.parse_handover,
     "head": revocations.parse_head,
+    "keyless-bundle": bundle.parse_bundle,
+    "keyless-policy": policy.parse_policy,
     "plugin-manifest": manifest.parse_manifest,
     "policy": policy.parse_policy,
     "provenance": statement.parse_provenance,

@@ -1,0 +1,175 @@
+"""Identities of keyless signers: whom a policy means by a principal without a key, and what a certificate states.
+
+Nothing here is a pattern that somebody could fit by accident: every field is compared whole, and the one wildcard there
+is stands at the end of a tag.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, NamedTuple
+
+from msgspec import Meta
+
+from verifier.formats.strict_json import Document
+from verifier.formats.text import Line, Text, Uri
+
+Trigger = Literal[
+    "push", "release", "workflow_dispatch", "repository_dispatch", "schedule",  # GitHub
+    "web", "api", "trigger", "pipeline", "parent_pipeline",  # GitLab, beside push and schedule
+]  # fmt: skip
+"""What may start a pipeline that signs. Pull and merge requests, and what follows from one, are not among them: whoever
+can open one would sign."""
+Runner = Literal["github-hosted", "gitlab-hosted", "self-hosted"]
+Issuer = Annotated[Uri, Meta(min_length=1)]
+Email = Annotated[str, Meta(max_length=254, pattern=r"\A[!-?A-~]+@[!-?A-~]+\Z")]
+
+
+class RepositoryId(Text):
+    """A repository's number at its host: it stays when the repository is renamed, and a new one of the old name has
+    another.
+    """
+
+    __slots__ = ()
+    grammar = re.compile(r"[1-9][0-9]{0,18}")
+    words = "a repository's number"
+
+
+class Workflow(Text):
+    """The address of a pipeline's definition, as certificates name it; ``@`` and a ref or commit may follow."""
+
+    __slots__ = ()
+    grammar = re.compile(r"https://[A-Za-z0-9._~:/%+-]{1,400}(?:@[A-Za-z0-9._/+-]{1,200})?")
+    words = "a workflow's address without wildcards, such as 'https://host/owner/name/.github/workflows/release.yml'"
+
+    @property
+    def file(self) -> str:
+        """The address without what follows ``@``."""
+        return self.partition("@")[0]
+
+
+class RefPattern(Text):
+    """A branch or tag in full, or tags that begin alike: ``refs/heads/main``, ``refs/tags/v*``."""
+
+    __slots__ = ()
+    grammar = re.compile(r"refs/heads/[A-Za-z0-9._/+-]{1,200}|refs/tags/(?:[A-Za-z0-9._/+-]{1,200}\*?|\*)")
+    words = "a ref such as 'refs/heads/main' or 'refs/tags/v*', with a '*' only at the end of a tag"
+
+    def admits(self, ref: str) -> bool:
+        """Whether ``ref`` is meant; ``*`` stands for one character at least, and for no further ``/``."""
+        if not self.endswith("*"):
+            return ref == self
+        rest = ref.removeprefix(self[:-1])
+        return rest != ref and re.fullmatch(r"[A-Za-z0-9._+-]+", rest) is not None
+
+
+class Claims(NamedTuple):
+    """What a signing certificate states of whoever it was issued to; empty where it states nothing.
+
+    Attributes:
+        subject: the one subject alternative name, a URI or an e-mail address.
+        subject_kind: ``uri`` or ``email``.
+        issuer: the OpenID Connect issuer whose token was shown.
+        repository_id, ref, trigger, runner: of the run of a pipeline.
+    """
+
+    subject: str
+    subject_kind: Literal["uri", "email"]
+    issuer: str
+    repository_id: str = ""
+    ref: str = ""
+    trigger: str = ""
+    runner: str = ""
+
+
+class WorkflowIdentity(Document, frozen=True, kw_only=True):
+    """A pipeline: which definition in which repository, run at which refs, started by what.
+
+    A ``workflow`` without ``@`` is taken at the same ref that is built; one with ``@`` is taken at exactly that.
+    """
+
+    issuer: Issuer
+    repository_id: RepositoryId
+    workflow: Workflow
+    refs: Annotated[tuple[RefPattern, ...], Meta(min_length=1, max_length=20)]
+    triggers: Annotated[tuple[Trigger, ...], Meta(min_length=1, max_length=20)]
+    runner: Runner | None = None
+
+    @property
+    def who(self) -> tuple[str, ...]:
+        """What no two principals may share."""
+        return (self.issuer, self.repository_id, self.workflow.file)
+
+    @property
+    def id(self) -> str:
+        """Who is meant, in words."""
+        return f"{self.workflow} of repository {self.repository_id}"
+
+    def differences(self, claims: Claims) -> tuple[str, ...]:
+        """In what ``claims`` are not this identity's, in words; empty when they are."""
+        workflow = self.workflow if "@" in self.workflow else f"{self.workflow}@{claims.ref}"
+        compared = (
+            ("issuer", claims.issuer == self.issuer, claims.issuer, self.issuer),
+            ("repository id", claims.repository_id == self.repository_id, claims.repository_id, self.repository_id),
+            (
+                "workflow",
+                claims.subject_kind == "uri" and claims.subject == workflow,
+                claims.subject,
+                workflow,
+            ),
+            ("ref", any(ref.admits(claims.ref) for ref in self.refs), claims.ref, ", ".join(self.refs)),
+            ("trigger", claims.trigger in self.triggers, claims.trigger, ", ".join(self.triggers)),
+            ("runner", self.runner in (None, claims.runner), claims.runner, self.runner),
+        )
+        return tuple(_difference(*entry) for entry in compared if not entry[1])
+
+
+class PersonIdentity(Document, frozen=True, kw_only=True):
+    """A person, or a service account: an e-mail address, vouched for by one issuer."""
+
+    issuer: Issuer
+    email: Email
+
+    @property
+    def who(self) -> tuple[str, ...]:
+        """What no two principals may share."""
+        return (self.issuer, self.email)
+
+    @property
+    def id(self) -> str:
+        """Who is meant, in words."""
+        return f"{self.email} at {self.issuer}"
+
+    def differences(self, claims: Claims) -> tuple[str, ...]:
+        """In what ``claims`` are not this identity's, in words; empty when they are."""
+        compared = (
+            ("issuer", claims.issuer == self.issuer, claims.issuer, self.issuer),
+            ("e-mail", (claims.subject_kind, claims.subject) == ("email", self.email), claims.subject, self.email),
+        )
+        return tuple(_difference(*entry) for entry in compared if not entry[1])
+
+
+Identity = WorkflowIdentity | PersonIdentity
+
+
+class IdentityFile(Document, frozen=True, kw_only=True):
+    """A file that names one identity, for commands: exactly one of both tables."""
+
+    workflow: WorkflowIdentity | None = None
+    person: PersonIdentity | None = None
+    note: Line = ""
+
+    def __post_init__(self) -> None:
+        if (self.workflow is None) == (self.person is None):
+            raise ValueError("expected one of 'workflow' and 'person'")
+
+    @property
+    def identity(self) -> Identity:
+        """The one that is named."""
+        found = self.workflow or self.person
+        assert found is not None  # noqa: S101 - held by the constructor
+        return found
+
+
+def _difference(title: str, _same: bool, found: str, expected: str | None) -> str:
+    return f"{title} {found[:300]!a}, not {expected}" if found else f"no {title}, not {expected}"

@@ -15,7 +15,6 @@ from verifier.errors import LoadlockError, Unreachable, UsageError
 if TYPE_CHECKING:
     from attestor.amend import Amended, Subject
     from attestor.audit import Audit, Known
-    from attestor.check_tools import Found
     from attestor.checks import Options
     from attestor.places import WheelFiles
     from attestor.review import Keys
@@ -87,7 +86,9 @@ def _vulnerabilities(args: argparse.Namespace, output: Output) -> int:
 
     max_age = _max_age(args)
     files, builder, subject = _open(args)
-    audit = _audit(args, subject, max_age)
+    with output.progress.step("audit") as step:
+        audit = _audit(args, subject, max_age)
+        step.says(f"{len(audit.known)} dependencies")
     amended = amend(subject, VULNERABILITIES, dumps(audit.predicate), builder)
     _write(files, amended, output)
     for line in _told(audit):
@@ -194,9 +195,7 @@ def _release(args: argparse.Namespace, output: Output) -> int:
 
     options = _release_options(args)
     files, builder, subject = _open(args)
-    checked = check_release(
-        subject, Path(args.source), options, now=datetime.now(UTC), report=lambda found: _tell(found, output)
-    )
+    checked = check_release(subject, Path(args.source), options, now=datetime.now(UTC), progress=output.progress)
     amended = amend(subject, TEST_RESULT, dumps(checked.predicate), builder)
     _write(files, amended, output)
     status = LoadlockError.exit_status if checked.predicate.result == "FAILED" and not args.report_only else 0
@@ -235,16 +234,6 @@ def _release_options(args: argparse.Namespace) -> Options:
         allowed=check_allowed(args.licence) if args.licence else ALLOWED,
         waivers=read_waivers(Path(args.waivers)) if args.waivers else Waivers(),
     )
-
-
-def _tell(found: Found, output: Output) -> None:
-    check = found.check
-    tool = f"{check.tool} {check.version}" if check.tool else "no tool"
-    output.say(f"{check.name:<16}{check.result:<8}{tool}{_reason(check.reason)}")
-    if check.waiver is not None:
-        output.say(f"  waived until {check.waiver.expires}: {check.waiver.reason}")
-    for line in found.shown:
-        output.say(f"  {line}")
 
 
 CHECK_COMMANDS: tuple[Command, ...] = (

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,5 +221,11 @@ def _not_run(name: CheckName, tool: str, release: str, reason: str, output: str 
 
 
 Tool = Callable[[Ground], Found]
-TOOLS: tuple[Tool, ...] = (run_tests, run_egress_tests, scan_secrets, analyse, review_licences)
+TOOLS: Mapping[CheckName, Tool] = {
+    "tests": run_tests,
+    "egress-tests": run_egress_tests,
+    "secrets": scan_secrets,
+    "static-analysis": analyse,
+    "licences": review_licences,
+}
 """One for each check, in the order of the list."""

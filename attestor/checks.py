@@ -6,7 +6,7 @@ end; the waiver stands in the statement.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from attestor.waivers import Waivers
 from verifier.errors import Refused
 from verifier.formats.findings import Checklist, TestResult, summary_of
 from verifier.formats.statement import PROVENANCE, Resource, parse_provenance
+from verifier.progress import SILENT, Progress
 from verifier.wheel import Snapshot
 
 #: The marker of the tests that show where a plugin connects to.
@@ -52,7 +53,7 @@ class Checked:
 
 
 def check_release(
-    subject: Subject, path: Path, options: Options, *, now: datetime, report: Callable[[Found], None] = lambda _: None
+    subject: Subject, path: Path, options: Options, *, now: datetime, progress: Progress = SILENT
 ) -> Checked:
     """Run the whole checklist.
 
@@ -61,7 +62,7 @@ def check_release(
         path: the source that the wheel was built from: a directory in a clean git repository, or the sdist.
         options: see there.
         now: the moment, aware, UTC.
-        report: is told each check once it is done.
+        progress: is told of the checks.
 
     Raises:
         Refused: ``provenance.source``: the wheel was built from another source; ``source.*``.
@@ -69,15 +70,26 @@ def check_release(
     source = describe(path)
     _check_source(source, subject)
     found: list[Found] = []
-    with TemporaryDirectory(prefix="loadlock-check-") as name:
-        ground = _ground(source, subject, options, Path(name))
-        for tool in TOOLS:
-            outcome = tool(ground)
-            found.append(replace(outcome, check=options.waivers.apply(outcome.check, now)))
-            report(found[-1])
+    with TemporaryDirectory(prefix="loadlock-check-") as place:
+        ground = _ground(source, subject, options, Path(place))
+        for name, tool in TOOLS.items():
+            with progress.step(name) as step:
+                outcome = tool(ground)
+                found.append(replace(outcome, check=options.waivers.apply(outcome.check, now)))
+                step.says(_told(found[-1]))
     checklist = Checklist(checks=tuple(outcome.check for outcome in found))
     predicate = TestResult(configuration=_configuration(source, options), checklist=checklist, **summary_of(checklist))
     return Checked(tuple(found), predicate)
+
+
+def _told(found: Found) -> str:
+    """How a check ended, for a person: a line, and one for each thing that it shows."""
+    check = found.check
+    tool = f"{check.tool} {check.version}" if check.tool else "no tool"
+    lines = [f"{check.result:<8}{tool}{f', {check.reason}' if check.reason else ''}"]
+    if check.waiver is not None:
+        lines.append(f"waived until {check.waiver.expires}: {check.waiver.reason}")
+    return "\n  ".join([*lines, *found.shown])
 
 
 def _check_source(source: Source, subject: Subject) -> None:

@@ -22,6 +22,7 @@ from attestor.layout_cli import LAYOUT_COMMANDS, chain_of, configure_chain
 from attestor.rebuild_cli import REBUILD_COMMANDS
 from verifier.command import Command, Output
 from verifier.errors import UsageError
+from verifier.progress import WIDTH
 
 if TYPE_CHECKING:
     from attestor.pipeline import Attestation, Options
@@ -66,7 +67,7 @@ def _attest(args: argparse.Namespace, output: Output) -> None:
     from attestor import pipeline
     from attestor.embedded import EmbeddedSbomDiffers
     from attestor.places import WheelFiles, deployment_if_any, signer_for
-    from verifier.files import write_atomic
+    from verifier.files import write_atomic, write_together
 
     now = datetime.now(UTC)
     deployment = deployment_if_any(args.deployment)
@@ -75,10 +76,7 @@ def _attest(args: argparse.Namespace, output: Output) -> None:
     builder = signer_for("builder", args, deployment)
     started, options = pipeline.attest_wheel if args.wheel else pipeline.attest_source, _options(args)
     try:
-        made = started(
-            Path(args.wheel or args.source), options, builder, now=now,
-            report=lambda step, outcome: output.say(f"{step:<18}{outcome}"),
-        )  # fmt: skip
+        made = started(Path(args.wheel or args.source), options, builder, now=now, progress=output.progress)
     except EmbeddedSbomDiffers as refusal:
         write_atomic(Path(args.embed_sbom), refusal.expected_bytes)
         refusal.todo = f"{args.embed_sbom} was written: commit it, and let the build put it into .dist-info/sboms/."
@@ -87,17 +85,17 @@ def _attest(args: argparse.Namespace, output: Output) -> None:
     files = WheelFiles(Path(args.output) / made.file_name)
     if args.wheelhouse:
         options.house.collect(made.locked, Path(args.wheelhouse))
-        output.say(f"{'wheelhouse':<18}{len(made.locked)} locked wheels in {args.wheelhouse}")
-    write_atomic(files.wheel, made.wheel)
+        output.say(f"{'wheelhouse':<{WIDTH}}{len(made.locked)} locked wheels in {args.wheelhouse}")
+    written = {files.wheel: made.wheel, files.attestations: attestations}
     if made.log:
-        write_atomic(files.log, made.log)
+        written[files.log] = made.log
+    if not args.all_roles:
+        written[files.unsigned] = made.unsigned
+    write_together(written)
     if args.all_roles:
         files.unsigned.unlink(missing_ok=True)
-    else:
-        write_atomic(files.unsigned, made.unsigned)
-    write_atomic(files.attestations, attestations)
     awaiting = [] if args.all_roles else ["owner", "certifier"]
-    output.say(f"{'written':<18}{files.wheel}")
+    output.say(f"{'written':<{WIDTH}}{files.wheel}")
     output.say(f"awaiting {', '.join(awaiting)}" if awaiting else "signed by builder, owner and certifier")
     output.result(
         {
@@ -231,7 +229,10 @@ def _publish(args: argparse.Namespace, output: Output) -> None:
     chain, fulfilled = chain_of(args, files, wheel, owners, datetime.now(UTC))
     if fulfilled is not None:
         output.say(f"made as laid out in {fulfilled.payload}: {', '.join(fulfilled.steps)}")
-    answer = publish(server, api_token(args.token_file), wheel, files.wheel.name, attestations, chain)
+    token = api_token(args.token_file)
+    with output.progress.step("send") as step:
+        answer = publish(server, token, wheel, files.wheel.name, attestations, chain)
+        step.says(f"{files.wheel.name} to {server}")
     output.say(f"published {files.wheel.name}")
     output.result({"ok": True, "server": server, "answer": answer})
 

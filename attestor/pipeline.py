@@ -9,7 +9,7 @@ A wheel that was built elsewhere enters at "read the wheel" and gets no provenan
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,16 +34,11 @@ from verifier.formats.manifest import Manifest, SignedManifest, dump_manifest
 from verifier.formats.statement import MANIFEST, PROVENANCE, SBOM
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Digest
+from verifier.progress import SILENT, Progress
 from verifier.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
 
 #: What ``built_by`` says of a wheel that was not built by us.
 ELSEWHERE = "https://loadlock.dev/builders/elsewhere"
-
-Report = Callable[[str, str], None]
-
-
-def silent(step: str, outcome: str) -> None:
-    """The report of whoever wants none."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ class _Origin:
 
 
 def attest_source(
-    path: Path, options: Options, builder: KeySigner, *, now: datetime, report: Report = silent
+    path: Path, options: Options, builder: KeySigner, *, now: datetime, progress: Progress = SILENT
 ) -> Attestation:
     """Build the source at ``path`` and attest the wheel as the builder.
 
@@ -118,28 +113,32 @@ def attest_source(
         options: see there.
         builder: the builder's key.
         now: the moment, aware, UTC.
-        report: is told each step's name and outcome once it is done.
+        progress: is told of the steps.
 
     Raises:
         Refused: ``source.*``, ``build.*``, ``wheel.*``, ``manifest.*``, ``sbom.*``, ``leak.found``.
         FormatError: a manifest is malformed.
         Unreachable: ``unreachable.index``.
     """
-    source = describe(path)
-    report("source", f"commit {source.commit[:12]}" if source.kind == "git" else f"sdist sha256:{source.sha256[:12]}…")
-    manifest = read_manifest(options.manifest) if options.manifest else manifest_in(source)
-    report("manifest", f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}")
-    make = build if options.once else build_twice
-    made = make(source, options.house, now=now, config_settings=options.config_settings)
-    network = "no network" if made.fixed.network == "none" else "network could not be cut"
-    report("build", f"{made.file_name}, {len(made.inputs)} locked build wheels, {network}")
-    report("build again", "left out" if options.once else f"bit-identical under {len(made.varied)} varied conditions")
+    with progress.step("source") as step:
+        source = describe(path)
+        step.says(f"commit {source.commit[:12]}" if source.kind == "git" else f"sdist sha256:{source.sha256[:12]}…")
+    with progress.step("manifest") as step:
+        manifest = read_manifest(options.manifest) if options.manifest else manifest_in(source)
+        step.says(_title(manifest))
+    with progress.step("build") as step:
+        make = build if options.once else build_twice
+        made = make(source, options.house, now=now, config_settings=options.config_settings)
+        network = "no network" if made.fixed.network == "none" else "network could not be cut"
+        step.says(f"{made.file_name}, {len(made.inputs)} locked build wheels, {network}")
+    varied = f"bit-identical under {len(made.varied)} varied conditions"
+    progress.done("build again", "left out" if options.once else varied)
     origin = _Origin(made, options.builder_id, made.finished, datetime.fromtimestamp(source.epoch, UTC))
-    return _describe(made.wheel, made.file_name, manifest, origin, options, builder, report)
+    return _describe(made.wheel, made.file_name, manifest, origin, options, builder, progress)
 
 
 def attest_wheel(
-    path: Path, options: Options, builder: KeySigner, *, now: datetime, report: Report = silent
+    path: Path, options: Options, builder: KeySigner, *, now: datetime, progress: Progress = SILENT
 ) -> Attestation:
     """Attest a wheel that was built elsewhere: no provenance is claimed for it.
 
@@ -147,11 +146,12 @@ def attest_wheel(
     """
     if options.manifest is None:
         raise UsageError("manifest.missing", "a wheel needs its manifest named", expected="--manifest FILE")
-    manifest = read_manifest(options.manifest)
-    report("manifest", f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}")
+    with progress.step("manifest") as step:
+        manifest = read_manifest(options.manifest)
+        step.says(_title(manifest))
     wheel = read_capped(path, DEFAULT_LIMITS.archive, "the wheel")
     origin = _Origin(None, ELSEWHERE, now, now)
-    return _describe(wheel, path.name, manifest, origin, options, builder, report)
+    return _describe(wheel, path.name, manifest, origin, options, builder, progress)
 
 
 def _describe(
@@ -161,32 +161,42 @@ def _describe(
     origin: _Origin,
     options: Options,
     builder: KeySigner,
-    report: Report,
+    progress: Progress,
 ) -> Attestation:
     """What both ways share, from the wheel's bytes on."""
-    snapshot = read_wheel(wheel, file_name)
-    report("wheel", f"{len(snapshot.files)} files, RECORD complete, {snapshot.digest}")
-    dependencies = find_dependencies(snapshot, manifest.host_provided, options.house)
-    report("dependencies", f"{len(dependencies.locked)} locked, {len(dependencies.host)} provided by the host")
+    with progress.step("wheel") as step:
+        snapshot = read_wheel(wheel, file_name)
+        step.says(f"{len(snapshot.files)} files, RECORD complete, {snapshot.digest}")
+    with progress.step("dependencies") as step:
+        dependencies = find_dependencies(snapshot, manifest.host_provided, options.house)
+        step.says(f"{len(dependencies.locked)} locked, {len(dependencies.host)} provided by the host")
     if options.embedded_sbom:
-        expected = sbom.make_embedded_sbom(snapshot, dependencies, version=options.sbom_version)
-        report("embedded SBOM", check_embedded_sbom(snapshot, expected))
-    described_by = sbom.make_sbom(
-        snapshot, dependencies, timestamp=origin.timestamp, version=options.sbom_version, build=origin.build
-    )
-    report("SBOM", f"CycloneDX {options.sbom_version}, {len(described_by)} bytes")
-    completed = _complete(manifest, snapshot, described_by, origin, dependencies)
-    drafts = _drafts(snapshot, described_by, completed, origin, options)
-    report("leak gate", f"{len(drafts)} statements give nothing away")
-    *described, covenant = drafts
-    attestations = dump_set(tuple(entry.sign(builder) for entry in described))
-    report("sign", f"{len(described)} statements as the builder, {builder.public_key.id}")
-    reviewed = review(wheel, file_name, attestations, {"builder": [builder.public_key]})
-    check_manifest(completed, reviewed)
-    report("verify own output", "the set reads back, and everything agrees")
+        with progress.step("embedded SBOM") as step:
+            expected = sbom.make_embedded_sbom(snapshot, dependencies, version=options.sbom_version)
+            step.says(check_embedded_sbom(snapshot, expected))
+    with progress.step("SBOM") as step:
+        described_by = sbom.make_sbom(
+            snapshot, dependencies, timestamp=origin.timestamp, version=options.sbom_version, build=origin.build
+        )
+        step.says(f"CycloneDX {options.sbom_version}, {len(described_by)} bytes")
+    with progress.step("leak gate") as step:
+        completed = _complete(manifest, snapshot, described_by, origin, dependencies)
+        *described, covenant = _drafts(snapshot, described_by, completed, origin, options)
+        step.says(f"{len(described) + 1} statements give nothing away")
+    with progress.step("sign") as step:
+        attestations = dump_set(tuple(entry.sign(builder) for entry in described))
+        step.says(f"{len(described)} statements as the builder, {builder.public_key.id}")
+    with progress.step("verify own output") as step:
+        reviewed = review(wheel, file_name, attestations, {"builder": [builder.public_key]})
+        check_manifest(completed, reviewed)
+        step.says("the set reads back, and everything agrees")
     log = origin.build.log if origin.build else b""
     locked = tuple(found.wheel for found in dependencies.locked)
     return Attestation(file_name, wheel, attestations, completed, covenant.payload, locked, log)
+
+
+def _title(manifest: Manifest) -> str:
+    return f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}"
 
 
 def _complete(

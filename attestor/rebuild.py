@@ -9,7 +9,8 @@ other wheel too; there is nothing to misread, whatever the verdict.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -32,12 +33,11 @@ from verifier.formats.bundle import dump_set
 from verifier.formats.statement import PROVENANCE
 from verifier.formats.strict_json import dumps
 from verifier.keys import PublicKey
+from verifier.progress import Progress
 from verifier.wheel import read_wheel
 
 #: The rebuilder on somebody's own machine.
 REBUILDER = "https://loadlock.dev/rebuilders/local"
-
-Report = Callable[[str, str], None]
 
 _REFUSALS = {
     Verdict.HEADERS: ("rebuild.header-table", "the rebuilt wheel differs in its zip header table"),
@@ -102,7 +102,7 @@ def rebuild(
     signer: KeySigner | None,
     *,
     now: datetime,
-    report: Report,
+    progress: Progress,
 ) -> Rebuilt:
     """Rebuild a wheel and compare.
 
@@ -114,7 +114,7 @@ def rebuild(
         options: see there.
         signer: the rebuilder's key, of none of the builders; None: nothing is signed.
         now: the moment, aware, UTC.
-        report: is told each step's name and outcome once it is done.
+        progress: is told of the steps.
 
     Raises:
         Refused: ``wheel.*``, ``roles.not-disjoint``, ``build.*``, ``source.*``, ``provenance.*``, ``leak.found``, and
@@ -127,18 +127,25 @@ def rebuild(
             "roles.not-disjoint", "the rebuilder signs with the builder's own key", found=signer.public_key.id,
             todo="A rebuild counts when somebody else does it: sign with another key.",
         )  # fmt: skip
-    recipe = recipe_for(read_wheel(wheel, file_name), attestations, builders)
+    with progress.step("provenance") as step:
+        recipe = recipe_for(read_wheel(wheel, file_name), attestations, builders)
+        step.says(f"by {recipe.builder_id}, {recipe.statement}")
     if recipe.builder_id == options.rebuilder_id:
         raise UsageError("usage.arguments", "the rebuilder has the builder's own id", found=repr(recipe.builder_id))
-    report("provenance", f"by {recipe.builder_id}, {recipe.statement}")
     inputs = _inputs(recipe)
     differences = tuple(recipe.differences(interpreter(), inputs.network))
     for difference in differences:
-        report("cannot be the same", difference)
-    built = _build(recipe, inputs, options, now, report)
+        progress.done("cannot be the same", difference)
+    built = _build(recipe, inputs, options, now, progress)
     others = {"wheel": (file_name, wheel)} | ({"published": options.published} if options.published else {})
-    comparisons = {name: _compare(built, name, *other) for name, other in others.items()}
-    signed = _sign(built, recipe, comparisons, others, options, signer) if signer else None
+    with progress.step("compare") as step:
+        comparisons = {name: _compare(built, name, *other) for name, other in others.items()}
+        step.says(f"with {' and '.join(map(_title, others))}")
+    signed = None
+    if signer is not None:
+        with progress.step("sign") as step:
+            signed = _sign(built, recipe, comparisons, others, options, signer)
+            step.says(f"the verdict, {signer.public_key.id}")
     return Rebuilt(built, comparisons, differences, signed)
 
 
@@ -168,17 +175,23 @@ def _inputs(recipe: Recipe) -> Fixed:
     return Fixed(epoch=then.epoch, umask=then.umask, network=fixed(then.epoch).network, variables=then.variables)
 
 
-def _build(recipe: Recipe, inputs: Fixed, options: RebuildOptions, now: datetime, report: Report) -> BuildResult:
+def _build(recipe: Recipe, inputs: Fixed, options: RebuildOptions, now: datetime, progress: Progress) -> BuildResult:
     with TemporaryDirectory(prefix="loadlock-rebuild-") as name:
-        source = obtain(recipe, options.source, Path(name))
-        report("source", f"commit {source.commit}" if source.kind == "git" else f"sdist sha256:{source.sha256}")
-        with workshop(
-            source, options.house, config_settings=recipe.config_settings, inputs=inputs, locked=recipe.wheels
-        ) as shop:
-            report("environment", f"{len(shop.wheels)} wheels, each by the sha256 that was locked")
-            made = shop.build(PLAIN)
-        result = shop.result(made, now=now)
-    report("rebuild", f"{result.file_name}, sha256:{result.sha256}")
+        with progress.step("source") as step:
+            source = obtain(recipe, options.source, Path(name))
+            step.says(f"commit {source.commit}" if source.kind == "git" else f"sdist sha256:{source.sha256}")
+        with ExitStack() as stack:
+            with progress.step("environment") as step:
+                shop = stack.enter_context(
+                    workshop(
+                        source, options.house, config_settings=recipe.config_settings, inputs=inputs,
+                        locked=recipe.wheels,
+                    )
+                )  # fmt: skip
+                step.says(f"{len(shop.wheels)} wheels, each by the sha256 that was locked")
+            with progress.step("rebuild") as step:
+                result = shop.result(shop.build(PLAIN), now=now)
+                step.says(f"{result.file_name}, sha256:{result.sha256}")
     return result
 
 

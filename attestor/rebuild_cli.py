@@ -44,7 +44,7 @@ def _rebuild(args: argparse.Namespace, output: Output) -> int:
     attestations = files.read_attestations()
     done = rebuild(
         files.read_wheel(), files.wheel.name, attestations, builders, _options(args), signer,
-        now=datetime.now(UTC), report=lambda step, outcome: output.say(f"{step:<20}{outcome}"),
+        now=datetime.now(UTC), progress=output.progress,
     )  # fmt: skip
     kept = _keep(args.output, done)
     written = _write(files, attestations, done, add=args.add)

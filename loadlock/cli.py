@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import NoReturn
 
+from loadlock.live import listening
 from verifier.command import ENVIRONMENT, Command, Output, StandardOutput
 from verifier.errors import LoadlockError, UsageError
 
@@ -100,7 +101,8 @@ def invoke(arguments: list[str], output: Output) -> int:
     if command is not None:
         rest = words[len(command.name.split()) :]
         args = _parser_of(command).parse_args([*leading, *rest])
-        return command.run(args, output) or 0
+        with listening(output, args.events), output.progress.step(command.name, whole=True):
+            return command.run(args, output) or 0
     if not {"--help", "-h"} & set(leading):
         _check_nothing_asked(leading, words)
     output.say(_contents())
@@ -126,10 +128,10 @@ def _check_nothing_asked(leading: list[str], words: list[str]) -> None:
 
 
 def _leading_options(arguments: list[str]) -> list[str]:
-    """The options before the command; ``--deployment`` takes the word after it along."""
+    """The options before the command; those with a value take the word after them along."""
     taken: list[str] = []
     for word in arguments:
-        if not word.startswith("-") and taken[-1:] != ["--deployment"]:
+        if not word.startswith("-") and taken[-1:] not in (["--deployment"], ["--events"]):
             break
         taken.append(word)
     return taken
@@ -141,6 +143,7 @@ def _parser_of(command: Command) -> argparse.ArgumentParser:
         "--deployment", metavar="DIR", help=f"the deployment's directory (else ${ENVIRONMENT}, else .loadlock/)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of sentences")
+    parser.add_argument("--events", metavar="FILE|-", help="tell of each step, a JSON object a line ('-': stderr)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     command.configure(parser)
     return parser
@@ -186,7 +189,7 @@ def _contents() -> str:
         lines += [f"  {command.name:<20}{command.help}" for command in commands]
     lines += [
         "",
-        "Every command has --help, --json, --debug and --deployment DIR.",
+        "Every command has --help, --json, --events FILE, --debug and --deployment DIR.",
         (__doc__ or "").partition("\n\n")[2].strip(),
     ]
     return "\n".join(lines)

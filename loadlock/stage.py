@@ -19,6 +19,7 @@ from typing import Any
 
 from loadlock.cli import invoke
 from verifier.errors import Unreachable, UsageError
+from verifier.progress import SILENT
 
 PATIENCE = 20.0
 """How long to wait for the server to answer, in seconds."""
@@ -30,6 +31,7 @@ class Recorder:
     json = True
 
     def __init__(self) -> None:
+        self.progress = SILENT
         self.value: dict[str, Any] = {}
 
     def say(self, text: str = "") -> None:

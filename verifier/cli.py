@@ -17,6 +17,7 @@ from verifier.errors import FormatError, LoadlockError, PluginFailed, UsageError
 
 if TYPE_CHECKING:
     from verifier.gate import Gate
+    from verifier.home import Home
     from verifier.verify import Outcome, VerifiedPlugin
 
 MAX_ARGUMENTS = 1024 * 1024
@@ -52,13 +53,14 @@ def _refresh(directory: Path, output: Output, wheels: list[Path] | None = None) 
     from verifier.gate import utc_now
     from verifier.ground import open_ground
     from verifier.home import Home
-    from verifier.refresh import fetch_set, refresh
+    from verifier.refresh import refresh
 
     home = Home(directory)
-    refresh(home, utc_now())
+    with output.progress.step("trust and list"):
+        refresh(home, utc_now())
     ground = open_ground(home, utc_now())
     head, policy = ground.revocations.head, ground.trust.policy
-    fetched = [str(fetch_set(home, _digest_of(wheel))) for wheel in wheels or ()]
+    fetched = [_fetch(home, wheel, output) for wheel in wheels or ()]
     output.say(f"Policy {policy.version}, valid until {policy.valid_until}.")
     output.say(f"Revocation list seq {head.seq}, {ground.revocations.count} entries, fresh until {head.expires}.")
     if fetched:
@@ -75,6 +77,15 @@ def _refresh(directory: Path, output: Output, wheels: list[Path] | None = None) 
             "sets": len(fetched),
         }
     )
+
+
+def _fetch(home: Home, wheel: Path, output: Output) -> Path:
+    """Fetch the attestation set of one wheel."""
+    from verifier.refresh import fetch_set
+
+    with output.progress.step("attestation set") as step:
+        step.says(wheel.name)
+        return fetch_set(home, _digest_of(wheel))
 
 
 def _digest_of(wheel: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from verifier.errors import UsageError
+from verifier.progress import Lines, Progress
 
 if TYPE_CHECKING:
     import argparse
@@ -24,9 +25,15 @@ ENVIRONMENT = "LOADLOCK_DEPLOYMENT"
 
 
 class Output(Protocol):
-    """Where a command's results go: sentences for a person, or one JSON object for a program."""
+    """Where a command's results go: sentences for a person, or one JSON object for a program.
+
+    Attributes:
+        json: whether a program asked.
+        progress: is told of the steps of long work.
+    """
 
     json: bool
+    progress: Progress
 
     def say(self, text: str = "") -> None:
         """Print a line for a person; silent with ``--json``."""
@@ -40,6 +47,7 @@ class StandardOutput:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.json = as_json
+        self.progress = Progress(Lines(self.say))
 
     def say(self, text: str = "") -> None:
         """Print a line for a person; silent with ``--json``."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from verifier.errors import Unreachable, UsageError
@@ -16,20 +19,50 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     Raises:
         Unreachable: ``io.failed``; what was at ``path`` before is still there.
     """
+    write_together({path: data}, mode)
+
+
+def write_together(files: Mapping[Path, bytes], mode: int = 0o644) -> None:
+    """Write files of which none is of use without the others: all to temporary names, and only then into place.
+
+    A disk that fills up, or a name that cannot be written, is met before anything has changed.
+
+    Raises:
+        Unreachable: ``io.failed``; what was there before still is.
+    """
+    staged: dict[Path, str] = {}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fchmod(stream.fileno(), mode)
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        except BaseException:
+        for path, data in files.items():
+            _stage(path, data, mode, staged)
+        for path in files:
+            with _failing(path):
+                os.replace(staged[path], path)
+                del staged[path]
+                sync_directory(path.parent)
+    finally:
+        for temporary in staged.values():
             os.unlink(temporary)
-            raise
-        sync_directory(path.parent)
+
+
+def _stage(path: Path, data: bytes, mode: int, staged: dict[Path, str]) -> None:
+    """Write the content of ``path`` under a temporary name beside it."""
+    with _failing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        descriptor, staged[path] = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.")
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+
+
+@contextmanager
+def _failing(path: Path) -> Iterator[None]:
+    """Errors of the system as ours."""
+    try:
+        yield
     except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
         raise Unreachable("io.failed", f"cannot write {path.name!r}", found=_reason(error)) from error
 

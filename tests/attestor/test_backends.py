@@ -13,6 +13,7 @@ from attestor.review import review
 from attestor.wheelhouse import Wheelhouse, prepare
 from tests.attestor.conftest import NOW, Signers, make_repository
 from verifier.formats.statement import PROVENANCE, parse_provenance
+from verifier.progress import SILENT
 
 pytestmark = pytest.mark.real_input
 
@@ -83,7 +84,7 @@ def test_a_backend_gives_the_same_bytes_twice_and_once_more(
     assert recorded(made, signers)["reproducibility"] == "checked: bit-identical, 7 varied conditions"
     done = rebuild(
         made.wheel, made.file_name, made.attestations, [signers.builder.public_key],
-        RebuildOptions(source=place, house=backends), signers.stranger, now=NOW, report=lambda step, outcome: None,
+        RebuildOptions(source=place, house=backends), signers.stranger, now=NOW, progress=SILENT,
     )  # fmt: skip
     assert done.refusal() is None
     assert done.build.wheel == made.wheel

@@ -120,7 +120,7 @@ def test_what_did_not_run_stops_the_release_and_is_signed(release: Release, repo
     status, output = release.check(CHECK, "--source", repository)
     assert (status, output.value["ok"]) == (1, False)
     assert output.lines[-1].startswith("not to be released")
-    assert any(line.startswith("egress-tests    not-run") for line in output.lines)
+    assert any(line.startswith("egress-tests        not-run") for line in output.lines)
     done = signed(release, signers)
     assert {check.name: check.result for check in done.checklist.checks} == {
         **dict.fromkeys(CHECKS, "passed"), "egress-tests": "not-run",

@@ -16,6 +16,7 @@ from attestor.places import WheelFiles
 from tests.attestor.conftest import EXAMPLE, Signers
 from verifier.errors import LoadlockError, UsageError
 from verifier.formats.bundle import parse_set
+from verifier.progress import Lines, Progress
 
 WHEEL = "csv_exporter-1.0.0-py3-none-any.whl"
 
@@ -27,6 +28,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.progress = Progress(Lines(self.say))
         self.value: dict[str, Any] = {}
         self.status: int | None = None
 

@@ -197,7 +197,8 @@ def test_every_role_signs_with_a_key_elsewhere_and_a_host_verifies(shell: Shell,
     named = ("--builder-key", "builder.pub")
     shell.ok("endorse", wheel, *key("owner"), *named)
     owner = ("--owner-key", "owner.pub")
-    shell.ok("certify", wheel, "--tier", "core", "--expires", "2999-01-01", *key("certifier"), *named, *owner)
+    terms = ("--tier", "core", "--expires", "2999-01-01", "--yes")
+    shell.ok("certify", wheel, *terms, *key("certifier"), *named, *owner)
     shell.ok("rebuild", wheel, "--source", source, "--wheelhouse", build_wheels, *key("certifier"), *named)
     shell.ok("verify", wheel, "--deployment", _host(shell, list(uris)), "--tier", "core")
 

@@ -16,6 +16,7 @@ from verifier.errors import LoadlockError
 from verifier.formats.bundle import dump_set
 from verifier.formats.manifest import parse_signed_manifest
 from verifier.formats.statement import MANIFEST, PROVENANCE, SBOM, parse_provenance, parse_statement
+from verifier.progress import WIDTH, Lines, Progress
 
 MANIFEST_FILE = EXAMPLE / "PLUGIN_MANIFEST.json"
 
@@ -115,9 +116,8 @@ def test_the_set_holds_what_the_builder_says_and_the_manifest_awaits_its_owner(
 
 def test_each_step_is_reported_in_order(repository: Path, house: Wheelhouse, signers: Signers) -> None:
     steps: list[str] = []
-    attest_source(
-        repository, Options(house=house), signers.builder, now=NOW, report=lambda step, outcome: steps.append(step)
-    )
+    progress = Progress(Lines(lambda line: steps.append(line[:WIDTH].strip())))
+    attest_source(repository, Options(house=house), signers.builder, now=NOW, progress=progress)
     assert steps == [
         "source", "manifest", "build", "build again", "wheel", "dependencies", "SBOM", "leak gate", "sign",
         "verify own output",

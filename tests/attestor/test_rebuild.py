@@ -35,6 +35,7 @@ from verifier.evidence import verified_payload
 from verifier.formats.bundle import dump_set, parse_set
 from verifier.formats.statement import PROVENANCE, Provenance, parse_provenance, parse_statement
 from verifier.formats.strict_json import dumps
+from verifier.progress import SILENT
 from verifier.wheel import read_wheel
 
 
@@ -63,7 +64,7 @@ def released(house: Wheelhouse, signers: Signers, tmp_path_factory: pytest.TempP
 def again(made: Attestation, signers: Signers, signer: KeySigner | None = None, **options: Any) -> Rebuilt:
     return rebuild(
         made.wheel, made.file_name, made.attestations, [signers.builder.public_key], RebuildOptions(**options), signer,
-        now=NOW, report=lambda step, outcome: None,
+        now=NOW, progress=SILENT,
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from tests.crl_server.deployments import DAY, digest, made
 from tests.crl_server.live import Live
 from tests.project.tree import ROOT
 from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
+from verifier.progress import Lines, Progress
 
 # The commands read the machine's clock, so these deployments are made now.
 NOW = utc_now().replace(microsecond=0)
@@ -38,6 +39,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.progress = Progress(Lines(self.say))
         self.value: dict[str, Any] = {}
 
     def say(self, text: str = "") -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from pathlib import Path
 
 import pytest
 
 from verifier.errors import LoadlockError, Unreachable, UsageError
-from verifier.files import read_capped, sync_directory, write_atomic
+from verifier.files import read_capped, sync_directory, write_atomic, write_together
 
 OLD, NEW = b"old", b"new content"
 
@@ -161,3 +162,27 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
 def test_syncing_what_is_no_directory(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"Not a directory|No such file"):
         sync_directory(tmp_path / "absent")
+
+
+def test_files_that_belong_together_are_written_together_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "wheel").write_bytes(b"old")
+    (tmp_path / "set").mkdir()
+    with pytest.raises(Unreachable) as caught:
+        write_together({tmp_path / "wheel": b"new", tmp_path / "set": b"new"})
+    assert caught.value.code == "io.failed"
+    assert (tmp_path / "wheel").read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "wheel"]
+
+
+def test_a_disk_that_fills_up_between_two_files_changes_neither(tmp_path: Path) -> None:
+    (tmp_path / "wheel").write_bytes(b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(Unreachable) as caught:
+            write_together({tmp_path / "wheel": b"new", tmp_path / "set": b"x" * 1000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.code == "io.failed"
+    assert (tmp_path / "wheel").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["wheel"]

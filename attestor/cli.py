@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attestor.author_cli import AUTHOR_COMMANDS
 from attestor.certify_cli import CERTIFY_COMMANDS
 from attestor.check_cli import CHECK_COMMANDS
 from attestor.handover_cli import HANDOVER_COMMANDS
@@ -242,6 +243,7 @@ def _summary(attestations: Path, digest: str, signer: str, *, awaiting: list[str
 
 
 COMMANDS: tuple[Command, ...] = (
+    *AUTHOR_COMMANDS,
     Command("attest", "build a plugin, describe it, sign as its builder", _configure_attest, _attest),
     *CHECK_COMMANDS,
     Command("endorse", "sign the plugin manifest as the owner", _configure_endorse, _endorse),

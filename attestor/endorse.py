@@ -13,10 +13,12 @@ from datetime import datetime
 from attestor.review import Keys, manifest_awaiting, review
 from attestor.signers import KeySigner
 from attestor.statements import draft, gate_of
+from attestor.unwritten import refuse_unwritten
 from verifier.errors import Refused, UsageError
 from verifier.formats.bundle import dump_set
 from verifier.formats.manifest import SignedManifest
 from verifier.formats.statement import MANIFEST, parse_statement
+from verifier.formats.strict_json import plain
 from verifier.keys import PublicKey
 
 
@@ -53,7 +55,8 @@ def endorse(
 
     Raises:
         UsageError: ``usage.exists``: an owner has signed already.
-        Refused: whatever :func:`attestor.review.review` refuses; ``manifest.*``; ``leak.found``.
+        Refused: whatever :func:`attestor.review.review` refuses; ``manifest.*``, ``manifest.draft`` among them;
+            ``leak.found``.
         FormatError: any ``format.*`` code.
     """
     keys: Keys = {"builder": builders, "rebuilder": rebuilders, "owner": [owner.public_key]}
@@ -61,6 +64,7 @@ def endorse(
     if MANIFEST in found.statements:
         raise UsageError("usage.exists", "this set has been endorsed already", todo="Publish it, or attest again.")
     manifest = manifest_awaiting(unsigned, found)
+    refuse_unwritten(plain(manifest), "the manifest")
     if manifest.expires_at is not None and manifest.expires_at.instant <= now:
         raise Refused("manifest.expired", "the manifest has expired", found=manifest.expires_at)
     statement = parse_statement(unsigned)

@@ -10,11 +10,12 @@ from typing import Any
 
 from attestor.dependencies import Dependencies
 from attestor.source import Source, export
+from attestor.unwritten import refuse_unwritten
 from verifier.errors import FormatError, Refused
 from verifier.files import read_capped
 from verifier.formats import manifest as formats
-from verifier.formats.manifest import FILE_NAME, MAX_MANIFEST, Dependency, Manifest, SignedManifest, parse_manifest
-from verifier.formats.strict_json import convert
+from verifier.formats.manifest import FILE_NAME, MAX_MANIFEST, Dependency, Manifest, SignedManifest
+from verifier.formats.strict_json import convert, loads
 from verifier.formats.text import Digest, PluginId, Time, Version
 from verifier.wheel import Snapshot
 
@@ -50,7 +51,7 @@ def manifest_of(directory: Path) -> Manifest:
             todo="Remove one of the two.",
         )
     if table is not None:
-        return convert(table, Manifest, what="[tool.loadlock] in pyproject.toml")
+        return declared(table, "[tool.loadlock] in pyproject.toml")
     if not document.is_file():
         raise Refused(
             "manifest.missing",
@@ -69,8 +70,29 @@ def read_manifest(path: Path) -> Manifest:
     """
     data = read_capped(path, MAX_MANIFEST, "the plugin manifest")
     if path.suffix == ".toml":
-        return convert(_toml(data, path.name), Manifest, what=path.name)
-    return parse_manifest(data, what=path.name)
+        return declared(_toml(data, path.name), path.name)
+    return declared(loads(data, limit=MAX_MANIFEST, what=path.name), path.name)
+
+
+def declared(value: Any, what: str) -> Manifest:
+    """A manifest out of plain values, in which the owner has left nothing to be written.
+
+    Raises:
+        Refused: ``manifest.draft``.
+        FormatError: any ``format.*`` code.
+    """
+    refuse_unwritten(value, what)
+    return convert(value, Manifest, what=what)
+
+
+def project_table(path: Path) -> dict[str, Any] | None:
+    """The table ``[project]`` of a ``pyproject.toml``, None when there is none.
+
+    Raises:
+        UsageError: the file cannot be read; FormatError: it is not TOML.
+    """
+    table = _table(path, "project")
+    return table if isinstance(table, dict) else None
 
 
 def complete(
@@ -154,11 +176,14 @@ def _source(source: Source | None) -> formats.Source:
 
 
 def _tool_table(path: Path) -> Any | None:
+    tool = _table(path, "tool")
+    return tool.get("loadlock") if isinstance(tool, dict) else None
+
+
+def _table(path: Path, name: str) -> Any | None:
     if not path.is_file():
         return None
-    document = _toml(read_capped(path, MAX_PYPROJECT, "pyproject.toml"), "pyproject.toml")
-    tool = document.get("tool")
-    return tool.get("loadlock") if isinstance(tool, dict) else None
+    return _toml(read_capped(path, MAX_PYPROJECT, "pyproject.toml"), "pyproject.toml").get(name)
 
 
 def _toml(data: bytes, what: str) -> dict[str, Any]:

@@ -245,6 +245,11 @@ CODES: dict[str, Code] = {
     "rebuild.different": Code(
         None, "the rebuilt wheel is different", "Trust neither wheel before each difference has been explained."
     ),
+    "manifest.draft": Code(
+        None,
+        "the manifest is a draft, and its owner has to write what is left open",
+        "Write what is named in your own words.",
+    ),
     "manifest.missing": Code(None, "there is no plugin manifest", "Write PLUGIN_MANIFEST.json, or pass --manifest."),
     "certify.no-precedent": Code(
         None,

@@ -326,6 +326,49 @@ def test_a_whole_set_is_served_from_memory(hosted: HostedDeployment) -> None:
     assert sys.modules["deeper"].__file__ == f"<loadlock {first.digest[:23]}>/deeper/__init__.py"
 
 
+LAZY = """
+import importlib.util, sys
+
+def lazily(name):
+    spec = importlib.util.find_spec(name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+deeper = lazily("deeper")
+own = lazily("sample_plugin.own")
+
+def __getattr__(name):
+    if name == "late":
+        import leftpad
+        return leftpad.VERSION
+    raise AttributeError(name)
+
+def hello():
+    import sample_plugin
+    before = [name in sys._ran_in_a_test for name in ("deeper", "own")]
+    return before, deeper.VALUE, own.VALUE, sample_plugin.late
+"""
+
+
+def test_lazy_loading(hosted: HostedDeployment, leftpad: Path) -> None:
+    ran: list[str] = []
+    sys._ran_in_a_test = ran  # type: ignore[attr-defined]
+    says = "import sys\nsys._ran_in_a_test.append({0!r})\nVALUE = {0!r}\n"
+    deeper = hosted.dependency("deeper", {"deeper.py": says.format("deeper")})
+    wheel = hosted.plugin({PACKAGE: LAZY, "sample_plugin/own.py": says.format("own")}, locks=[deeper, leftpad])
+    try:
+        plugin = hosted.gate().load(wheel)
+        plugin.module("sample_plugin")
+        assert "leftpad" not in sys.modules
+        assert hello(plugin) == ([False, False], "deeper", "own", "1.0")
+        assert ran == ["deeper", "own"]
+        assert plugin.module("sample_plugin.own").VALUE == "own"
+    finally:
+        del sys._ran_in_a_test  # type: ignore[attr-defined]
+
+
 def test_the_same_wheel_is_shared_and_goes_with_its_last_user(hosted: HostedDeployment, leftpad: Path) -> None:
     gate = hosted.gate()
     first = gate.load(hosted.plugin(USES, requires=["leftpad"], locks=[leftpad]))

@@ -32,8 +32,8 @@ class Finder(DistributionFinder):
         """The spec of a module of a portion; None for a top-level name that no portion owns.
 
         Raises:
-            ModuleNotFoundError: the top-level name is owned, and the wheel does not hold the module. Returning None
-                would let the next finder serve something that nobody attested.
+            ModuleNotFoundError: the top-level name is owned, and the wheel neither holds the module nor makes it up.
+                Returning None would let the next finder serve something that nobody attested.
         """
         owners = self.owners(fullname.partition(".")[0])
         if not owners:
@@ -46,6 +46,9 @@ class Finder(DistributionFinder):
             spec = ModuleSpec(fullname, NamespaceLoader(partial(self._sharing, fullname)), is_package=True)
             spec.submodule_search_locations = [portion.modules.search_path(fullname) for portion in sharing]
             return spec
+        made_up = _made_up(owners, fullname, path, target)
+        if made_up is not None:
+            return made_up
         wheels = ", ".join(portion.modules.snapshot.file_name for portion in owners)
         raise ModuleNotFoundError(
             f"No module named {fullname!r} in the verified wheel {wheels}; no other place is searched for it",
@@ -125,6 +128,24 @@ class Lister(importlib.abc.PathEntryFinder):
         """The modules directly below the package, as ``pkgutil.iter_modules`` gives them."""
         for name, is_package in self._portion.modules.children(self._package):
             yield prefix + name, is_package
+
+
+def _made_up(
+    owners: tuple[Portion, ...], name: str, path: Sequence[str] | None, target: ModuleType | None
+) -> ModuleSpec | None:
+    """The spec of a module that a wheel's own code makes up, by a finder that it has put into ``sys.meta_path``: so
+    does ``six.moves``. What verified code serves below its own names is as good as that code.
+    """
+    for finder in list(sys.meta_path):
+        find_spec: Any = getattr(finder, "find_spec", None)
+        scope: Any = getattr(find_spec, "__globals__", None)
+        home = str(scope.get("__name__")) if isinstance(scope, dict) else ""
+        is_ours = any(home in portion.executed for portion in owners)
+        if is_ours and getattr(sys.modules.get(home), "__dict__", None) is scope:
+            spec: ModuleSpec | None = find_spec(name, path, target)
+            if spec is not None:
+                return spec
+    return None
 
 
 def _module_spec(portion: Portion, name: str) -> ModuleSpec:

@@ -189,8 +189,14 @@ def _was_served(portion: Portion, name: str) -> bool:
 
 def _is_served(dependency: Portion, name: str) -> bool:
     """Whether a loader of ours ran the module of a dependency, or is at it in another thread."""
-    loader = getattr(getattr(sys.modules.get(name), "__spec__", None), "loader", None)
-    return name in dependency.executed or (isinstance(loader, ModuleLoader) and loader.is_of(dependency))
+    if name in dependency.executed:
+        return True
+    module = sys.modules.get(name)
+    if not isinstance(module, ModuleType):
+        return False
+    # Asked for in the ordinary way, an attribute of a module that is to be loaded lazily would load it.
+    loader = getattr(ModuleType.__getattribute__(module, "__spec__"), "loader", None)
+    return isinstance(loader, ModuleLoader) and loader.is_of(dependency)
 
 
 def _describe(error: BaseException) -> str:

@@ -131,3 +131,49 @@ def test_owner_is_known_to_the_first_line(made: Make) -> None:
     source = "from verifier.importing import owner_of\nOWNER = owner_of(globals())\n"
     registration = made({"sample_plugin.py": source})
     assert registration.import_module("sample_plugin").OWNER is registration.owner
+
+
+MAKES_UP = """
+import importlib.abc, importlib.machinery, sys
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path, target=None):
+        if name in ("sample_plugin.made_up", "other_plugin.made_up"):
+            return importlib.machinery.ModuleSpec(name, self)
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        module.VALUE = __name__
+
+finder = Finder()
+sys.meta_path.append(finder)
+"""
+
+
+def test_a_wheel_makes_up_modules_below_its_own_names_alone(made: Make) -> None:
+    plugin = made({"sample_plugin/__init__.py": MAKES_UP})
+    other = made({"other_plugin/__init__.py": ""}, name="other-plugin")
+    finder = plugin.import_module("sample_plugin").finder
+    try:
+        other.import_module("other_plugin")
+        assert importlib.import_module("sample_plugin.made_up").VALUE == "sample_plugin"
+        for name in ("other_plugin.made_up", "sample_plugin.not_made_up"):
+            with pytest.raises(ModuleNotFoundError):
+                importlib.import_module(name)
+    finally:
+        sys.meta_path.remove(finder)
+
+
+def test_no_finder_of_the_host_makes_up_modules_for_a_wheel(made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Finder(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+            raise AssertionError("the host's finder was asked")
+
+    plugin = made({"sample_plugin/__init__.py": ""})
+    plugin.import_module("sample_plugin")
+    borrowed = type("Finder", (Finder,), {"__module__": "sample_plugin"})  # claims to be of the wheel
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, borrowed()])
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("sample_plugin.made_up")

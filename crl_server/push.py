@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+import types
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -158,10 +159,14 @@ class Hub:
     def _deliver(self, listener: _Listener) -> None:
         """Give a listener the latest event, as soon as it has taken what it was given before."""
         if listener.sending is None and listener.version != self._version:
-            listener.sending = asyncio.create_task(self._send_latest(listener))
+            listener.version = self._version
+            rest = _begin(listener.send(_body(self._event)))
+            if rest is not None:
+                listener.sending = asyncio.create_task(self._send_rest(listener, rest))
 
-    async def _send_latest(self, listener: _Listener) -> None:
+    async def _send_rest(self, listener: _Listener, rest: Awaitable[None]) -> None:
         try:
+            await rest
             while listener.version != self._version:
                 listener.version = self._version
                 await listener.send(_body(self._event))
@@ -209,6 +214,26 @@ def with_stream(application: Application, hub: Hub) -> Application:
         await (hub if streaming else application)(scope, receive, send)
 
     return serve
+
+
+def _begin(sending: Awaitable[None]) -> Awaitable[None] | None:
+    """Begin to send, at once and without a task; what is left of it to await, if it has to wait for its reader.
+
+    A task for each listener would cost more than all the rest of the work for it.
+    """
+    steps = sending.__await__()
+    try:
+        waiting = next(steps)
+    except StopIteration:
+        return None
+    return _going_on(steps, waiting)
+
+
+@types.coroutine
+def _going_on(steps: Generator[Any, Any, None], waiting: Any) -> Generator[Any, Any, None]:
+    """Hand on to the event loop what ``steps`` is waiting for, and then leave the rest to it."""
+    yield waiting
+    yield from steps
 
 
 def _body(data: bytes) -> Message:

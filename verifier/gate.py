@@ -30,7 +30,7 @@ from verifier.decide import Request
 from verifier.errors import PluginRevoked, Refused, UsageError
 from verifier.files import read_capped
 from verifier.formats.bundle import MAX_SET
-from verifier.ground import Opened, open_ground
+from verifier.ground import Opened, ahead, open_ground
 from verifier.home import Home
 from verifier.plugin import EntryPoint, Plugin, check_replaces, enter
 from verifier.private_cache import PrivateCache
@@ -196,7 +196,14 @@ class Gate:
         self._refresh(None)
 
     def _hear(self, announcement: Announcement) -> None:
-        """Judge a pushed head as a fetched one."""
+        """Judge what runs by a pushed head at once, and then adopt it as a fetched one."""
+        now = self._now()
+        try:
+            with self._lock:
+                self._judge(ahead(self._ground_at(now), self.home, announcement, now))
+        except Refused as error:
+            logger.debug("a pushed list was not used ahead of being stored: %s", error)  # storing it tells why
+        self._tell()
         self._refresh(announcement)
 
     def _refresh(self, offer: Announcement | None) -> None:
@@ -292,15 +299,19 @@ class Gate:
         opened = Opened.at(self.home, now)
         # On disk, whoever may write may put an older record back; what this process has seen it does not forget.
         opened.state.seen.check_follows(self._opened.state.seen)
+        self._judge(opened.ground)
+        self._opened = opened  # last, so that a process that is forked before judges again
+
+    def _judge(self, ground: Ground) -> None:
+        """Revoke what runs and may not, by this ground."""
         for plugin in self.plugins:
             if plugin.revoked is None:
                 try:
-                    check_standing(plugin.facts, opened.ground, self.request)
+                    check_standing(plugin.facts, ground, self.request)
                 except PluginRevoked as error:
                     _drop_frames(error)
                     self._to_tell.setdefault(plugin.facts.artifact_digest, (plugin, error))
                     plugin.revoke(error)
-        self._opened = opened  # last, so that a process that is forked before judges again
 
     def _tell(self) -> None:
         """Call the host's callback, holding no lock: it may load another plugin, or wait for a thread that does."""

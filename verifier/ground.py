@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple, Self
 
 from verifier.errors import Refused
+from verifier.formats.push import Announcement
+from verifier.formats.revocations import sha256_hex
+from verifier.formats.text import Hex
 from verifier.home import Home, InForce, State
+from verifier.revocations import FileKind, apply_head
 from verifier.verify import Ground
 
 ATTEMPTS = 5
@@ -45,6 +50,26 @@ def open_ground(home: Home, now: datetime) -> Ground:
         Refused: any ``trust.*`` or ``list.*`` code.
     """
     return Opened.at(home, now).ground
+
+
+def ahead(ground: Ground, home: Home, announcement: Announcement, now: datetime) -> Ground:
+    """The ground with a pushed list in force, in memory alone: to stop by it what runs, before it is written down.
+
+    Args:
+        ground: what is in force.
+        home: where the segments lie that the host has.
+        announcement: what was pushed.
+        now: the clock's time (aware, UTC).
+
+    Raises:
+        Refused: as :func:`verifier.revocations.apply_head`, also where a file would have to be fetched first.
+    """
+
+    def files(kind: FileKind, sha256: Hex) -> bytes:
+        offered = kind == "segments" and announcement.segment and sha256 == sha256_hex(announcement.segment)
+        return announcement.segment if offered else home.blobs.read(kind, sha256)
+
+    return replace(ground, revocations=apply_head(ground.revocations, announcement.head, files, ground.trust, now))
 
 
 def _in_force(home: Home, now: datetime) -> InForce:

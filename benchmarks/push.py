@@ -1,0 +1,409 @@
+"""The push stream: how long until everybody has heard of a revocation, and what a listener costs the server.
+
+    .venv/bin/python -m benchmarks.push [--streams 5000] [--hosts 1000] [--rounds 5] [--write]
+
+*streams*: idle connections to a real server in a process of its own; a revocation through the API, its answer, and from
+then on the time until each connection has the event. Side by side with it, in turns, the same server code behind
+FastAPI's ``StreamingResponse`` with a queue for each connection, which is what one would write without a hub of one's
+own. Processor time is the server's, from the request to the last event, less that of a revocation to which nobody
+listens.
+
+*hosts*: simulated hosts with a directory of their own, each following the stream; a host counts as refusing when what
+runs in it would be judged by the list that names the digest (writing it down follows). They all run in one process, on
+the machine that serves, one after the other: what a thousand machines do at once is done here by one core.
+
+Everything talks to loopback alone. ``--write`` replaces ``benchmarks/results/push.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, NamedTuple
+
+import urllib3
+
+from crl_server.initialise import Plan, initialise
+from crl_server.layout import Deployment
+from crl_server.service import Authority
+from verifier.formats.enrolment import ServerUrl
+from verifier.formats.push import Announcement, parse_announcement
+from verifier.formats.revocations import sha256_hex
+from verifier.formats.text import Hex, Name, Time, Version
+from verifier.ground import ahead, open_ground
+from verifier.home import Home
+from verifier.refresh import Refresher, enroll
+from verifier.revocation_list import RevocationList
+
+RESULTS: Final = Path(__file__).with_name("results") / "push.md"
+SETTLE: Final = 0.5
+"""Seconds of silence before each round."""
+TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+class Round(NamedTuple):
+    """One revocation: milliseconds of the call, seconds from its answer to each arrival, server's processor seconds."""
+
+    call_ms: float
+    arrivals: list[float]
+    processor: float
+
+
+# -- the servers, in processes of their own ----------------------------------------------------------------------------
+
+
+def serve_lean(directory: Path, port: int) -> None:
+    """The server as it is."""
+    from crl_server.serving import serve
+
+    serve(Authority(directory), "127.0.0.1", port, lambda _: None)
+
+
+def serve_queues(directory: Path, port: int) -> None:
+    """The same, with a StreamingResponse and a queue for each connection."""
+    import uvicorn
+    from fastapi.responses import StreamingResponse
+
+    from crl_server.api.app import create_app
+    from crl_server.push import read_event
+
+    authority = Authority(directory)
+    application = create_app(authority, lambda: datetime.now(UTC))
+    queues: set[asyncio.Queue[bytes]] = set()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def look() -> None:
+        seen = None
+        while True:
+            await asyncio.sleep(0.05)
+            status = os.stat(authority.layout.head)
+            if (status.st_ino, status.st_mtime_ns) != seen:
+                seen = (status.st_ino, status.st_mtime_ns)
+                event = read_event(authority.layout)
+                for queue in queues:
+                    queue.put_nowait(event)
+
+    async def events() -> AsyncIterator[bytes]:
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        queues.add(queue)
+        yield read_event(authority.layout)
+        while True:
+            yield await queue.get()
+
+    async def stream() -> StreamingResponse:
+        if not tasks:
+            tasks.append(asyncio.create_task(look()))
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    application.add_api_route("/v1/queues", stream, methods=["GET"])
+    application.router.routes.insert(0, application.router.routes.pop())
+    uvicorn.run(application, port=port, log_level="error", access_log=False, timeout_graceful_shutdown=1)
+
+
+SERVERS: Final[dict[str, tuple[Callable[[Path, int], None], str]]] = {
+    "hub": (serve_lean, "/v1/stream"),
+    "StreamingResponse and queues": (serve_queues, "/v1/queues"),
+}
+
+
+@contextmanager
+def serving(kind: str, directory: Path, port: int) -> Any:
+    """A server in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.push", "--serve", kind, str(directory), str(port)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def processor_of_a_call(site: Site, pid: int, calls: int = 10) -> float:
+    """What a revocation takes of the server when nobody listens."""
+    site.revoke()
+    used = processor_seconds(pid)
+    for _ in range(calls):
+        site.revoke()
+    return (processor_seconds(pid) - used) / calls
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+# -- the deployment ----------------------------------------------------------------------------------------------------
+
+
+class Site:
+    """A deployment with a revoker's token."""
+
+    def __init__(self, directory: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = int(free.getsockname()[1])
+        self.directory = directory / "acme"
+        self.address = f"http://127.0.0.1:{self.port}"
+        now = datetime.now(UTC)
+        record = Deployment(v=1, deployment=Name("acme"), server=ServerUrl(self.address), created=Time.of(now))
+        initialise(self.directory, Plan(record, "demo", Version("1.0")), "local:benchmark", now)
+        authority = Authority(self.directory)
+        self.token = authority.create_token(Name("bench"), ["revoker"], timedelta(days=1), "local:benchmark", now)
+        self.root = f"sha256:{sha256_hex(authority.repository.root(1))}"
+        authority.close()
+        self._count = 0
+        self._pool = urllib3.PoolManager()
+
+    def revoke(self) -> tuple[Hex, float, float]:
+        """Revoke something new: its digest, the call's milliseconds, and the moment of the answer."""
+        self._count += 1
+        digest = sha256_hex(b"%d" % self._count)
+        body = json.dumps({"digests": [f"sha256:{digest}"], "reason": "malicious"})
+        began = time.perf_counter()
+        answer = self._pool.request(
+            "POST", f"{self.address}/v1/revocations", body=body, headers={"Authorization": f"Bearer {self.token}"}
+        )
+        answered = time.perf_counter()
+        if answer.status != 201:
+            raise SystemExit(f"the server said {answer.status}: {answer.data!r}")
+        return digest, (answered - began) * 1000, answered
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+
+class Streams:
+    """Many idle connections, read by one event loop in a thread of this process."""
+
+    def __init__(self, port: int, path: str, count: int, hear: Callable[[int, bytes], None]) -> None:
+        self._port, self._path, self._count, self._hear = port, path, count, hear
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __enter__(self) -> Streams:
+        self._thread.start()
+        if not self._ready.wait(120):
+            raise SystemExit("the connections could not be opened")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        def end() -> None:
+            for task in self._tasks:
+                task.cancel()
+
+        self._loop.call_soon_threadsafe(end)
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._main())
+
+    async def _main(self) -> None:
+        first = asyncio.Semaphore(0)
+        gate = asyncio.Semaphore(100)
+        self._tasks = [asyncio.create_task(self._follow(number, gate, first)) for number in range(self._count)]
+        for _ in range(self._count):
+            await first.acquire()
+        self._ready.set()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _follow(self, number: int, gate: asyncio.Semaphore, first: asyncio.Semaphore) -> None:
+        async with gate:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=4 * 1024 * 1024)
+            writer.write(f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            await _event(reader)
+        first.release()
+        try:
+            while True:
+                self._hear(number, await _event(reader))
+        finally:
+            writer.close()
+
+
+async def _event(reader: asyncio.StreamReader) -> bytes:
+    """The data of the next event."""
+    while not (line := await reader.readline()).startswith(b"data:"):
+        if not line:
+            raise ConnectionError("the stream ended")
+    return line[5:].strip()
+
+
+def measure_streams(site: Site, kind: str, count: int, rounds: int) -> tuple[list[Round], float]:
+    """Rounds over ``count`` connections, and the resident bytes that each costs the server."""
+    arrivals: list[float] = []
+    heard = threading.Semaphore(0)
+
+    def hear(_: int, __: bytes) -> None:
+        arrivals.append(time.perf_counter())
+        heard.release()
+
+    results = []
+    with serving(kind, site.directory, site.port) as pid:
+        alone = processor_of_a_call(site, pid)
+        before = resident_bytes(pid)
+        with Streams(site.port, SERVERS[kind][1], count, hear):
+            each = (resident_bytes(pid) - before) / count
+            for _ in range(rounds):
+                time.sleep(SETTLE)
+                arrivals.clear()
+                used = processor_seconds(pid)
+                _, call, answered = site.revoke()
+                for _ in range(count):
+                    if not heard.acquire(timeout=60):
+                        raise SystemExit("an event was lost")
+                results.append(Round(call, [at - answered for at in arrivals], processor_seconds(pid) - used - alone))
+    return results, each
+
+
+# -- hosts -------------------------------------------------------------------------------------------------------------
+
+
+def measure_hosts(site: Site, scratch: Path, count: int, rounds: int) -> list[Round]:
+    """Rounds over ``count`` hosts, each with a directory of its own."""
+    results = []
+    with serving("hub", site.directory, site.port) as pid:
+        alone = processor_of_a_call(site, pid)
+        enroll(site.address, site.root, scratch / "first")
+        Refresher(Home(scratch / "first")).refresh(datetime.now(UTC), trust=True)
+        for number in range(count):
+            shutil.copytree(scratch / "first", scratch / f"{number}")
+        hosts = [Refresher(Home(scratch / f"{number}")) for number in range(count)]
+        for host in hosts:
+            host.refresh(datetime.now(UTC), trust=True)
+        grounds = [open_ground(host.home, datetime.now(UTC)) for host in hosts]
+        refusing: list[tuple[float, RevocationList]] = []
+        stored = threading.Semaphore(0)
+        with ThreadPoolExecutor(1) as judging, ThreadPoolExecutor(2) as storing:
+
+            def judge(number: int, data: bytes) -> None:
+                announcement, now = parse_announcement(data), datetime.now(UTC)
+                grounds[number] = ahead(grounds[number], hosts[number].home, announcement, now)
+                refusing.append((time.perf_counter(), grounds[number].revocations))
+                storing.submit(store, number, announcement, now).add_done_callback(fail_loudly)
+
+            def store(number: int, announcement: Announcement, now: datetime) -> None:
+                hosts[number].refresh(now, trust=False, offer=announcement)
+                stored.release()
+
+            def hear(number: int, data: bytes) -> None:
+                judging.submit(judge, number, data).add_done_callback(fail_loudly)
+
+            with Streams(site.port, "/v1/stream", count, hear):
+                for _ in range(rounds):
+                    time.sleep(SETTLE)
+                    refusing.clear()
+                    used = processor_seconds(pid)
+                    digest, call, answered = site.revoke()
+                    for _ in range(count):
+                        if not stored.acquire(timeout=120):
+                            raise SystemExit("a host did not hear of it")
+                    if not all(revocations.lists(digest) for _, revocations in refusing):
+                        raise SystemExit("a host would not have refused")
+                    arrivals = [at - answered for at, _ in refusing]
+                    results.append(Round(call, arrivals, processor_seconds(pid) - used - alone))
+    return results
+
+
+# -- the report --------------------------------------------------------------------------------------------------------
+
+
+def fail_loudly(done: Future[None]) -> None:
+    """End the benchmark where a thread of it failed."""
+    if done.exception() is not None:
+        sys.stderr.write(f"{done.exception()!r}\n")
+        os._exit(1)
+
+
+def _at(values: list[float], part: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
+
+
+def row(name: str, count: int, rounds: list[Round], each: float | None) -> str:
+    """One line of the table: medians over the rounds."""
+    middle = [statistics.median(values) for values in zip(
+        *((one.call_ms, _at(one.arrivals, 0.5) * 1000, _at(one.arrivals, 0.99) * 1000, max(one.arrivals) * 1000,
+           one.processor / count * 1e6) for one in rounds), strict=True)]  # fmt: skip
+    memory = "–" if each is None else f"{each / 1024:.1f}"  # noqa: RUF001
+    return f"| {name} | {count:,} | " + " | ".join(f"{value:.1f}" for value in middle) + f" | {memory} |"
+
+
+def report(rows: list[str], load: tuple[float, ...]) -> str:
+    """The whole result page."""
+    return "\n".join(
+        [
+            "# The push stream",
+            "",
+            "    .venv/bin/python -m benchmarks.push --write",
+            "",
+            f"Python {platform.python_version()}, Linux {platform.release().partition('-')[0]}, {platform.machine()}, "
+            f"{os.cpu_count()} cores that also ran the listeners; load average {load[0]:.1f} before. "
+            "Medians over the rounds; times begin with the API's answer.",
+            "",
+            "| what | listeners | revoke call ms | half have it after ms | 99 % ms | all ms "
+            "| server's processor µs each | resident KiB each |",
+            "|---|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Measure, and print or write the result."""
+    if sys.argv[1:2] == ["--serve"]:
+        SERVERS[sys.argv[2]][0](Path(sys.argv[3]), int(sys.argv[4]))
+        return
+    parser = argparse.ArgumentParser(description="How long until everybody has heard of a revocation.")
+    parser.add_argument("--streams", type=int, default=5000)
+    parser.add_argument("--hosts", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
+    arguments = parser.parse_args()
+    load, rows = os.getloadavg(), []
+    with TemporaryDirectory(prefix="loadlock-benchmark-") as name:
+        scratch = Path(name)
+        for kind in SERVERS:
+            (scratch / kind).mkdir()
+            rounds, each = measure_streams(Site(scratch / kind), kind, arguments.streams, arguments.rounds)
+            rows.append(row(kind, arguments.streams, rounds, each))
+        (scratch / "hosts").mkdir()
+        rounds = measure_hosts(Site(scratch / "hosts"), scratch / "hosts", arguments.hosts, arguments.rounds)
+        rows.append(row("hosts that refuse", arguments.hosts, rounds, None))
+    page = report(rows, load)
+    if arguments.write:
+        RESULTS.write_text(page, encoding="utf-8")
+    sys.stdout.write(page)
+
+
+if __name__ == "__main__":
+    main()

@@ -72,6 +72,7 @@ _UNSEEN = frozenset(
 )
 _ENVIRONMENT = frozenset({"os.environ.get", "os.getenv", "os.environ.pop", "os.environ.setdefault"})
 _URL = re.compile(r"\b(https?|wss?)://[^\s'\"<>{}|\\^`]+")
+_MODE = re.compile(r"[rwaxbtU+]{1,4}")
 _SECRET = re.compile(r"(?i)(key|token|secret|password|passwd|credential)")
 
 
@@ -239,16 +240,16 @@ class _Reader(ast.NodeVisitor):
                 return
 
     def _open(self, node: ast.Call, name: str | None) -> None:
-        """A call of ``open``, or of a method of that name, by its mode."""
+        """A call of a function ``open``, or of a method of that name that a mode tells to be a file's."""
         of_module = isinstance(node.func, ast.Name) or (name or "").rpartition(".")[0] in self._means.values()
-        position = 1 if of_module else 0  # a file object's or path's own method has no path before the mode
+        position = 1 if of_module else 0  # a path's own method has no path before the mode
         keywords = [keyword.value for keyword in node.keywords if keyword.arg == "mode"]
         mode = keywords[0] if keywords else (node.args[position] if len(node.args) > position else None)
         text = mode.value if isinstance(mode, ast.Constant) and isinstance(mode.value, str) else None
-        if mode is None or (text is not None and not set(text) & set("wax+")):
-            self._add("file-read", node, "open()")
-        else:  # also when the mode is made at run time
-            self._add("file-write", node, "open()")
+        if not of_module and mode is not None and (text is None or not _MODE.fullmatch(text)):
+            return  # a method that opens something else, such as a request
+        reads = mode is None or (text is not None and not set(text) & set("wax+"))
+        self._add("file-read" if reads else "file-write", node, "open()")  # a mode that is made at run time may write
 
     def _variable(self, node: ast.expr) -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -1,4 +1,4 @@
-"""The commands of a plugin's author, before anything is built: ``manifest draft`` and ``validate``."""
+"""The commands of a plugin's author, before anything is built: ``init-plugin``, ``manifest draft``, ``validate``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,32 @@ import argparse
 import json
 from pathlib import Path
 
-from verifier.command import Command, Output
+from verifier.command import Command, Output, given
 from verifier.errors import UsageError
+
+
+def _configure_init(parser: argparse.ArgumentParser) -> None:
+    from attestor.scaffold import SYSTEMS
+
+    parser.add_argument("directory", metavar="DIR", help="a new directory")
+    parser.add_argument("--name", metavar="NAME", help="the distribution's name (default: the directory's)")
+    parser.add_argument("--owner", metavar="NAME", required=True, help="who will sign its manifest, as the policy says")
+    parser.add_argument("--description", metavar="TEXT", default="Sends rows to the archive.", help="one line")
+    parser.add_argument("--ci", choices=SYSTEMS, default="github", help="the CI system to write a pipeline for")
+
+
+def _init(args: argparse.Namespace, output: Output) -> None:
+    from attestor.scaffold import scaffold, write
+    from verifier.formats.text import Name
+
+    place = Path(args.directory)
+    owner = given(Name, args.owner, "the owner")
+    made = scaffold(args.name or place.resolve().name, owner, args.description, args.ci)
+    write(place, made)
+    for path in sorted(made):
+        output.say(f"  {path}")
+    output.say("Next: run its tests, 'loadlock validate', commit it, 'loadlock attest'.")
+    output.result({"ok": True, "directory": str(place), "files": sorted(made)})
 
 
 def _configure_draft(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +94,7 @@ def _validate(args: argparse.Namespace, output: Output) -> int:
 
 
 AUTHOR_COMMANDS: tuple[Command, ...] = (
+    Command("init-plugin", "make the first files of a new plugin", _configure_init, _init),
     Command("manifest draft", "draft a plugin manifest from the code", _configure_draft, _draft),
     Command("validate", "hold a plugin manifest against the code", _configure_validate, _validate),
 )

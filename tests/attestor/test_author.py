@@ -143,7 +143,15 @@ def test_what_needs_a_capability_is_seen(source: str, capability: str) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["import urllib.parse", "import re\nre.compile('a')", "import asyncio", "from . import socket", "x = 'open(1)'"],
+    [
+        "opener.open(request)",
+        "opener.open('a text')",
+        "import urllib.parse",
+        "import re\nre.compile('a')",
+        "import asyncio",
+        "from . import socket",
+        "x = 'open(1)'",
+    ],
 )
 def test_what_needs_none_is_not(source: str) -> None:
     found = seen(source)

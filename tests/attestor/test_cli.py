@@ -194,8 +194,8 @@ def test_a_wheel_built_elsewhere(demo: Path, tmp_path: Path, endorsed_wheel: Pat
 
 def test_every_command_says_what_it_does() -> None:
     assert [command.name for command in COMMANDS] == [
-        "manifest draft", "validate", "attest", "check vulnerabilities", "check release", "endorse", "certify",
-        "rebuild", "layout sign", "step run", "publish", "key new", "key fetch", "key rotate", "handover offer",
-        "handover accept",
+        "init-plugin", "manifest draft", "validate", "attest", "check vulnerabilities", "check release", "endorse",
+        "certify", "rebuild", "layout sign", "step run", "publish", "key new", "key fetch", "key rotate",
+        "handover offer", "handover accept",
     ]  # fmt: skip
     assert all(command.help and len(command.help) < 60 for command in COMMANDS)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Literal
 from packaging.utils import canonicalize_name
 
 from attestor.osv import Database
+from attestor.remarks import Level, Remark
 from attestor.versions import version_of
 from verifier.errors import UsageError
 from verifier.formats import findings as formats
-from verifier.formats.findings import NEVER, Audited, Severity, Unread, Vulnerabilities, Vulnerability
+from verifier.formats.findings import NEVER, Audited, Severity, Unread, Vulnerabilities, Vulnerability, rating_named
 from verifier.formats.manifest import SignedManifest
 from verifier.formats.strict_json import quoted
 from verifier.formats.text import Duration, Time, Version
@@ -70,6 +71,30 @@ class Audit:
     known: tuple[Known, ...]
     predicate: Vulnerabilities
     gone: bool = False
+
+    @property
+    def remarks(self) -> list[Remark]:
+        """What is told to CI systems: each vulnerability, and each dependency of which nobody knows anything."""
+        return [remark for entry in self.known for remark in _remarks(entry)]
+
+
+def described(found: Finding) -> str:
+    """A vulnerability in a line."""
+    known_as = f" ({', '.join(found.aliases[:3])})" if found.aliases else ""
+    mended = f"fixed in {', '.join(found.fixed[:5])}" if found.fixed else "no release mends it"
+    return f"{found.id}{known_as} {found.rating}: {found.summary}; {mended}"
+
+
+def _remarks(known: Known) -> list[Remark]:
+    stated = known.audited
+    if stated.outcome == "not-audited":
+        level: Level = "note" if stated.version is None else "error"
+        what = f"{stated.name} {stated.version or '(from the host)'}: not audited, {stated.reason}"
+        return [Remark("vulnerabilities.not-audited", what, level)]
+    return [
+        Remark(found.id, f"{stated.name} {stated.version}: {described(found)}", rating=rating_named(found.rating))
+        for found in known.findings
+    ]
 
 
 def dependencies_of(manifest: SignedManifest) -> list[Dependency]:

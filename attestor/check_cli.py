@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attestor.key_options import add_key
+from attestor.remark_options import add_remarks, telling
 from verifier.command import Command, Output
 from verifier.errors import LoadlockError, Unreachable, UsageError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from attestor.audit import Audit, Known
     from attestor.checks import Options
     from attestor.places import WheelFiles
+    from attestor.remarks import Remark
     from attestor.review import Keys
     from attestor.signers import KeySigner
     from verifier.formats.text import Duration
@@ -38,6 +40,7 @@ def _configure_amending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report-only", action="store_true", help="exit with 0 whatever was found; it is signed all the same"
     )
+    add_remarks(parser)
 
 
 def _open(args: argparse.Namespace) -> tuple[WheelFiles, KeySigner, Subject]:
@@ -79,7 +82,7 @@ def _configure_vulnerabilities(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-age", metavar="DURATION", help="how old the database may be (default: P7D)")
 
 
-def _vulnerabilities(args: argparse.Namespace, output: Output) -> int:
+def _vulnerabilities(args: argparse.Namespace, output: Output, remarks: list[Remark]) -> int:
     from attestor.amend import amend
     from verifier.formats.statement import VULNERABILITIES
     from verifier.formats.strict_json import dumps, plain
@@ -89,6 +92,7 @@ def _vulnerabilities(args: argparse.Namespace, output: Output) -> int:
     with output.progress.step("audit") as step:
         audit = _audit(args, subject, max_age)
         step.says(f"{len(audit.known)} dependencies")
+    remarks += audit.remarks
     amended = amend(subject, VULNERABILITIES, dumps(audit.predicate), builder)
     _write(files, amended, output)
     for line in _told(audit):
@@ -135,14 +139,13 @@ def _audit(args: argparse.Namespace, subject: Subject, max_age: Duration) -> Aud
 
 def _told(audit: Audit) -> list[str]:
     """The audit for a person, a dependency a line."""
+    from attestor.audit import described
+
     lines = []
     for entry in audit.known:
         stated = entry.audited
         lines.append(f"{stated.name} {stated.version or '(from the host)'}: {stated.outcome}" + _reason(stated.reason))
-        for found in entry.findings:
-            known_as = f" ({', '.join(found.aliases[:3])})" if found.aliases else ""
-            mended = f"fixed in {', '.join(found.fixed[:5])}" if found.fixed else "no release mends it"
-            lines.append(f"  {found.id}{known_as} {found.rating}: {found.summary}; {mended}")
+        lines += [f"  {described(found)}" for found in entry.findings]
     database = audit.predicate.audit
     if database.advisories is not None:
         lines.append(f"database: {database.advisories} advisories, {_newest(audit)}")
@@ -187,7 +190,7 @@ def _configure_release(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _release(args: argparse.Namespace, output: Output) -> int:
+def _release(args: argparse.Namespace, output: Output, remarks: list[Remark]) -> int:
     from attestor.amend import amend
     from attestor.checks import check_release
     from verifier.formats.statement import TEST_RESULT
@@ -196,6 +199,7 @@ def _release(args: argparse.Namespace, output: Output) -> int:
     options = _release_options(args)
     files, builder, subject = _open(args)
     checked = check_release(subject, Path(args.source), options, now=datetime.now(UTC), progress=output.progress)
+    remarks += checked.remarks
     amended = amend(subject, TEST_RESULT, dumps(checked.predicate), builder)
     _write(files, amended, output)
     status = LoadlockError.exit_status if checked.predicate.result == "FAILED" and not args.report_only else 0
@@ -239,7 +243,9 @@ def _release_options(args: argparse.Namespace) -> Options:
 CHECK_COMMANDS: tuple[Command, ...] = (
     Command(
         "check vulnerabilities", "audit the dependencies, sign what is known of each", _configure_vulnerabilities,
-        _vulnerabilities,
+        telling(_vulnerabilities),
     ),
-    Command("check release", "run the release checklist, sign how each check ended", _configure_release, _release),
+    Command(
+        "check release", "run the release checklist, sign how each check ended", _configure_release, telling(_release)
+    ),
 )  # fmt: skip

@@ -11,12 +11,16 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
+
+import msgspec
 
 from attestor import processes
 from attestor.licences import Licences
+from attestor.remarks import MAX_REMARKS, Remark
 from attestor.versions import UNKNOWN, version_of
 from verifier.formats.findings import Check, CheckName
 from verifier.formats.strict_json import quoted
@@ -28,12 +32,18 @@ SHOWN = 20
 #: Loaded by pytest beside the project's own plugins; hooks of this name belong to its documented interface.
 _REPORT = """
 import json, os, pytest
-count = {"version": pytest.__version__, "passed": 0, "failed": 0}
+count = {"version": pytest.__version__, "passed": 0, "failed": 0, "where": []}
+def failed(report):
+    count["failed"] += 1
+    path, line, _ = report.location
+    count["where"].append([str(path), None if line is None else line + 1, report.nodeid])
 def pytest_runtest_logreport(report):
     count["passed"] += report.when == "call" and report.passed
-    count["failed"] += report.failed
+    if report.failed:
+        failed(report)
 def pytest_collectreport(report):
-    count["failed"] += report.failed
+    if report.failed:
+        failed(report)
 def pytest_sessionfinish(session):
     with open(os.environ["LOADLOCK_TEST_REPORT"], "w") as stream:
         json.dump(count, stream)
@@ -63,10 +73,11 @@ class Ground:
 
 @dataclass(frozen=True)
 class Found:
-    """The outcome of a check, and what a person should see of it."""
+    """The outcome of a check, what a person should see of it, and what is told to CI systems."""
 
     check: Check
     shown: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 def run_tests(ground: Ground) -> Found:
@@ -85,31 +96,44 @@ def run_egress_tests(ground: Ground) -> Found:
 def scan_secrets(ground: Ground) -> Found:
     """What looks like a secret in the source; nothing is sent anywhere to see whether it works."""
 
-    def read(report: Any) -> list[str]:
+    def read(report: Any) -> list[Remark]:
         return [
-            f"{name}:{entry['line_number']}: {entry['type']}"
+            Remark("secrets", str(entry["type"]), path=str(name), line=int(entry["line_number"]))
             for name, entries in sorted(report["results"].items()) for entry in entries
         ]  # fmt: skip
 
-    argv = [sys.executable, "-P", "-m", "detect_secrets", "scan", "--all-files", "--no-verify", "."]
-    return _tool("secrets", "detect-secrets", argv, ground, ground.source, read)
+    argv = [sys.executable, "-P", "-m", "detect_secrets", "scan", "--all-files", "--no-verify"]
+    tool = _Tool("secrets", "detect-secrets", ground, ground.source, read)
+    return tool.found([*argv, "."], [*argv, "--only-allowlisted", "."])
 
 
 def analyse(ground: Ground) -> Found:
     """What is often unsafe in the wheel's code, by ruff's rules of the group S; no configuration is read."""
+    wheel = ground.wheel.resolve()
 
-    def read(report: Any) -> list[str]:
+    def read(report: Any) -> list[Remark]:
         return [
-            f"{Path(entry['filename']).relative_to(ground.wheel.resolve())}:{entry['location']['row']}: "
-            f"{entry['code'] or 'syntax'} {entry['message']}"
+            Remark(
+                entry["code"] or "syntax", f"{entry['code'] or 'syntax'} {entry['message']}",
+                path=_in_source(ground, Path(entry["filename"]).relative_to(wheel)), line=int(entry["location"]["row"]),
+            )
             for entry in report
         ]  # fmt: skip
 
     argv = [
         sys.executable, "-P", "-m", "ruff", "check", "--select", "S", "--isolated", "--no-cache", "--exit-zero",
-        "--no-respect-gitignore", "--exclude", "no-such-file", "--output-format", "json", ".",
+        "--no-respect-gitignore", "--exclude", "no-such-file", "--output-format", "json",
     ]  # fmt: skip
-    return _tool("static-analysis", "ruff", argv, ground, ground.wheel, read)
+    tool = _Tool("static-analysis", "ruff", ground, ground.wheel, read)
+    return tool.found([*argv, "."], [*argv, "--ignore-noqa", "."])
+
+
+def _in_source(ground: Ground, path: Path) -> str:
+    """Where a file of the wheel lies in the source, as far as that can be told; else where it lies in the wheel."""
+    for place in (path, "src" / path):
+        if (ground.source / place).is_file():
+            return place.as_posix()
+    return path.as_posix()
 
 
 def review_licences(ground: Ground) -> Found:
@@ -117,7 +141,7 @@ def review_licences(ground: Ground) -> Found:
     tool, release = "license-expression", version_of("license-expression")
     if release == UNKNOWN:
         return _not_run("licences", tool, "", f"{tool} is not installed")
-    return _counted("licences", tool, release, ground.licences.objections())
+    return _counted("licences", tool, release, [Remark("licences", why) for why in ground.licences.objections()])
 
 
 def _pytest(name: CheckName, ground: Ground, arguments: Sequence[str], nothing: str) -> Found:
@@ -147,28 +171,46 @@ def _pytest(name: CheckName, ground: Ground, arguments: Sequence[str], nothing: 
         return _not_run(name, "pytest", release, _ended(done, "pytest"), done.tail())
     reason = f"{failed} failed, {passed} passed"
     check = Check(name=name, result="failed", tool="pytest", version=release, findings=failed, reason=reason)
-    return Found(check, tuple(map(quoted, done.tail().splitlines())))
+    where = [Remark(name, f"{node} failed", path=path, line=line) for path, line, node in report["where"][:MAX_REMARKS]]
+    return Found(check, tuple(map(quoted, done.tail().splitlines())), tuple(where))
 
 
-def _tool(
-    name: CheckName, tool: str, argv: Sequence[str], ground: Ground, place: Path, read: Callable[[Any], list[str]]
-) -> Found:
-    """Run a tool that prints its findings as JSON."""
-    release = version_of(tool)
-    if release == UNKNOWN:
-        return _not_run(name, tool, "", f"{tool} is not installed")
-    scratch = ground.scratch / name
-    scratch.mkdir()
-    done = _run(argv, place, _environ(scratch, ground))
-    if isinstance(done, str):
-        return _not_run(name, tool, release, done)
-    if done.status != 0:
-        return _not_run(name, tool, release, _ended(done, tool), done.tail())
-    try:
-        findings = read(json.loads(done.stdout))
-    except (ValueError, KeyError, TypeError):
-        return _not_run(name, tool, release, f"what {tool} printed cannot be read")
-    return _counted(name, tool, release, findings)
+@dataclass(frozen=True)
+class _Tool:
+    """A tool that prints its findings as JSON: which check it is for, and how what it prints is read."""
+
+    name: CheckName
+    tool: str
+    ground: Ground
+    place: Path
+    read: Callable[[Any], list[Remark]]
+
+    def found(self, argv: Sequence[str], unsuppressed: Sequence[str]) -> Found:
+        """Run it; and once more, so that it is known how much the code itself tells it to pass over."""
+        release = version_of(self.tool)
+        if release == UNKNOWN:
+            return _not_run(self.name, self.tool, "", f"{self.tool} is not installed")
+        findings = self._findings(argv, release)
+        if isinstance(findings, Found):
+            return findings
+        everything = self._findings(unsuppressed, release)
+        if isinstance(everything, Found):
+            return everything
+        outcome = _counted(self.name, self.tool, release, findings)
+        suppressed = len(set(everything) - set(findings))
+        return replace(outcome, check=msgspec.structs.replace(outcome.check, suppressed=suppressed))
+
+    def _findings(self, argv: Sequence[str], release: str) -> list[Remark] | Found:
+        scratch = Path(mkdtemp(prefix=f"{self.name}-", dir=self.ground.scratch))
+        done = _run(argv, self.place, _environ(scratch, self.ground))
+        if isinstance(done, str):
+            return _not_run(self.name, self.tool, release, done)
+        if done.status != 0:
+            return _not_run(self.name, self.tool, release, _ended(done, self.tool), done.tail())
+        try:
+            return self.read(json.loads(done.stdout))
+        except (ValueError, KeyError, TypeError):
+            return _not_run(self.name, self.tool, release, f"what {self.tool} printed cannot be read")
 
 
 def _run(argv: Sequence[str], place: Path, environ: dict[str, str]) -> processes.Finished | str:
@@ -205,14 +247,13 @@ def _ended(done: processes.Finished, tool: str) -> str:
     return f"{tool} ended with {done.status}" if done.status is not None else f"it took over {CHECK_SECONDS:.0f} s"
 
 
-def _counted(name: CheckName, tool: str, release: str, findings: Sequence[str]) -> Found:
+def _counted(name: CheckName, tool: str, release: str, findings: Sequence[Remark]) -> Found:
     count = len(findings)
-    shown = tuple(map(quoted, findings[:SHOWN]))
     if not count:
         return Found(Check(name=name, result="passed", tool=tool, version=release, findings=0))
     reason = f"{count} finding{'s' if count > 1 else ''}"
     check = Check(name=name, result="failed", tool=tool, version=release, findings=count, reason=reason)
-    return Found(check, shown)
+    return Found(check, tuple(map(str, findings[:SHOWN])), tuple(findings[:MAX_REMARKS]))
 
 
 def _not_run(name: CheckName, tool: str, release: str, reason: str, output: str = "") -> Found:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from attestor.amend import Subject
 from attestor.check_tools import TOOLS, Found, Ground
 from attestor.licences import ALLOWED, licences_of
+from attestor.remarks import Level, Remark
 from attestor.source import Source, describe, export
 from attestor.waivers import Waivers
 from verifier.errors import Refused
@@ -46,10 +47,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Checked:
-    """The outcome: each check with what a person should see of it, and what is signed."""
+    """The outcome: each check with what a person should see of it, what is signed, and what CI systems are told."""
 
     found: tuple[Found, ...]
     predicate: TestResult
+    remarks: tuple[Remark, ...]
 
 
 def check_release(
@@ -79,7 +81,24 @@ def check_release(
                 step.says(_told(found[-1]))
     checklist = Checklist(checks=tuple(outcome.check for outcome in found))
     predicate = TestResult(configuration=_configuration(source, options), checklist=checklist, **summary_of(checklist))
-    return Checked(tuple(found), predicate)
+    remarks = [remark for outcome in found for remark in _remarks(outcome, source.subdirectory)]
+    return Checked(tuple(found), predicate, tuple(remarks))
+
+
+def _remarks(found: Found, directory: str) -> list[Remark]:
+    """What is told of a check that did not pass, by places in the repository."""
+    check = found.check
+    if check.result == "passed":
+        return []
+    level: Level = "warning" if check.waiver else "error"
+    until = f" (waived until {check.waiver.expires})" if check.waiver else ""
+    told = found.remarks or (Remark(check.name, f"{check.name}: {check.reason}"),)
+    return [
+        replace(
+            entry, level=level, message=entry.message + until, path=(PurePosixPath(directory) / entry.path).as_posix()
+        )
+        for entry in told
+    ]
 
 
 def _told(found: Found) -> str:
@@ -87,6 +106,8 @@ def _told(found: Found) -> str:
     check = found.check
     tool = f"{check.tool} {check.version}" if check.tool else "no tool"
     lines = [f"{check.result:<8}{tool}{f', {check.reason}' if check.reason else ''}"]
+    if check.suppressed:
+        lines.append(f"{check.suppressed} more that comments in the code take out")
     if check.waiver is not None:
         lines.append(f"waived until {check.waiver.expires}: {check.waiver.reason}")
     return "\n  ".join([*lines, *found.shown])

@@ -21,12 +21,14 @@ from attestor.key_cli import KEY_COMMANDS
 from attestor.key_options import add_key
 from attestor.layout_cli import LAYOUT_COMMANDS, chain_of, configure_chain
 from attestor.rebuild_cli import REBUILD_COMMANDS
+from attestor.remark_options import add_remarks, telling
 from verifier.command import Command, Output
 from verifier.errors import UsageError
 from verifier.progress import WIDTH
 
 if TYPE_CHECKING:
     from attestor.pipeline import Attestation, Options
+    from attestor.remarks import Remark
     from attestor.review import Keys
 
 #: How long a certification lasts that ``attest --all-roles`` makes.
@@ -62,9 +64,10 @@ def _configure_attest(parser: argparse.ArgumentParser) -> None:
         "--once", action="store_true", help="build once: reproducibility is not checked, and that is said"
     )
     parser.add_argument("--all-roles", action="store_true", help="sign as owner and certifier too (demo profile only)")
+    add_remarks(parser)
 
 
-def _attest(args: argparse.Namespace, output: Output) -> None:
+def _attest(args: argparse.Namespace, output: Output, _remarks: list[Remark]) -> None:
     from attestor import pipeline
     from attestor.embedded import EmbeddedSbomDiffers
     from attestor.places import WheelFiles, deployment_if_any, signer_for
@@ -244,7 +247,7 @@ def _summary(attestations: Path, digest: str, signer: str, *, awaiting: list[str
 
 COMMANDS: tuple[Command, ...] = (
     *AUTHOR_COMMANDS,
-    Command("attest", "build a plugin, describe it, sign as its builder", _configure_attest, _attest),
+    Command("attest", "build a plugin, describe it, sign as its builder", _configure_attest, telling(_attest)),
     *CHECK_COMMANDS,
     Command("endorse", "sign the plugin manifest as the owner", _configure_endorse, _endorse),
     *CERTIFY_COMMANDS,

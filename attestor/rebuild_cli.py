@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attestor.key_options import add_key
+from attestor.remark_options import add_remarks, telling
 from verifier.command import Command, Output
 from verifier.errors import UsageError
 
 if TYPE_CHECKING:
     from attestor.places import WheelFiles
     from attestor.rebuild import RebuildOptions, Rebuilt
+    from attestor.remarks import Remark
 
 
 def _configure_rebuild(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +31,10 @@ def _configure_rebuild(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--builder-id", metavar="URI", help="who rebuilds (default: somebody on their own machine)")
     parser.add_argument("--invocation-id", metavar="URI", default="", help="which run of CI this is")
     parser.add_argument("-o", "--output", metavar="DIR", help="keep the rebuilt wheel here")
+    add_remarks(parser)
 
 
-def _rebuild(args: argparse.Namespace, output: Output) -> int:
+def _rebuild(args: argparse.Namespace, output: Output, remarks: list[Remark]) -> int:
     from attestor.places import WheelFiles, deployment_if_any, public_keys, signer_for
     from attestor.rebuild import rebuild
 
@@ -46,6 +49,7 @@ def _rebuild(args: argparse.Namespace, output: Output) -> int:
         files.read_wheel(), files.wheel.name, attestations, builders, _options(args), signer,
         now=datetime.now(UTC), progress=output.progress,
     )  # fmt: skip
+    remarks += _remarks(done)
     kept = _keep(args.output, done)
     written = _write(files, attestations, done, add=args.add)
     return _tell(done, written, kept, output)
@@ -82,6 +86,20 @@ def _options(args: argparse.Namespace) -> RebuildOptions:
         path = Path(args.published)
         published = (path.name, read_capped(path, DEFAULT_LIMITS.archive, "the published wheel"))
     return RebuildOptions(source, Wheelhouse(folder), published, args.builder_id or REBUILDER, args.invocation_id)
+
+
+def _remarks(done: Rebuilt) -> list[Remark]:
+    """Each difference, told where the file lies in the wheel."""
+    from attestor.remarks import PROJECT, Remark, remark_of
+
+    refusal = done.refusal()
+    if refusal is None:
+        return []
+    return [
+        Remark(refusal.code, f"{name}: {' '.join(found.lines())}", path=found.entry or PROJECT)
+        for name, comparison in done.comparisons.items()
+        for found in comparison.differences
+    ] or [remark_of(refusal)]
 
 
 def _keep(directory: str | None, done: Rebuilt) -> Path | None:
@@ -125,5 +143,5 @@ def _tell(done: Rebuilt, written: Path | None, kept: Path | None, output: Output
 
 
 REBUILD_COMMANDS: tuple[Command, ...] = (
-    Command("rebuild", "build a wheel again from its provenance; compare", _configure_rebuild, _rebuild),
+    Command("rebuild", "build a wheel again from its provenance; compare", _configure_rebuild, telling(_rebuild)),
 )

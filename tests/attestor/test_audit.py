@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from attestor.audit import BY_HOST, Audit, audit_over_database, audit_over_service, dependencies_of
+from attestor.audit import BY_HOST, Audit, audit_over_database, audit_over_service
 from attestor.osv import read_database
 from attestor.pipeline import Attestation
 from tests.attestor.advisories import advisory, answer, ranged, serving, write
@@ -140,10 +140,3 @@ def test_a_service_answers_for_the_moment_it_is_asked(manifest: SignedManifest) 
     assert (audit.predicate.scanner.db.lastUpdate, audit.predicate.audit.age) == ("2026-01-31T12:00:00Z", "P0DT0S")
     assert service.url not in dumps(audit.predicate).decode()
     assert not audit.gone
-
-
-def test_what_is_locked_goes_before_what_the_host_may_have(manifest: SignedManifest) -> None:
-    both = msgspec.structs.replace(manifest, host_provided=(RequirementText("Alpha"), RequirementText("gamma")))
-    assert [(entry.name, entry.version) for entry in dependencies_of(both)] == [
-        ("alpha", "2.0"), ("beta", "1.0"), ("gamma", None),
-    ]  # fmt: skip

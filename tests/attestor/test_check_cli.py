@@ -172,6 +172,20 @@ def test_a_vulnerable_dependency_is_signed_and_told(release: Release, database: 
     assert output.value["audit"]["scanner"]["db"]["version"].startswith("sha256:")
 
 
+def test_what_is_known_and_what_is_not_is_told_to_ci_systems(
+    release: Release, database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quality = tmp_path / "quality.json"
+    release.check(AUDIT, "--osv-db", database, "--annotations", "github", "--code-quality", quality)
+    assert capsys.readouterr().err.splitlines() == [
+        "::error file=pyproject.toml,line=1,title=CVE-1::alpha 2.0: CVE-1 (GHSA-1) critical: "
+        "It does what it should not.; fixed in 2.1",
+        "::notice file=pyproject.toml,line=1,title=vulnerabilities.not-audited::gamma (from the host): not audited, "
+        "provided by the host, which has the version",
+    ]
+    assert [entry["severity"] for entry in json.loads(quality.read_bytes())] == ["blocker", "info"]
+
+
 def test_report_only_tells_and_signs_the_same(release: Release, database: Path, signers: Signers) -> None:
     status, output = release.check(AUDIT, "--osv-db", database, "--report-only")
     assert (status, output.value["ok"]) == (0, True)

@@ -160,11 +160,48 @@ def test_a_tool_that_is_not_installed_did_not_run(
 @pytest.mark.parametrize("printed", ["no json", "{}", "[1]", ""])
 def test_what_cannot_be_read_is_no_pass(ground: Ground, printed: str) -> None:
     argv = [sys.executable, "-c", f"print({printed!r})"]
-    found = check_tools._tool("secrets", "ruff", argv, ground, ground.source, lambda report: [report["results"]])
+    tool = check_tools._Tool("secrets", "ruff", ground, ground.source, lambda report: [report["results"]])
+    found = tool.found(argv, argv)
     assert outcome(found) == ("not-run", None, "what ruff printed cannot be read")
 
 
 def test_a_tool_that_fails_is_no_pass(ground: Ground) -> None:
     argv = [sys.executable, "-c", "print('[]'); raise SystemExit(2)"]
-    found = check_tools._tool("secrets", "ruff", argv, ground, ground.source, list)
-    assert outcome(found) == ("not-run", None, "ruff ended with 2")
+    fine = [sys.executable, "-c", "print('[]')"]
+    tool = check_tools._Tool("secrets", "ruff", ground, ground.source, list)
+    assert outcome(tool.found(fine, fine)) == ("passed", 0, "")
+    for given in ((argv, fine), (fine, argv)):
+        assert outcome(tool.found(*given)) == ("not-run", None, "ruff ended with 2")
+
+
+# -- what is passed over by comments, and what is told to CI systems ---------------------------------------------------
+
+
+def test_what_comments_in_the_code_take_out_is_counted(ground: Ground) -> None:
+    planted = "AKIA" + "QWERTYUIOPASDFGH"
+    write(ground.source, settings=f"key = '{planted}'  # pragma: allowlist secret\n")
+    secrets = scan_secrets(ground)
+    assert (outcome(secrets), secrets.check.suppressed) == (("passed", 0, ""), 1)
+    write(ground.wheel, one="import pickle\npickle.loads(b'')  # noqa: S301\n")
+    write(ground.wheel, whole="# ruff: noqa\nimport pickle\npickle.loads(b'')\neval('1')\n")
+    code = analyse(ground)
+    assert (outcome(code), code.check.suppressed) == (("passed", 0, ""), 3)
+    write(ground.wheel, more="eval('1')\n")
+    code = analyse(ground)
+    assert (outcome(code), code.check.suppressed) == (("failed", 1, "1 finding"), 3)
+
+
+def test_what_is_told_points_into_the_source(ground: Ground) -> None:
+    write(ground.wheel, plugin="eval('1')\n", made="eval('1')\n")
+    write(ground.source, src__plugin="eval('1')\n", test_a=f"\n{FAILS}", test_b="import absent\n")
+    assert [(entry.path, entry.line, entry.rule) for entry in analyse(ground).remarks] == [
+        ("made.py", 1, "S307"), ("src/plugin.py", 1, "S307"),
+    ]  # fmt: skip
+    failed = {(entry.path, entry.line): entry.message for entry in run_tests(ground).remarks}
+    assert failed == {("test_b.py", None): "test_b.py failed"}  # nothing is run when a test cannot be collected
+    (ground.source / "test_b.py").unlink()
+    again = Ground(**{**vars(ground), "scratch": ground.scratch / "again"})
+    again.scratch.mkdir()
+    assert {(entry.path, entry.line): entry.message for entry in run_tests(again).remarks} == {
+        ("test_a.py", 2): "test_a.py::test_it failed"
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,14 @@ def test_wrong_arguments_are_refused(release: Release, repository: Path) -> None
     assert release.refused(CHECK, "--source", repository, "--waivers", "absent") == "io.failed"
 
 
-def test_what_did_not_run_stops_the_release_and_is_signed(release: Release, repository: Path, signers: Signers) -> None:
-    status, output = release.check(CHECK, "--source", repository)
+def test_what_did_not_run_stops_the_release_and_is_signed(
+    release: Release, repository: Path, signers: Signers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, output = release.check(CHECK, "--source", repository, "--annotations", "plain")
     assert (status, output.value["ok"]) == (1, False)
+    assert capsys.readouterr().err == (
+        "pyproject.toml:1: error: egress-tests: no test that is marked 'egress' ran [egress-tests]\n"
+    )
     assert output.lines[-1].startswith("not to be released")
     assert any(line.startswith("egress-tests        not-run") for line in output.lines)
     done = signed(release, signers)
@@ -131,7 +137,12 @@ def test_what_did_not_run_stops_the_release_and_is_signed(release: Release, repo
 def test_a_waiver_in_force_lets_it_pass_and_stands_in_the_statement(
     release: Release, repository: Path, waivers: Path, signers: Signers, attested: Attestation
 ) -> None:
-    status, output = release.check(CHECK, "--source", repository, "--waivers", waivers)
+    told = release.place / "waived.sarif"
+    status, output = release.check(CHECK, "--source", repository, "--waivers", waivers, "--sarif", told)
+    (remark,) = json.loads(told.read_bytes())["runs"][0]["results"]
+    assert (remark["level"], remark["message"]["text"]) == (
+        "warning", "egress-tests: no test that is marked 'egress' ran (waived until 2099-12-31T00:00:00Z)",
+    )  # fmt: skip
     assert (status, output.value["ok"]) == (0, True)
     assert "  waived until 2099-12-31T00:00:00Z: The plugin declares no egress." in output.lines
     done = signed(release, signers)

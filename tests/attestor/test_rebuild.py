@@ -420,8 +420,12 @@ def test_another_verdict_is_exit_status_1_with_its_code(beside: Path, words: lis
     published = tmp_path / "elsewhere" / beside.name
     published.parent.mkdir()
     published.write_bytes(retouched(beside.read_bytes()))
-    output = run("rebuild", beside, *words, "--unsigned", "--published", published)
+    told = ("--sarif", tmp_path / "a.sarif")
+    output = run("rebuild", beside, *words, "--unsigned", "--published", published, *told)
     assert output.status == 1
+    results = json.loads((tmp_path / "a.sarif").read_bytes())["runs"][0]["results"]
+    assert {found["ruleId"] for found in results} == {"rebuild.header-table"}
+    assert any("time: " in found["message"]["text"] for found in results)
     assert output.value["ok"] is False
     assert output.value["error"]["code"] == "rebuild.header-table"
     assert any("time: " in line for line in output.lines)

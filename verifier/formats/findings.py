@@ -37,6 +37,11 @@ CHECKS: tuple[CheckName, ...] = get_args(CheckName)
 CheckResult = Literal["passed", "failed", "waived", "not-run"]
 
 
+def rating_named(word: str) -> Rating:
+    """The rating of that name; the worst when there is none."""
+    return next((rating for rating in RATINGS if rating == word), RATINGS[-1])
+
+
 # -- vulnerabilities: in-toto vulns v0.2 -------------------------------------------------------------------------------
 
 
@@ -74,8 +79,7 @@ class Vulnerability(Document, frozen=True, kw_only=True):
     @property
     def rating(self) -> Rating:
         """How severe it is; the worst when nobody has said."""
-        score = next(entry.score for entry in self.severity if entry.method == RATING)
-        return next((rating for rating in RATINGS if rating == score), RATINGS[-1])
+        return rating_named(next(entry.score for entry in self.severity if entry.method == RATING))
 
 
 class AdvisoryDatabase(Document, frozen=True, kw_only=True):
@@ -203,13 +207,16 @@ class Waiver(Document, frozen=True, kw_only=True):
 
 
 class Check(Document, frozen=True, kw_only=True):
-    """One check: with which tool, how many findings, and how it ended; ``reason`` says why it did not pass."""
+    """One check: with which tool, how many findings, and how it ended; ``reason`` says why it did not pass, and
+    ``suppressed`` how many findings the code itself has passed over, by comments in it.
+    """
 
     name: CheckName
     result: CheckResult
     tool: Line = ""
     version: Line = ""
     findings: Annotated[int, Meta(ge=0)] | None = None
+    suppressed: Annotated[int, Meta(ge=0)] | None = None
     reason: Line = ""
     waiver: Waiver | None = None
 

@@ -17,6 +17,7 @@ from attestor.build import BuildResult
 from attestor.declared import declared_licences
 from attestor.dependencies import Dependencies, HostDependency, LockedDependency
 from attestor.formulation import formulation
+from attestor.late_grammar import late_grammar
 from attestor.versions import version_of
 from verifier.errors import Refused, UsageError
 from verifier.wheel import Snapshot
@@ -95,7 +96,8 @@ def make_embedded_sbom(wheel: Snapshot, dependencies: Dependencies, *, version: 
 
 def _require_cyclonedx() -> None:
     try:
-        import cyclonedx.validation.json  # noqa: F401 - to be told apart from what is wrong with a document
+        with late_grammar():
+            import cyclonedx.validation.json  # noqa: F401 - to be told apart from what is wrong with a document
     except ImportError as error:
         raise UsageError("usage.extra", "SBOMs need cyclonedx", expected="the extra loadlock[attestor]") from error
 

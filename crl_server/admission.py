@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from crl_server import registry
+from crl_server import registry, standing
 from crl_server.audit import Act
 from crl_server.idempotency import fingerprint
 from crl_server.ledger import Ledger
@@ -22,6 +22,7 @@ from verifier.formats.strict_json import Document, dumps
 from verifier.formats.text import Digest, Hex, Time
 from verifier.keys import PublicKey
 from verifier.revocation_list import RevocationList
+from verifier.standing_rules import check_rules
 from verifier.supply_chain import Expected, Fulfilled, verify_chain
 from verifier.trust import Trust
 from verifier.verify import Ground, VerifiedPlugin, verify
@@ -130,11 +131,12 @@ def keep(ledger: Ledger, upload: Upload, admitted: Admitted, actor: str, now: da
     """Put a plugin that passed into the registry and the audit log.
 
     Raises:
-        Refused: ``revoked.artifact`` when it has been revoked since it was judged.
+        Refused: ``revoked.artifact`` or ``rule.*`` when it has been revoked since it was judged.
     """
     plugin = admitted.plugin
     if ledger.listed(plugin.artifact_digest) is not None:
         raise Refused("revoked.artifact", "the artifact is revoked", found=plugin.artifact_digest)
+    check_rules(standing.in_force(ledger), plugin.subject)
     manifest_digest = f"sha256:{hashlib.sha256(admitted.manifest).hexdigest()}"
     signers = {kind: str(name) for kind, name in sorted(plugin.signers.items())}
     row = Artifact(
@@ -146,6 +148,7 @@ def keep(ledger: Ledger, upload: Upload, admitted: Admitted, actor: str, now: da
         manifest_digest=manifest_digest,
         manifest=admitted.manifest,
         attestations=upload.attestations,
+        subject=dumps(plugin.subject),
         signers=dumps(signers).decode(),
         policy_version=plugin.policy_version,
         admitted_at=Time.of(now),

@@ -31,6 +31,8 @@ EMPTY = AuditHead(count=0, sha256=NO_ENTRY)
 Action = Literal[
     "deployment.create", "artifact.admit", "artifact.revoke", "list.publish", "trust.resign",
     "policy.sign", "enrolment.sign", "token.create", "token.revoke", "access.denied",
+    "rule.add", "reinstatement.request", "reinstatement.approve", "checkpoint.prepare", "checkpoint.publish",
+    "list.recover",
 ]  # fmt: skip
 
 
@@ -116,6 +118,31 @@ def verify_log(lines: Iterable[bytes], anchor: AuditHead) -> AuditHead:
     if not anchored:
         raise _broken(state.count, "the log ends here", f"{anchor.count} entries at least")
     return state
+
+
+def follow_log(lines: Iterable[bytes], start: AuditHead, anchors: Iterable[AuditHead]) -> list[Entry]:
+    """Demand that ``lines`` continue the log from ``start`` on without a break, through every one of ``anchors``.
+
+    Args:
+        lines: the entries' bytes after ``start``.
+        start: a state that somebody vouched for.
+        anchors: later states that somebody vouched for.
+
+    Returns:
+        The entries.
+
+    Raises:
+        Refused: ``audit.chain``, with the place.
+    """
+    state, states, entries = start, {start}, []
+    for line in lines:
+        state = _follow(state, line)
+        states.add(state)
+        entries.append(parse_entry(line))
+    for anchor in anchors:
+        if anchor not in states:
+            raise _broken(anchor.count, f"a log of {state.count} entries without this state", anchor.sha256)
+    return entries
 
 
 def _follow(state: AuditHead, line: bytes) -> AuditHead:

@@ -14,7 +14,7 @@ from verifier.formats.revocations import (
     prefix_of,
     sha256_hex,
 )
-from verifier.formats.text import Hex
+from verifier.formats.text import Digest, Hex
 from verifier.revocation_list import RevocationList, SetFile
 
 
@@ -27,7 +27,7 @@ class Proposal(NamedTuple):
 
 
 def propose(
-    current: RevocationList, taken_back: Collection[Hex], rules: Rules, log: AuditHead, *, cut: bool = False
+    current: RevocationList, taken_back: Collection[Hex | Digest], rules: Rules, log: AuditHead, *, cut: bool = False
 ) -> Proposal:
     """The next epoch's checkpoint.
 
@@ -45,6 +45,7 @@ def propose(
     base = current.base.changed(current.added, map(prefix_of, taken_back))
     kept = {rule.id for rule in rules.rules}
     gone = {rule.id for rule in current.rules.rules if rule.id not in kept}
+    removed = {*before.removed, *(Hex(digest.removeprefix("sha256:")) for digest in taken_back)}
     rules_file = dump(rules)
     checkpoint = Checkpoint(
         v=1,
@@ -54,7 +55,7 @@ def propose(
         root=sha256_hex(base.data),
         count=len(base),
         rules=sha256_hex(rules_file),
-        removed=tuple(sorted(d for d in {*before.removed, *taken_back} if prefix_of(d) not in base)),
+        removed=tuple(sorted(digest for digest in removed if prefix_of(digest) not in base)),
         removed_rules=tuple(sorted(gone.union(before.removed_rules), key=number_of)),
         carry=before.epoch + 1 if cut else before.carry,
         audit=log,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crl_server.commands import deployments, handovers, lists, tokens, trust
+from crl_server.commands import checkpoints, deployments, handovers, lists, tokens, trust
 from verifier.command import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -11,4 +11,5 @@ COMMANDS: tuple[Command, ...] = (
     *trust.COMMANDS,
     *handovers.COMMANDS,
     *lists.COMMANDS,
+    *checkpoints.COMMANDS,
 )

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from sqlmodel import Session, col, delete, func, select
+from sqlmodel import Session, col, delete, func, select, update
 
 from crl_server import audit
 from crl_server.audit import Act
-from crl_server.tables import AuditLine, Event, ListEntry, ListSegment, Revocation, Setting
+from crl_server.tables import AuditLine, Event, ListEntry, ListSegment, Reinstatement, Revocation, Setting
 from verifier.formats.revocations import AuditHead, SegmentRef
 from verifier.formats.text import Digest, Hex, Time
 
@@ -63,17 +63,25 @@ class Ledger:
         return self.session.exec(select(func.max(Event.seq))).one() or 0
 
     def add_event(self, digests: Iterable[Digest], now: datetime) -> int:
-        """Put digests on the list that are not on it yet; returns the new event's number."""
+        """Put digests on the list that are not on it, or no longer; returns the new event's number."""
         seq = self.last_seq() + 1
         self.session.add(Event(seq=seq, at=Time.of(now)))
         self.session.flush()
-        self.session.add_all(ListEntry(digest=digest, seq=seq) for digest in digests)
+        # Removals are rare: to know all of them costs less than to ask for each digest.
+        removed = set(self.session.exec(select(ListEntry.digest).where(col(ListEntry.removed).is_not(None))))
+        for digest in digests:
+            if digest in removed:
+                again = update(ListEntry).where(col(ListEntry.digest) == digest).values(seq=seq, removed=None)
+                self.session.exec(again)
+            else:
+                self.session.add(ListEntry(digest=digest, seq=seq))
         self.session.flush()
         return seq
 
     def listed(self, digest: Digest) -> int | None:
         """The number of the event that put a digest on the list, or None."""
-        return self.session.exec(select(ListEntry.seq).where(ListEntry.digest == digest)).first()
+        query = select(ListEntry.seq).where(ListEntry.digest == digest, col(ListEntry.removed).is_(None))
+        return self.session.exec(query).first()
 
     def entries(self, first: int, last: int) -> Iterator[Digest]:
         """The digests that the events ``first`` to ``last`` put on the list."""
@@ -106,11 +114,15 @@ class Ledger:
         """Remember why a digest is on the list."""
         self.session.add(revocation)
 
+    def newest_pinned(self) -> int:
+        """The newest reason that an open request for reinstatement may withdraw; 0 when none is open."""
+        query = select(func.max(Reinstatement.newest)).where(col(Reinstatement.epoch).is_(None))
+        return self.session.exec(query).one() or 0
+
     def reasons(self, digest: Digest) -> Sequence[Revocation]:
         """Every reason for which a digest is on the list."""
-        return self.session.exec(
-            select(Revocation).where(Revocation.digest == digest).order_by(col(Revocation.id))
-        ).all()
+        query = select(Revocation).where(Revocation.digest == digest, col(Revocation.withdrawn).is_(None))
+        return self.session.exec(query.order_by(col(Revocation.id))).all()
 
     def revocations(self, after: int, limit: int) -> Sequence[tuple[Revocation, int]]:
         """Revocations past the id ``after`` with the number of the event that listed their digest."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from crl_server import rules
+from crl_server import checkpointing, rules, standing
 from crl_server.audit import Act
 from crl_server.layout import Layout
 from crl_server.ledger import Ledger
@@ -36,6 +36,8 @@ from verifier.formats.revocations import (
     MAX_HEAD,
     Checkpoint,
     Head,
+    Rules,
+    RulesRef,
     SegmentRef,
     TrustMinimum,
     dump,
@@ -117,7 +119,7 @@ class Publisher:
                 _check_not_behind(old.head, position)
                 if max(seq, committed) <= old.head.seq and not _due(old.head, trust, now):
                     return old
-            return self._publish(old, trust, now)
+            return self._publish(old or self._of_the_epoch_before(trust), trust, now)
 
     def read(self, trust: Trust, now: datetime) -> RevocationList:
         """The list on disk, judged as a client judges it, though its time may be over.
@@ -142,6 +144,12 @@ class Publisher:
                 log.warning("the list on disk is not usable and will be replaced: %s", error)
             return None
 
+    def _of_the_epoch_before(self, trust: Trust) -> RevocationList | None:
+        """The list that hosts still have when a checkpoint has just been put in force: the next one is held to it."""
+        if self._last is None or self._last[1].head.epoch >= trust.checkpoint.epoch:
+            return None
+        return self._last[1]
+
     def prepare(self) -> None:
         """Write the files that every list builds on: the empty base and the empty rules."""
         for kind, data in (("bases", EMPTY_SET), ("rules", EMPTY_RULES)):
@@ -152,6 +160,7 @@ class Publisher:
     def _publish(self, old: RevocationList | None, trust: Trust, now: datetime) -> RevocationList:
         with self._store.read() as ledger:
             segments = self._segments(ledger, trust.checkpoint)
+            in_force = standing.in_force(ledger)
         key = SigningKey.read(self._layout.online / "head.pem")
         with self._store.write() as ledger:
             before = Position.read(ledger)
@@ -161,7 +170,7 @@ class Publisher:
                 life=self._life,
                 trust=TrustMinimum(root=trust.root_version, targets=trust.targets_version),
                 segments=segments,
-                rules=rules.EMPTY_RULES_REF,
+                rules=self._rules_file(in_force),
                 log=ledger.audit_state(),
             )
             payload = dump(head)
@@ -175,26 +184,34 @@ class Publisher:
         self._last = trust, new
         return new
 
+    def _rules_file(self, in_force: Rules) -> RulesRef:
+        data = dump(in_force)
+        ref = RulesRef(sha256=sha256_hex(data), count=len(in_force.rules))
+        if not self._intact("rules", ref.sha256):
+            write_atomic(self._layout.list_file("rules", ref.sha256), data, mode=CONTENT_MODE)
+        return ref
+
     def _segments(self, ledger: Ledger, checkpoint: Checkpoint) -> tuple[SegmentRef, ...]:
         """The segments over all committed events, each with its file on disk."""
         known = {(ref.first, ref.last): ref for ref in ledger.segments() if ref.first > checkpoint.through}
         spans = [Span(ref.first, ref.last, ref.count) for ref in known.values()]
         done = spans[-1].last if spans else checkpoint.through
         seq = max(ledger.last_seq(), checkpoint.through)
-        planned = rules.grow(spans, checkpoint.through, seq, ledger.entry_count(done + 1, seq))
+        count = ledger.entry_count(done + 1, seq)
+        planned = rules.grow(spans, checkpoint.through, seq, count, checkpointing.prepared_through(ledger))
         return tuple(self._segment(ledger, span, known.get((span.first, span.last))) for span in planned)
 
     def _segment(self, ledger: Ledger, span: Span, known: SegmentRef | None) -> SegmentRef:
-        if known is not None and self._intact(known.sha256):
+        if known is not None and self._intact("segments", known.sha256):
             return known
         data = dump_set_file(prefix_of(digest) for digest in ledger.entries(span.first, span.last))
         name = sha256_hex(data)
         write_atomic(self._layout.list_file("segments", name), data, mode=CONTENT_MODE)
         return SegmentRef(first=span.first, last=span.last, count=len(data) // len(prefix_of(name)), sha256=name)
 
-    def _intact(self, name: Hex) -> bool:
+    def _intact(self, kind: FileKind, name: Hex) -> bool:
         try:
-            return sha256_hex(self._file("segments", name)) == name
+            return sha256_hex(self._file(kind, name)) == name
         except LoadlockError:
             return False  # lost or damaged: the database still knows what belongs there
 

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from tuf.api.exceptions import RepositoryError
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -162,6 +162,59 @@ class Repository:
             return True
         return False
 
+    def unsigned_checkpoints(self, checkpoint: bytes, now: datetime) -> bytes:
+        """The next version of the role ``checkpoints``, which names ``checkpoint``, without signatures.
+
+        Raises:
+            Refused: ``trust.*`` when what is there does not verify.
+        """
+        role = Targets(version=self.trust().checkpoints_version + 1, expires=_cut(now + CHECKPOINTS_LIFE))
+        role.targets[CHECKPOINT] = TargetFile.from_data(CHECKPOINT, checkpoint, ["sha256"])
+        return Metadata(role).to_bytes()
+
+    def check_checkpoints(self, checkpoint: bytes, metadata: bytes, now: datetime) -> None:
+        """Demand that ``metadata`` is the next version of ``checkpoints``, signed by enough of its keys, for exactly
+        this checkpoint.
+
+        Raises:
+            Refused: ``checkpoint.signatures``; ``checkpoint.outdated`` for another version or what has expired;
+                ``trust.*`` when what is there does not verify.
+        """
+        trust = self.trust()
+        targets = self._read(f"{trust.targets_version}.targets.json", Targets)
+        role, signed = role_of(metadata)
+        check_role(role, checkpoint, trust.checkpoints_version + 1, now)
+        try:
+            targets.verify_delegate("checkpoints", signed.signed_bytes, signed.signatures)
+        except UnsignedMetadataError as error:
+            raise Refused(
+                "checkpoint.signatures", "the checkpoint is not signed by enough holders of its keys",
+                found=f"{len(signed.signatures)} signatures", expected=f"{THRESHOLD} that count",
+            ) from error  # fmt: skip
+
+    def checkpoint_keys(self) -> frozenset[str]:
+        """The TUF ids of the keys that sign checkpoints.
+
+        Raises:
+            Refused: ``trust.*`` when what is there does not verify.
+        """
+        targets = self._read(f"{self.trust().targets_version}.targets.json", Targets)
+        return frozenset(targets.get_delegated_role("checkpoints").keyids)
+
+    def publish_checkpoint(self, checkpoint: bytes, metadata: bytes, online: SigningKey, now: datetime) -> None:
+        """Write a checkpoint that :meth:`check_checkpoints` has accepted, and announce it.
+
+        Raises:
+            Refused: ``trust.*`` when what is there does not verify.
+            Unreachable: ``io.failed``.
+        """
+        trust = self.trust()
+        role, _ = role_of(metadata)
+        write_atomic(self.directory / _target_name(CHECKPOINT, role.targets[CHECKPOINT].hashes["sha256"]), checkpoint)
+        write_atomic(self.directory / "metadata" / f"{role.version}.checkpoints.json", metadata)
+        versions = {"targets": trust.targets_version, "checkpoints": role.version}
+        self._announce(trust.roles["snapshot"].version, trust.roles["timestamp"].version, versions, online, now)
+
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def trust(self) -> Trust:
@@ -248,6 +301,41 @@ class Repository:
             metadata.sign(key.tuf, append=True)
         prefix = f"{signed.version}." if versioned else ""
         write_atomic(self.directory / "metadata" / f"{prefix}{role}.json", metadata.to_bytes())
+
+
+def role_of(metadata: bytes) -> tuple[Targets, Metadata[Targets]]:
+    """The role ``checkpoints`` in its metadata; its signatures are still to be judged.
+
+    Raises:
+        Refused: ``trust.metadata``.
+    """
+    try:
+        found: Metadata[Targets] = Metadata.from_bytes(metadata)
+    except (RepositoryError, KeyError, ValueError, TypeError) as error:
+        raise Refused(
+            "trust.metadata", "the checkpoint's metadata is malformed", found=ascii(str(error))[:200]
+        ) from error
+    if not isinstance(found.signed, Targets):
+        raise Refused("trust.metadata", "the checkpoint's metadata is of another kind", found=ascii(found.signed.type))
+    return found.signed, found
+
+
+def check_role(role: Targets, checkpoint: bytes, version: int, now: datetime) -> None:
+    """Demand that the role is of that version, in force, and names exactly this checkpoint and nothing else.
+
+    Raises:
+        Refused: ``checkpoint.outdated``, ``trust.metadata``.
+    """
+    if role.version != version or role.expires <= now:
+        raise Refused(
+            "checkpoint.outdated", "the checkpoint's metadata is not the next one",
+            found=f"version {role.version}, until {role.expires:%Y-%m-%dT%H:%M:%SZ}", expected=f"version {version}",
+        )  # fmt: skip
+    listed = role.targets.get(CHECKPOINT)
+    same = TargetFile.from_data(CHECKPOINT, checkpoint, ["sha256"])
+    alone = set(role.targets) == {CHECKPOINT} and role.delegations is None and not role.unrecognized_fields
+    if not alone or listed != same or role.expires > now + CHECKPOINTS_LIFE + timedelta(days=1):
+        raise Refused("trust.metadata", "the checkpoint's metadata names something else than this checkpoint")
 
 
 def _first_root(keys: OfflineKeys, online: SigningKey, now: datetime) -> Root:

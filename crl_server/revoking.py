@@ -51,17 +51,26 @@ class Order:
             raise UsageError(
                 "usage.arguments", "the digests to revoke", found=str(count), expected=f"1 to {MAX_DIGESTS}, each once"
             )
-        if self.reason not in rules.REASONS:
-            raise UsageError(
-                "usage.arguments", "unknown reason", found=repr(self.reason[:80]), expected=", ".join(rules.REASONS)
-            )
-        if len(self.note) > MAX_NOTE or any(not letter.isprintable() and letter != "\n" for letter in self.note):
-            raise UsageError("usage.arguments", "the note is not plain text", expected=f"up to {MAX_NOTE} characters")
+        check_words(self.reason, self.note)
 
     @property
     def fingerprint(self) -> Hex:
         """What tells this order from another."""
         return fingerprint(b"revoke", dumps([sorted(self.digests), self.reason, self.note]))
+
+
+def check_words(reason: str, note: str) -> None:
+    """Demand a reason of the vocabulary, and a plain note.
+
+    Raises:
+        UsageError: ``usage.arguments``.
+    """
+    if reason not in rules.REASONS:
+        raise UsageError(
+            "usage.arguments", "unknown reason", found=repr(reason[:80]), expected=", ".join(rules.REASONS)
+        )
+    if len(note) > MAX_NOTE or any(not letter.isprintable() and letter != "\n" for letter in note):
+        raise UsageError("usage.arguments", "the note is not plain text", expected=f"up to {MAX_NOTE} characters")
 
 
 def commit(ledger: Ledger, order: Order, through: int, actor: str, now: datetime) -> Revoked:
@@ -81,8 +90,9 @@ def commit(ledger: Ledger, order: Order, through: int, actor: str, now: datetime
     new = tuple(digest for digest, seq in listed.items() if seq is None)
     rules.check_room(ledger.entry_count(through + 1, ledger.last_seq()), len(new))
     seq = ledger.add_event(new, now) if new else max(known for known in listed.values() if known is not None)
+    pinned = ledger.newest_pinned()  # older reasons may be withdrawn by a request that is open; this one must not be
     for digest, known in listed.items():
-        if all(given.reason != order.reason for given in ledger.reasons(digest)):
+        if all(given.reason != order.reason or (given.id or 0) <= pinned for given in ledger.reasons(digest)):
             row = Revocation(digest=digest, reason=order.reason, note=order.note, at=Time.of(now), by=actor)
             ledger.add_reason(row)
         detail = {"reason": order.reason, "note": order.note, "seq": seq if known is None else known}

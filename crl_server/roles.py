@@ -11,17 +11,25 @@ from verifier.formats.text import PluginId
 
 Role = Literal["publisher", "revoker", "approver", "auditor", "operator"]
 ROLES: tuple[Role, ...] = get_args(Role)
-Operation = Literal["artifact.admit", "artifact.read", "revocation.add", "revocation.read", "audit.read"]
+Operation = Literal[
+    "artifact.admit", "artifact.read", "revocation.add", "revocation.read", "rule.add", "reinstatement.request",
+    "reinstatement.approve", "audit.read",
+]  # fmt: skip
 
 ALLOWED: Mapping[Operation, frozenset[Role]] = {
     "artifact.admit": frozenset({"publisher"}),
     "artifact.read": frozenset(ROLES),
     "revocation.add": frozenset({"revoker"}),
     "revocation.read": frozenset(ROLES),
+    "rule.add": frozenset({"revoker"}),
+    "reinstatement.request": frozenset({"revoker", "approver"}),
+    "reinstatement.approve": frozenset({"approver"}),
     "audit.read": frozenset({"approver", "auditor", "operator"}),
 }
 """Which roles may do what. An operation that is not here may be done by nobody."""
-WRITES: frozenset[Operation] = frozenset({"artifact.admit", "revocation.add"})
+WRITES: frozenset[Operation] = frozenset(
+    {"artifact.admit", "revocation.add", "rule.add", "reinstatement.request", "reinstatement.approve"}
+)
 """Operations whose refusal is recorded."""
 
 

@@ -13,19 +13,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from crl_server import admission, idempotency, registry, revoking, tokens
+from crl_server import admission, idempotency, registry, reinstating, revoking, standing, tokens
 from crl_server.admission import Admission, Upload
 from crl_server.audit import Act, verify_log
+from crl_server.checkpointing import Checkpoints, Prepared
+from crl_server.dossier import Dossier
 from crl_server.issuers import read_issuers
 from crl_server.layout import Layout
 from crl_server.locking import exclusive
 from crl_server.offline import Office
 from crl_server.oidc import Issuers
 from crl_server.publishing import Publisher
+from crl_server.reinstating import Requested, Wish
 from crl_server.repository import Repository
 from crl_server.revoking import Order, Revoked
 from crl_server.roles import Identity, Operation, Role
 from crl_server.signing import SigningKey
+from crl_server.standing import NewRule, Radius, RuleAdded
 from crl_server.store import Store
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import write_atomic
@@ -72,6 +76,7 @@ class Authority:
         self.store.upgrade()
         self.repository = Repository(self.layout.trust)
         self.publisher = Publisher(self.layout, self.store, self.record.life)
+        self.checkpoints = Checkpoints(self.layout, self.store)
         self._issuers = Issuers(read_issuers(self.layout.issuers))
         self._denials: deque[datetime] = deque()
         with self.store.read() as ledger:
@@ -119,6 +124,7 @@ class Authority:
             Unreachable: ``io.failed``.
         """
         self._check_head_key()
+        self.checkpoints.resume(now)
         self.maintain(now)
         with self.store.read() as ledger:
             for digest in registry.digests(ledger):
@@ -189,6 +195,46 @@ class Authority:
             raise Refused("server.lint", "the published list lacks what was revoked", found=", ".join(missing[:3]))
         return done
 
+    def radius(self, wanted: NewRule | Order) -> Radius:
+        """Which admitted artifacts a rule or an order would reach; nothing is changed.
+
+        Raises:
+            Unreachable: ``io.failed``.
+        """
+        with self.store.read() as ledger:
+            if isinstance(wanted, NewRule):
+                return standing.radius_of_rule(ledger, wanted)
+            return standing.radius_of_digests(ledger, wanted.digests)
+
+    def add_rule(self, wanted: NewRule, actor: str, now: datetime, key: str = "") -> RuleAdded:
+        """Put a standing rule in force. When this returns, the signed list on disk has it, and names every admitted
+        artifact that it matches.
+
+        Args:
+            wanted: the rule.
+            actor: who revokes.
+            now: the moment (aware, UTC).
+            key: an idempotency key; empty for none.
+
+        Raises:
+            As :meth:`revoke`.
+        """
+        idempotency.check_key(key)
+        self._check_head_key()
+        through = self.repository.trust().checkpoint.through
+        with self.store.write() as ledger:
+            known = idempotency.answered(ledger, actor, key, wanted.fingerprint)
+            if known is not None:
+                done = parse(known, RuleAdded, limit=MAX_ANSWER, what="remembered answer")
+            else:
+                done = standing.commit(ledger, wanted, through, actor, now)
+                idempotency.remember(ledger, actor, key, wanted.fingerprint, dumps(done), now)
+        with _committed():
+            published = self.publisher.publish(now, done.seq)
+        if done.rule not in {rule.id for rule in published.rules.rules}:
+            raise Refused("server.lint", "the published list lacks the rule", found=done.rule)
+        return done
+
     def admit(self, upload: Upload, who: Identity, now: datetime, key: str = "") -> Admission:
         """Admit a plugin: it verifies under the policy as on a host, and its attestation set is published.
 
@@ -217,6 +263,42 @@ class Authority:
             # Before the commit: a set that verified and is not registered does no harm; the reverse would be a gap.
             write_atomic(self.layout.set_file(admitted.plugin.artifact_digest.hex), upload.attestations)
         return admitted.outcome
+
+    # -- taking back ---------------------------------------------------------------------------------------------------
+
+    def request_reinstatement(self, wish: Wish, actor: str, now: datetime, key: str = "") -> Requested:
+        """Record what somebody wants taken back; raises as :func:`crl_server.reinstating.ask`, and as
+        :func:`crl_server.idempotency.answered`.
+        """
+        idempotency.check_key(key)
+        with self.store.write() as ledger:
+            known = idempotency.answered(ledger, actor, key, wish.fingerprint)
+            if known is not None:
+                return parse(known, Requested, limit=MAX_ANSWER, what="remembered answer")
+            done = reinstating.ask(ledger, wish, actor, now)
+            idempotency.remember(ledger, actor, key, wish.fingerprint, dumps(done), now)
+        return done
+
+    def approve_reinstatement(self, number: int, actor: str, now: datetime) -> Requested:
+        """Agree to somebody else's request; raises as :func:`crl_server.reinstating.approve`."""
+        with self.store.write() as ledger:
+            return reinstating.approve(ledger, number, actor, now)
+
+    def prepare_checkpoint(self, directory: Path, actor: str, now: datetime, *, cut: bool = False) -> Prepared:
+        """Lay out the next checkpoint for its signers; raises as :meth:`Publisher.publish` and
+        :meth:`crl_server.checkpointing.Checkpoints.prepare`.
+        """
+        current = self.publisher.publish(now)
+        return self.checkpoints.prepare(current, directory, actor, now, cut=cut)
+
+    def publish_checkpoint(self, dossier: Dossier, actor: str, now: datetime) -> RevocationList:
+        """Put a signed checkpoint in force, with a head of the new epoch; raises as
+        :meth:`crl_server.checkpointing.Checkpoints.publish` and :meth:`Publisher.publish`.
+        """
+        self._check_head_key()
+        self.publisher.publish(now)
+        self.checkpoints.publish(dossier, actor, now)
+        return self.publisher.publish(now)
 
     # -- tokens --------------------------------------------------------------------------------------------------------
 

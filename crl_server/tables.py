@@ -22,6 +22,7 @@ class Artifact(SQLModel, table=True):
     manifest_digest: str = Field(max_length=DIGEST)
     manifest: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     attestations: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    subject: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     signers: str = Field(max_length=1000)
     policy_version: int
     admitted_at: str = Field(max_length=20)
@@ -29,7 +30,7 @@ class Artifact(SQLModel, table=True):
 
 
 class Component(SQLModel, table=True):
-    """A library that an admitted artifact's SBOM lists; standing rules will be resolved against these."""
+    """A library that an admitted artifact's SBOM lists; the registry shows these."""
 
     id: int | None = Field(default=None, primary_key=True)
     artifact: str = Field(foreign_key="artifact.digest", index=True, max_length=DIGEST)
@@ -46,16 +47,19 @@ class Event(SQLModel, table=True):
 
 
 class ListEntry(SQLModel, table=True):
-    """A digest on the list, and the event that put it there."""
+    """A digest on the list, and the event that put it there; or the epoch in which it was taken off again."""
 
     __tablename__ = "list_entry"
 
     digest: str = Field(primary_key=True, max_length=DIGEST)
     seq: int = Field(foreign_key="event.seq", index=True)
+    removed: int | None = None
 
 
 class Revocation(SQLModel, table=True):
-    """A reason for which a digest is on the list; it may have several."""
+    """A reason for which a digest is on the list; it may have several. ``rule`` is the standing rule that it comes
+    from; ``withdrawn`` the epoch since which it counts no more.
+    """
 
     id: int | None = Field(default=None, primary_key=True)
     digest: str = Field(foreign_key="list_entry.digest", index=True, max_length=DIGEST)
@@ -63,6 +67,66 @@ class Revocation(SQLModel, table=True):
     note: str = Field(max_length=2000)
     at: str = Field(max_length=20)
     by: str = Field(max_length=200)
+    rule: int | None = None
+    withdrawn: int | None = None
+
+
+class StandingRule(SQLModel, table=True):
+    """A standing rule: what it matches as JSON, and the epoch in which it was taken out of force."""
+
+    __tablename__ = "standing_rule"
+
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    kind: str = Field(max_length=50)
+    match: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    reason: str = Field(max_length=50)
+    note: str = Field(max_length=2000)
+    seq: int = Field(foreign_key="event.seq")
+    at: str = Field(max_length=20)
+    by: str = Field(max_length=200)
+    removed: int | None = None
+
+
+class RuleException(SQLModel, table=True):
+    """An artifact that a standing rule does not deny."""
+
+    __tablename__ = "rule_exception"
+
+    rule: int = Field(foreign_key="standing_rule.number", primary_key=True)
+    digest: str = Field(primary_key=True, max_length=DIGEST)
+
+
+class Reinstatement(SQLModel, table=True):
+    """A request to take an artifact or a rule back, or (with both) to except the artifact from that rule alone.
+
+    It withdraws reasons up to the one with the id ``newest``; ``epoch`` is the checkpoint that carried it out.
+    """
+
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str | None = Field(default=None, max_length=DIGEST)
+    rule: int | None = Field(default=None, foreign_key="standing_rule.number")
+    newest: int
+    note: str = Field(max_length=2000)
+    at: str = Field(max_length=20)
+    by: str = Field(max_length=200)
+    approved_at: str | None = Field(default=None, max_length=20)
+    approved_by: str | None = Field(default=None, max_length=200)
+    epoch: int | None = None
+
+
+class CheckpointRow(SQLModel, table=True):
+    """A checkpoint that was prepared: its bytes, the requests it carries out and the digests it takes back, as JSON;
+    and its signed metadata once it is published.
+    """
+
+    __tablename__ = "checkpoint"
+
+    epoch: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    through: int
+    document: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    requests: str
+    taken_back: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    signed: bytes | None = Field(default=None, sa_column=Column("metadata", LargeBinary, nullable=True))
 
 
 class ListSegment(SQLModel, table=True):

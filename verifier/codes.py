@@ -303,6 +303,21 @@ CODES: dict[str, Code] = {
     ),
     "registry.unknown": Code(None, "the registry does not know it", "Publish it first, or check what was asked for."),
     "list.full": Code(None, "the list's tail is full", "Publish a checkpoint that takes the tail into its base."),
+    "reinstatement.unknown": Code(None, "there is nothing to take back", "Check the digest, the rule or the number."),
+    "reinstatement.own": Code(
+        None, "a reinstatement was approved by who asked for it", "Have a second person approve it."
+    ),
+    "checkpoint.unfounded": Code(
+        None,
+        "a checkpoint is not what the list, the approvals and the audit log say",
+        "Do not sign it: keep the directory and alarm security.",
+    ),
+    "checkpoint.outdated": Code(
+        None, "another checkpoint was prepared or published since", "Run 'loadlock checkpoint prepare' again."
+    ),
+    "checkpoint.signatures": Code(
+        None, "a checkpoint lacks a signature", "Have two holders of a checkpoint key sign it."
+    ),
     "server.offline-key": Code(
         None, "the server can read an offline key", "Move the offline keys to a medium that this machine does not hold."
     ),

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from crl_server.api import problems, views
-from crl_server.api.bodies import read_order, read_upload
+from crl_server.api.bodies import read_order, read_rule, read_upload, read_wish
 from crl_server.api.static import StaticTree
 from crl_server.ledger import MAX_PAGE
 from crl_server.roles import WRITES, Identity, Operation, authorise
@@ -41,6 +41,8 @@ def create_app(authority: Authority, clock: Clock) -> FastAPI:
     _add_health(app, edge)
     _add_registry(app, edge)
     _add_revocations(app, edge)
+    _add_rules(app, edge)
+    _add_reinstatements(app, edge)
     app.add_api_route("/v1/{rest:path}", edge.nothing, methods=["GET", "HEAD"])
     app.add_api_route("/{path:path}", StaticTree(authority.layout.public), methods=["GET", "HEAD"])
     return app
@@ -123,7 +125,9 @@ def _add_revocations(app: FastAPI, edge: _Edge) -> None:
     @app.post("/v1/revocations")
     async def revoke(request: Request) -> Response:
         identity, now = await edge.admit(request, "revocation.add")
-        order = await read_order(request)
+        order, dry_run = await read_order(request)
+        if dry_run:
+            return _json(await run_in_threadpool(edge.authority.radius, order))
         return _json(await run_in_threadpool(edge.authority.revoke, order, identity.actor, now, _key(request)), 201)
 
     @app.get("/v1/revocations")
@@ -135,6 +139,40 @@ def _add_revocations(app: FastAPI, edge: _Edge) -> None:
     async def audit_log(request: Request, after: Annotated[int, Query(ge=-1)] = -1, limit: Limit = 100) -> Response:
         await edge.admit(request, "audit.read")
         return _json(await run_in_threadpool(views.audit_log, edge.authority.store, after, limit))
+
+
+def _add_rules(app: FastAPI, edge: _Edge) -> None:
+    @app.post("/v1/rules")
+    async def add_rule(request: Request) -> Response:
+        identity, now = await edge.admit(request, "rule.add")
+        wanted, dry_run = await read_rule(request)
+        if dry_run:
+            return _json(await run_in_threadpool(edge.authority.radius, wanted))
+        return _json(await run_in_threadpool(edge.authority.add_rule, wanted, identity.actor, now, _key(request)), 201)
+
+    @app.get("/v1/rules")
+    async def all_rules(request: Request) -> Response:
+        await edge.admit(request, "revocation.read")
+        return _json(await run_in_threadpool(views.rules, edge.authority.store))
+
+
+def _add_reinstatements(app: FastAPI, edge: _Edge) -> None:
+    @app.post("/v1/reinstatements")
+    async def reinstate(request: Request) -> Response:
+        identity, now = await edge.admit(request, "reinstatement.request")
+        wish = await read_wish(request)
+        ask = edge.authority.request_reinstatement
+        return _json(await run_in_threadpool(ask, wish, identity.actor, now, _key(request)), 201)
+
+    @app.post("/v1/reinstatements/{number}/approval")
+    async def approve(request: Request, number: Annotated[int, Path(ge=1, le=2**53)]) -> Response:
+        identity, now = await edge.admit(request, "reinstatement.approve")
+        return _json(await run_in_threadpool(edge.authority.approve_reinstatement, number, identity.actor, now))
+
+    @app.get("/v1/reinstatements")
+    async def reinstatements(request: Request, after: Annotated[int, Query(ge=0)] = 0, limit: Limit = 100) -> Response:
+        await edge.admit(request, "revocation.read")
+        return _json(await run_in_threadpool(views.reinstatements, edge.authority.store, after, limit))
 
 
 def _key(request: Request) -> str:

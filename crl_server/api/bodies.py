@@ -9,7 +9,9 @@ from fastapi import Request
 from msgspec import Meta
 
 from crl_server.admission import Upload
+from crl_server.reinstating import Wish
 from crl_server.revoking import MAX_DIGESTS, MAX_NOTE, Order
+from crl_server.standing import MAX_EXCEPTED, NewRule
 from verifier.errors import FormatError, UsageError
 from verifier.formats.bundle import MAX_SET
 from verifier.formats.strict_json import Document, parse
@@ -32,10 +34,42 @@ class RevocationBody(Document, frozen=True, kw_only=True):
     digests: Annotated[tuple[Digest, ...], Meta(max_length=MAX_DIGESTS)]
     reason: Annotated[str, Meta(max_length=50)]
     note: Annotated[str, Meta(max_length=MAX_NOTE)] = ""
+    dry_run: bool = False
 
 
-async def read_order(request: Request) -> Order:
-    """The order in a JSON body.
+class RuleBody(Document, frozen=True, kw_only=True, rename={"excepted": "except"}):
+    """What ``POST /v1/rules`` takes."""
+
+    kind: Annotated[str, Meta(max_length=50)]
+    match: dict[str, Any]
+    reason: Annotated[str, Meta(max_length=50)]
+    note: Annotated[str, Meta(max_length=MAX_NOTE)] = ""
+    excepted: Annotated[tuple[Digest, ...], Meta(max_length=MAX_EXCEPTED)] = ()
+    dry_run: bool = False
+
+
+class WishBody(Document, frozen=True, kw_only=True):
+    """What ``POST /v1/reinstatements`` takes."""
+
+    digest: Digest | None = None
+    rule: Annotated[int, Meta(ge=1, le=10**12)] | None = None
+    note: Annotated[str, Meta(max_length=MAX_NOTE)]
+
+
+async def read_rule(request: Request) -> tuple[NewRule, bool]:
+    """The rule in a JSON body, and whether it is only asked what it would do; raises as :func:`read_order`."""
+    body = parse(await _capped(request, MAX_JSON).body(), RuleBody, limit=MAX_JSON, what="request body")
+    return NewRule(body.kind, body.match, body.reason, body.note, body.excepted), body.dry_run
+
+
+async def read_wish(request: Request) -> Wish:
+    """What is to be taken back, in a JSON body; raises as :func:`read_order`."""
+    body = parse(await _capped(request, MAX_JSON).body(), WishBody, limit=MAX_JSON, what="request body")
+    return Wish(body.digest, body.rule, body.note)
+
+
+async def read_order(request: Request) -> tuple[Order, bool]:
+    """The order in a JSON body, and whether it is only asked what it would do.
 
     Raises:
         FormatError: any ``format.*`` code.
@@ -43,7 +77,7 @@ async def read_order(request: Request) -> Order:
     """
     capped = _capped(request, MAX_JSON)
     body = parse(await capped.body(), RevocationBody, limit=MAX_JSON, what="request body")
-    return Order(body.digests, body.reason, body.note)
+    return Order(body.digests, body.reason, body.note), body.dry_run
 
 
 async def read_upload(request: Request) -> Upload:

@@ -20,6 +20,8 @@ STATUS: Mapping[str, int] = {
     "auth.plugin": 403,
     "request.unknown": 404,
     "registry.unknown": 404,
+    "reinstatement.unknown": 404,
+    "reinstatement.own": 403,
     "list.full": 409,
     "format.too-large": 413,
     "wheel.too-large": 413,

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlmodel import select
 
-from crl_server import registry
+from crl_server import registry, reinstating, standing
 from crl_server.ledger import Ledger
 from crl_server.service import Authority
 from crl_server.store import Store
@@ -79,6 +79,33 @@ def revocations(store: Store, after: int, limit: int) -> dict[str, Any]:
     return {"revocations": page, "next": rows[-1][0].id if len(rows) == limit else None}
 
 
+def rules(store: Store) -> dict[str, Any]:
+    """The standing rules in force."""
+    with store.read() as ledger:
+        return {"rules": standing.in_force(ledger).rules}
+
+
+def reinstatements(store: Store, after: int, limit: int) -> dict[str, Any]:
+    """A page of requests to take something back, the oldest first."""
+    with store.read() as ledger:
+        rows = reinstating.requests(ledger, after, limit)
+    page = [
+        {
+            "id": row.id,
+            "digest": row.digest,
+            "rule": None if row.rule is None else f"R{row.rule}",
+            "note": row.note,
+            "at": row.at,
+            "by": row.by,
+            "approved_at": row.approved_at,
+            "approved_by": row.approved_by,
+            "epoch": row.epoch,
+        }
+        for row in rows
+    ]
+    return {"reinstatements": page, "next": rows[-1].id if len(rows) == limit else None}
+
+
 def audit_log(store: Store, after: int, limit: int) -> dict[str, Any]:
     """A page of the audit log: each entry's exact text and its hash, and the state of the whole log."""
     with store.read() as ledger:
@@ -106,7 +133,9 @@ def _summary(ledger: Ledger, row: Artifact) -> dict[str, Any]:
 
 
 def _reason(row: Revocation) -> dict[str, Any]:
-    return {"reason": row.reason, "note": row.note, "at": row.at, "by": row.by}
+    shown: dict[str, Any] = {"reason": row.reason, "note": row.note, "at": row.at, "by": row.by}
+    shown |= {} if row.rule is None else {"rule": f"R{row.rule}"}
+    return shown if row.withdrawn is None else shown | {"withdrawn": row.withdrawn}
 
 
 def _parsed(kind: type[Digest] | type[PluginId], value: str) -> Any:

@@ -24,46 +24,114 @@ MAX_TOKEN = 1024
 SHOWN = 50
 """How many entries of the audit log are shown unless asked otherwise."""
 
+_PLUGIN = re.compile(r"([A-Za-z0-9_.\-]*)(.*)", re.DOTALL)
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 
+def add_server(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """The arguments of a command that can ask a server."""
+    parser.add_argument("--server", metavar="URL", required=required, help="ask this server")
+    parser.add_argument("--token-file", metavar="FILE", type=Path, help=f"a file with the API token (else ${TOKEN})")
+
+
 def _configure_revoke(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("artifacts", metavar="DIGEST|WHEEL", nargs="+", help="a sha256 digest, or a wheel's file")
+    parser.add_argument("artifacts", metavar="DIGEST|WHEEL", nargs="*", help="a sha256 digest, or a wheel's file")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--purl", metavar="PURL", help="whatever brings this package along, such as pkg:pypi/foo")
+    which.add_argument("--signer", metavar="NAME|KEY", help="whatever this principal, or this key, has signed")
+    which.add_argument("--builder", metavar="ID", help="whatever this builder has built")
+    which.add_argument("--source", metavar="REPOSITORY[#COMMIT]", help="whatever was built from there")
+    which.add_argument("--plugin", metavar="ID[RANGE]", help="versions of a plugin, such as 'csv_exporter<1.2'")
+    parser.add_argument("--range", metavar="RANGE", help="with --purl: the versions, such as '<2.1'")
+    parser.add_argument("--except", metavar="DIGEST", dest="excepted", action="append", default=[], help="but not this")
     parser.add_argument("--reason", choices=REASONS, required=True, help="why")
     parser.add_argument("--note", metavar="TEXT", default="", help="a sentence for those who ask later")
-    parser.add_argument("--server", metavar="URL", help="ask this server (else: act on the deployment's directory)")
-    parser.add_argument("--token-file", metavar="FILE", type=Path, help=f"a file with the API token (else ${TOKEN})")
+    parser.add_argument("--dry-run", action="store_true", help="only show which admitted artifacts it would reach")
+    add_server(parser)
     parser.add_argument("--idempotency-key", metavar="KEY", default="", help="the same key does it once")
 
 
 def _revoke(args: argparse.Namespace, output: Output) -> None:
-    digests = tuple(dict.fromkeys(_digest(word) for word in args.artifacts))
-    done = _ask(args, digests) if args.server else _act(args, digests)
-    for digest in done["revoked"]:
+    rule = _rule(args)
+    if (rule is None) == (not args.artifacts) or (args.excepted and rule is None) or (args.range and not args.purl):
+        raise UsageError(
+            "usage.arguments", "what is to be revoked", expected="digests or wheels, or one rule; --range with --purl",
+        )  # fmt: skip
+    digests = tuple(dict.fromkeys(digest_of(word) for word in args.artifacts))
+    done = _ask(args, digests, rule) if args.server else _act(args, digests, rule)
+    if args.dry_run:
+        for found in done["reached"]:
+            listed = " (revoked already)" if found["listed"] else ""
+            output.say(f"{found['plugin_id']} {found['version']} {found['digest']}{listed}")
+        output.say(f"it would reach {done['artifacts']} admitted artifacts of {len(done['plugins'])} plugins")
+        output.result({"ok": True, "dry_run": True, **done})
+        return
+    for digest in done.get("revoked", []):
         output.say(f"revoked {digest}")
     for digest in done.get("already", []):
         output.say(f"was revoked already: {digest}")
-    output.say(f"signed and published as seq {done['seq']} of the list")
+    rule_id = f"rule {done['rule']} is in force, " if rule else ""
+    output.say(f"{rule_id}signed and published as seq {done['seq']} of the list")
     output.result({"ok": True, **done})
 
 
-def _act(args: argparse.Namespace, digests: tuple[Digest, ...]) -> dict[str, Any]:
+def _rule(args: argparse.Namespace) -> dict[str, Any] | None:
+    """The kind and match that the arguments name, if they name a rule."""
+    if args.purl:
+        return {"kind": "component", "match": {"purl": args.purl} | ({"range": args.range} if args.range else {})}
+    if args.signer:
+        field = "key" if args.signer.startswith("sha256:") else "principal"
+        return {"kind": "signer", "match": {field: args.signer}}
+    if args.builder:
+        return {"kind": "builder", "match": {"id": args.builder}}
+    if args.source:
+        repository, _, commit = args.source.partition("#")
+        return {"kind": "source", "match": {"repository": repository} | ({"commit": commit} if commit else {})}
+    if args.plugin:
+        name, versions = _PLUGIN.fullmatch(args.plugin).groups()  # type: ignore[union-attr]
+        return {"kind": "plugin", "match": {"id": name} | ({"range": versions} if versions else {})}
+    return None
+
+
+def _act(args: argparse.Namespace, digests: tuple[Digest, ...], rule: dict[str, Any] | None) -> dict[str, Any]:
     with needing_the_extra():
         from crl_server.revoking import Order
-    order = Order(digests, args.reason, args.note)
+        from crl_server.standing import NewRule
+    done: Any
     with opened(args) as authority:
-        done: dict[str, Any] = plain(authority.revoke(order, local_actor(), now(), args.idempotency_key))
-    return done
+        if rule is not None:
+            excepted = tuple(digest_of(word) for word in args.excepted)
+            wanted = NewRule(rule["kind"], rule["match"], args.reason, args.note, excepted)
+            done = authority.radius(wanted) if args.dry_run else authority.add_rule(
+                wanted, local_actor(), now(), args.idempotency_key
+            )  # fmt: skip
+        else:
+            order = Order(digests, args.reason, args.note)
+            done = authority.radius(order) if args.dry_run else authority.revoke(
+                order, local_actor(), now(), args.idempotency_key
+            )  # fmt: skip
+    found: dict[str, Any] = plain(done)
+    return found
 
 
-def _ask(args: argparse.Namespace, digests: tuple[Digest, ...]) -> dict[str, Any]:
+def _ask(args: argparse.Namespace, digests: tuple[Digest, ...], rule: dict[str, Any] | None) -> dict[str, Any]:
     from verifier.api_client import post
 
-    body = {"digests": list(digests), "reason": args.reason, "note": args.note}
-    return post(args.server, "/v1/revocations", _token(args.token_file), document=body, key=args.idempotency_key)
+    body: dict[str, Any] = {"reason": args.reason, "note": args.note, "dry_run": args.dry_run}
+    if rule is not None:
+        body |= rule | {"except": [digest_of(word) for word in args.excepted]}
+    else:
+        body["digests"] = list(digests)
+    path = "/v1/rules" if rule is not None else "/v1/revocations"
+    return post(args.server, path, api_token(args.token_file), document=body, key=args.idempotency_key)
 
 
-def _digest(word: str) -> Digest:
+def digest_of(word: str) -> Digest:
+    """The digest that an argument states, or that of the wheel it names.
+
+    Raises:
+        UsageError: ``usage.arguments``, ``io.failed``.
+    """
     named = _DIGEST.fullmatch(word)
     if named:
         return Digest(f"sha256:{named[1]}")
@@ -75,7 +143,12 @@ def _digest(word: str) -> Digest:
     return Digest(f"sha256:{hashlib.sha256(read_capped(path, DEFAULT_LIMITS.archive, 'wheel')).hexdigest()}")
 
 
-def _token(path: Path | None) -> str:
+def api_token(path: Path | None) -> str:
+    """The API token in a file, or in the environment.
+
+    Raises:
+        UsageError: ``usage.configuration``.
+    """
     raw = read_capped(path, MAX_TOKEN, "token") if path else os.environ.get(TOKEN, "").encode()
     token = raw.decode("ascii", "replace").strip()
     if not token or not token.isascii() or not token.isprintable():
@@ -105,6 +178,6 @@ def _audit(args: argparse.Namespace, output: Output) -> None:
 
 
 COMMANDS = (
-    Command("revoke", "revoke an artifact", _configure_revoke, _revoke),
+    Command("revoke", "revoke artifacts, or whatever a standing rule matches", _configure_revoke, _revoke),
     Command("audit log", "verify the audit log and show its end", _configure_audit, _audit),
 )

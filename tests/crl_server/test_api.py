@@ -94,7 +94,10 @@ REQUESTS: dict[Operation, list[tuple[str, str]]] = {
     "artifact.admit": [("POST", "/v1/artifacts")],
     "artifact.read": [("GET", "/v1/plugins"), ("GET", "/v1/plugins/a"), ("GET", f"/v1/artifacts/{digest(1)}")],
     "revocation.add": [("POST", "/v1/revocations")],
-    "revocation.read": [("GET", "/v1/revocations")],
+    "revocation.read": [("GET", "/v1/revocations"), ("GET", "/v1/rules"), ("GET", "/v1/reinstatements")],
+    "rule.add": [("POST", "/v1/rules")],
+    "reinstatement.request": [("POST", "/v1/reinstatements")],
+    "reinstatement.approve": [("POST", "/v1/reinstatements/1/approval")],
     "audit.read": [("GET", "/v1/audit")],
 }
 

@@ -1,0 +1,196 @@
+"""Standing rules in the database: which are in force, what a new one reaches, and the transaction that adds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import col, func, select
+
+from crl_server import registry, rules
+from crl_server.audit import Act
+from crl_server.idempotency import fingerprint
+from crl_server.ledger import Ledger
+from crl_server.revoking import check_words
+from crl_server.tables import Artifact, Revocation, RuleException, StandingRule
+from verifier.errors import FormatError, Refused, UsageError
+from verifier.formats.revocations import MAX_RULE_COUNT, MAX_RULES, Rule, Rules, dump
+from verifier.formats.strict_json import Document, dumps, loads, parse
+from verifier.formats.text import Digest, Hex, Time
+from verifier.standing_rules import Subject, judge, parse_match
+
+MAX_MATCH = 4096
+"""Size cap of a rule's match in bytes."""
+MAX_EXCEPTED = 1000
+"""How many artifacts a new rule may except."""
+MAX_SUBJECT = 64 * 1024 * 1024
+"""Size cap of what the registry keeps of one artifact for rules, in bytes."""
+SHOWN = 1000
+"""How many artifacts of a blast radius are named."""
+
+
+class Reached(Document, frozen=True, kw_only=True):
+    """An artifact of the registry that a rule or an order reaches."""
+
+    digest: Digest
+    plugin_id: str
+    version: str
+    tier: str
+    listed: bool
+
+
+class Radius(Document, frozen=True, kw_only=True):
+    """What would be denied: how many admitted artifacts, of which plugins, and the first of them by name."""
+
+    artifacts: int
+    plugins: tuple[str, ...]
+    reached: tuple[Reached, ...]
+
+
+class RuleAdded(Document, frozen=True, kw_only=True):
+    """What adding a rule led to: its id, the list's event that covers it, what is new on the list, what was there."""
+
+    rule: str
+    seq: int
+    revoked: tuple[Digest, ...] = ()
+    already: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True)
+class NewRule:
+    """A rule that is wanted.
+
+    Raises:
+        UsageError: ``usage.arguments``: a rule that hosts could not evaluate, and would deny everything by.
+    """
+
+    kind: str
+    match: dict[str, Any]
+    reason: str
+    note: str = ""
+    excepted: tuple[Digest, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_words(self.reason, self.note)
+        if len(self.excepted) > MAX_EXCEPTED:
+            raise UsageError("usage.arguments", "too many exceptions", expected=f"at most {MAX_EXCEPTED}")
+        try:
+            if len(dumps(self.match)) > MAX_MATCH:
+                raise FormatError("format.too-large", "the match is too large", expected=f"{MAX_MATCH} bytes")
+            parse_match(self.numbered(1))
+        except (FormatError, TypeError, ValueError) as error:
+            raise UsageError(
+                "usage.arguments", "this is no rule that hosts can evaluate", found=str(getattr(error, "what", error))
+            ) from error
+
+    def numbered(self, number: int) -> Rule:
+        """The rule under its number."""
+        excepted = tuple(sorted(set(self.excepted)))
+        return Rule(id=f"R{number}", kind=self.kind, match=self.match, reason=self.reason, excepted=excepted)
+
+    @property
+    def fingerprint(self) -> Hex:
+        """What tells this rule from another."""
+        return fingerprint(b"rule", dumps(self.numbered(1)), self.note.encode())
+
+
+def in_force(ledger: Ledger) -> Rules:
+    """The standing rules that are committed and not taken out of force."""
+    excepted: dict[int, list[Digest]] = {}
+    for row in ledger.session.exec(select(RuleException).order_by(col(RuleException.digest))):
+        excepted.setdefault(row.rule, []).append(Digest(row.digest))
+    query = select(StandingRule).where(col(StandingRule.removed).is_(None)).order_by(col(StandingRule.number))
+    return Rules(
+        v=1,
+        rules=tuple(
+            Rule(
+                id=f"R{row.number}",
+                kind=row.kind,
+                match=loads(row.match, limit=MAX_MATCH, what="stored rule"),
+                reason=row.reason,
+                excepted=tuple(excepted.get(row.number, ())),
+            )
+            for row in ledger.session.exec(query)
+        ),
+    )
+
+
+def radius_of_rule(ledger: Ledger, wanted: NewRule) -> Radius:
+    """What a rule would deny of what was admitted."""
+    return _radius(ledger, _matched(ledger, wanted.numbered(1)))
+
+
+def radius_of_digests(ledger: Ledger, digests: tuple[Digest, ...]) -> Radius:
+    """Which of these digests were admitted."""
+    found = (registry.artifact(ledger, digest) for digest in digests)
+    return _radius(ledger, (row for row in found if row is not None))
+
+
+def commit(ledger: Ledger, wanted: NewRule, through: int, actor: str, now: datetime) -> RuleAdded:
+    """Put a rule in force, and everything admitted that it matches on the list, all or none.
+
+    Args:
+        ledger: an open transaction, so that nothing is admitted meanwhile.
+        wanted: the rule.
+        through: the last event that the checkpoint has taken into its base.
+        actor: who revokes.
+        now: the moment (aware, UTC).
+
+    Raises:
+        Refused: ``list.full``.
+    """
+    number = (ledger.session.exec(select(func.max(StandingRule.number))).one() or 0) + 1
+    rule = wanted.numbered(number)
+    _check_room(in_force(ledger), rule)
+    matched = [Digest(row.digest) for row in _matched(ledger, rule)]
+    new = tuple(digest for digest in matched if ledger.listed(digest) is None)
+    rules.check_room(ledger.entry_count(through + 1, ledger.last_seq()), len(new))
+    seq = ledger.add_event(new, now)
+    at = Time.of(now)
+    ledger.session.add(
+        StandingRule(
+            number=number, kind=rule.kind, match=dumps(rule.match), reason=rule.reason, note=wanted.note, seq=seq,
+            at=at, by=actor,
+        )
+    )  # fmt: skip
+    ledger.session.flush()
+    ledger.session.add_all(RuleException(rule=number, digest=digest) for digest in rule.excepted)
+    for digest in matched:
+        ledger.add_reason(Revocation(digest=digest, reason=rule.reason, note=wanted.note, at=at, by=actor, rule=number))
+    detail = {"rule": rule.id, "match": rule.match, "reason": rule.reason, "note": wanted.note, "seq": seq,
+              "listed": len(new), "excepted": len(rule.excepted)}  # fmt: skip
+    ledger.record(Act(actor, "rule.add", f"{rule.id} {rule.kind}", detail), now)
+    already = tuple(digest for digest in matched if digest not in new)
+    return RuleAdded(rule=rule.id, seq=seq, revoked=new, already=already)
+
+
+def _matched(ledger: Ledger, rule: Rule) -> Iterator[Artifact]:
+    for row in ledger.session.exec(select(Artifact).order_by(col(Artifact.digest))):
+        # What was admitted before subjects were kept is not resolved here; hosts hold it against the rule all the same.
+        if row.subject is not None:
+            subject = parse(row.subject, Subject, limit=MAX_SUBJECT, what="stored subject")
+            if judge(rule, subject) != "clear":
+                yield row
+
+
+def _radius(ledger: Ledger, rows: Iterator[Artifact]) -> Radius:
+    reached = []
+    for row in rows:
+        listed = ledger.listed(Digest(row.digest)) is not None
+        reached.append(
+            Reached(
+                digest=Digest(row.digest), plugin_id=row.plugin_id, version=row.version, tier=row.tier, listed=listed
+            )
+        )
+    plugins = tuple(sorted({found.plugin_id for found in reached}))
+    return Radius(artifacts=len(reached), plugins=plugins, reached=tuple(reached[:SHOWN]))
+
+
+def _check_room(known: Rules, rule: Rule) -> None:
+    if len(known.rules) >= MAX_RULE_COUNT or len(dump(known)) + len(dumps(rule)) + 1 > MAX_RULES:
+        raise Refused(
+            "list.full", "there is no room for another standing rule", found=f"{len(known.rules)} rules",
+            expected=f"at most {MAX_RULE_COUNT} rules and {MAX_RULES} bytes",
+        )  # fmt: skip

@@ -89,12 +89,11 @@ def serve_queues(directory: Path, port: int) -> None:
     tasks: list[asyncio.Task[None]] = []
 
     async def look() -> None:
-        seen = None
+        seen = os.stat(authority.layout.head).st_ino
         while True:
             await asyncio.sleep(0.05)
-            status = os.stat(authority.layout.head)
-            if (status.st_ino, status.st_mtime_ns) != seen:
-                seen = (status.st_ino, status.st_mtime_ns)
+            if (now := os.stat(authority.layout.head).st_ino) != seen:
+                seen = now
                 event = read_event(authority.layout)
                 for queue in queues:
                     queue.put_nowait(event)

@@ -29,7 +29,7 @@ from verifier.formats import strict_json
 from verifier.formats.bundle import MAX_SET, parse_set
 from verifier.formats.enrolment import MAX_ENROLMENT
 from verifier.formats.push import Announcement
-from verifier.formats.revocations import sha256_hex
+from verifier.formats.revocations import dump_set_file, sha256_hex
 from verifier.formats.text import Digest, Hex
 from verifier.home import HEAD_LIMIT, KINDS, STAGING, Home, InForce, State, StoredTrust, seen_by
 from verifier.revocation_list import RevocationList
@@ -236,6 +236,9 @@ class Refresher:
         for kind, data in files.fetched.values():
             blobs.write(kind, data)
         blobs.write("bases", new.revocations.base.data)  # it may have been computed and never fetched
+        for segment in new.revocations.tail:
+            if not blobs.path("segments", segment.ref.sha256).exists():  # made of neighbours, likewise
+                blobs.write("segments", dump_set_file(segment.prefixes))
         trust = old.trust if new.stored is None else blobs.write("trust", new.stored)
         state = State(v=1, seen=seen, trust=trust, head=blobs.write("heads", new.revocations.envelope))
         self.home.commit(state)

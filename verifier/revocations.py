@@ -33,6 +33,7 @@ from verifier.formats.revocations import (
     Head,
     Rules,
     SegmentRef,
+    dump_set_file,
     parse_head,
     parse_rules,
     parse_set_file,
@@ -102,14 +103,14 @@ def open_list(
         files: as for :func:`apply_head`.
         trust: verified trust.
         now: the moment to judge at (aware, UTC).
-        current: a list from which a new base may be computed instead of read.
+        current: a list from which a new base and merged segments may be computed instead of read.
 
     Raises:
         Refused: a ``list.*`` or ``format.*`` code.
     """
     head = _verified_head(envelope, trust, now)  # (1)
     _check_epoch(head, trust)  # (2)
-    tail = _read_tail(head, trust.checkpoint, files)  # (3)
+    tail = _read_tail(head, trust.checkpoint, files, current.tail if current else ())  # (3)
     base = _computed_base(current, trust.checkpoint)  # (5)
     if base is None:
         base = _read_base(trust.checkpoint, files)
@@ -205,7 +206,7 @@ def _check_epoch(head: Head, trust: ListTrust) -> None:
         )
 
 
-def _read_tail(head: Head, checkpoint: Checkpoint, files: Files) -> tuple[Segment, ...]:
+def _read_tail(head: Head, checkpoint: Checkpoint, files: Files, known: tuple[Segment, ...]) -> tuple[Segment, ...]:
     following = checkpoint.through + 1
     for ref in head.segments:
         if ref.first != following or ref.last < ref.first:
@@ -222,7 +223,18 @@ def _read_tail(head: Head, checkpoint: Checkpoint, files: Files) -> tuple[Segmen
         )
     if sum(ref.count for ref in head.segments) > MAX_TAIL:
         raise Refused("list.segments", "the tail is too long", expected=f"at most {MAX_TAIL} entries")
-    return tuple(Segment(ref, _read_segment(ref, files)) for ref in head.segments)
+    return tuple(Segment(ref, _merged(ref, known) or _read_segment(ref, files)) for ref in head.segments)
+
+
+def _merged(ref: SegmentRef, known: tuple[Segment, ...]) -> frozenset[bytes] | None:
+    """A segment made of neighbours that were read before, if they give exactly the one that the head names."""
+    parts = [part for part in known if ref.first <= part.ref.first and part.ref.last <= ref.last]
+    if sum(part.ref.last - part.ref.first + 1 for part in parts) != ref.last - ref.first + 1:
+        return None
+    if len(parts) == 1 and parts[0].ref == ref:
+        return parts[0].prefixes
+    prefixes = frozenset[bytes]().union(*(part.prefixes for part in parts))
+    return prefixes if len(prefixes) == ref.count and sha256_hex(dump_set_file(prefixes)) == ref.sha256 else None
 
 
 def _read_segment(ref: SegmentRef, files: Files) -> frozenset[bytes]:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from tests.crl_server.live import address_of, listen
 from verifier.formats import dsse
 from verifier.formats.push import Announcement
 from verifier.formats.revocations import parse_head, sha256_hex
+from verifier.ground import ahead, open_ground
 from verifier.push import announcements
+from verifier.refresh import Refresher, enroll
 from verifier.transport import Stream, Transport
 
 
@@ -158,6 +161,28 @@ def test_only_get_opens_a_stream(pushing: Pushing, method: str) -> None:
     with socket.create_connection(("127.0.0.1", int(pushing.address.rpartition(":")[2])), timeout=20) as connection:
         connection.sendall(f"{method} /v1/stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         assert connection.recv(64).split()[1] in {b"404", b"405"}
+
+
+def test_a_host_that_listens_asks_for_nothing_however_the_server_merges_segments(tmp_path: Path) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)  # python-tuf's client judges by the machine's clock
+    authority = made(tmp_path / "current", now=now)
+    with Pushing(authority) as server:
+        home = enroll(server.address, f"sha256:{sha256_hex(authority.repository.root(1))}", tmp_path / "host")
+        Refresher(home, Transport(server.address)).refresh(now)
+        host = Refresher(home, Transport("http://127.0.0.1:9"))
+        news = server.listen()
+        next(news)
+        merged = 0
+        for number in range(1, 18):
+            revoke(authority, number, now=now)
+            ground = open_ground(home, now)
+            announcement = next(news)
+            assert ahead(ground, home, announcement, now).revocations.lists(digest(number))
+            in_force = host.refresh(now, trust=False, offer=announcement)
+            merged += in_force.revocations.tail[0].ref.last > 1
+        assert merged > 5
+        assert Refresher(home).home.in_force(now).revocations.head.seq == 17
+    authority.close()
 
 
 # -- the hub by itself -------------------------------------------------------------------------------------------------

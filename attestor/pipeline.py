@@ -18,13 +18,12 @@ from attestor import sbom
 from attestor.build import BuildResult, build
 from attestor.dependencies import Dependencies, find_dependencies
 from attestor.embedded import check_embedded_sbom
-from attestor.leaks import LeakGate
 from attestor.manifest import complete, manifest_in, read_manifest
 from attestor.provenance import LOCAL_BUILDER, make_provenance
 from attestor.review import check_manifest, review
 from attestor.signers import KeySigner
 from attestor.source import Source, describe
-from attestor.statements import Draft, draft
+from attestor.statements import Draft, draft, gate_of
 from attestor.variation import build_twice
 from attestor.wheelhouse import LockedWheel, Wheelhouse
 from verifier.errors import UsageError
@@ -217,8 +216,7 @@ def _drafts(
     snapshot: Snapshot, sbom_bytes: bytes, manifest: SignedManifest, origin: _Origin, options: Options
 ) -> list[Draft]:
     """All statements, the owner's last; every one has passed the gate."""
-    public = " ".join([dump_manifest(manifest.declared).decode(), origin.source.repository if origin.source else ""])
-    gate = LeakGate(public)
+    gate = gate_of(manifest)
     drafts = []
     if origin.build is not None:
         provenance = make_provenance(

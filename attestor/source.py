@@ -33,6 +33,10 @@ EARLIEST_EPOCH = 315_532_800
 LATEST_EPOCH = 4_354_819_198
 
 _SCP_LIKE = re.compile(r"(?:[^@/:]+@)?(?P<host>[A-Za-z0-9.-]+):(?P<path>[^:]+)\Z")
+# A directory that is somebody's own, on a server or here: it says who they are, and nobody else can fetch from it.
+_SOMEBODYS = re.compile(r"/+(?:~|(?:home|root|Users|tmp|mnt|media)/|[^/]*\\)")
+#: A shorter host is the letter of a drive.
+MIN_HOST = 2
 #: Settings of the machine that would run programs or change what is exported.
 _GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false",
         "-c", "core.attributesFile=/dev/null", "-c", "tar.umask=0022", "-c", "core.quotePath=false")  # fmt: skip
@@ -113,15 +117,16 @@ def public_url(remote: str) -> str:
     """A remote's address as it may be published: no user, no password, no query; empty for a local one."""
     scp = _SCP_LIKE.match(remote)
     if scp is not None and "://" not in remote:
-        return f"ssh://{scp['host']}/{scp['path'].lstrip('/')}"
+        remote = f"ssh://{scp['host']}/{scp['path'].lstrip('/')}"
     try:
         parts = urlsplit(remote)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return ""
-    if parts.scheme not in {"https", "http", "ssh", "git"} or not parts.hostname:
+    host = parts.hostname or ""
+    if parts.scheme not in {"https", "http", "ssh", "git"} or len(host) < MIN_HOST or _SOMEBODYS.match(parts.path):
         return ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{parts.path}"
 
 
 # -- git ---------------------------------------------------------------------------------------------------------------

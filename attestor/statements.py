@@ -9,13 +9,10 @@ from attestor.signers import Signer
 from verifier.evidence import TITLES
 from verifier.formats.bundle import Bundle
 from verifier.formats.manifest import SignedManifest, dump_manifest
-from verifier.formats.statement import MAX_STATEMENT, Statement, dump_statement
+from verifier.formats.statement import MANIFEST, MAX_STATEMENT, Statement, dump_statement
 from verifier.formats.strict_json import loads
 from verifier.formats.text import Hex
 from verifier.wheel import Snapshot
-
-#: Where an owner declares paths on purpose.
-DECLARED_PATHS = ("$.predicate.allowed_paths",)
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,9 @@ class Draft:
 
 
 def gate_of(manifest: SignedManifest) -> LeakGate:
-    """The gate for statements about a plugin: what its manifest says on purpose is public."""
-    return LeakGate(f"{dump_manifest(manifest.declared).decode()} {manifest.source.repository}")
+    """The gate for statements about a plugin: what its manifest says on purpose is public, and names of packages."""
+    packages = " ".join(dependency.name for dependency in manifest.dependencies)
+    return LeakGate(f"{dump_manifest(manifest.declared).decode()} {manifest.source.repository} {packages}")
 
 
 def draft(wheel: Snapshot, kind: str, predicate: bytes, gate: LeakGate) -> Draft:
@@ -58,5 +56,7 @@ def draft(wheel: Snapshot, kind: str, predicate: bytes, gate: LeakGate) -> Draft
         Statement(subject_name=wheel.file_name, sha256=digest, predicate_type=kind, predicate=predicate)
     )
     title = TITLES[kind]
-    gate.check(loads(payload, limit=MAX_STATEMENT, what=title), what=f"the {title}", declared=DECLARED_PATHS)
+    value = loads(payload, limit=MAX_STATEMENT, what=title)
+    declared = value["predicate"].get("allowed_paths", ()) if kind == MANIFEST else ()
+    gate.check(value, what=f"the {title}", declared=declared)
     return Draft(kind, payload)

@@ -62,7 +62,8 @@ def consistent_head(value: Plain) -> Plain:
 
 def consistent_checkpoint(value: Plain) -> Plain:
     rules = sorted(set(value["removed_rules"]), key=lambda rule: int(rule[1:]))
-    return value | {"carry": min(value["carry"], value["epoch"]), "removed_rules": rules}
+    removed = sorted(set(value["removed"]))
+    return value | {"carry": min(value["carry"], value["epoch"]), "removed": removed, "removed_rules": rules}
 
 
 def consistent_rules(value: Plain) -> Plain:

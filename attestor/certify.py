@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
 
-from attestor.growth import Change, by_risk, compare, compare_evidence, compare_terms
 from attestor.precedent import Precedent, check_precedes
 from attestor.review import Keys, Review, review
 from attestor.signers import KeySigner
@@ -29,6 +28,7 @@ from verifier.formats.statement import (
 )
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Digest, Hex, Time
+from verifier.growth import Change, by_risk, compare, compare_evidence, compare_terms
 from verifier.wheel import Snapshot
 
 #: Who certifies, when nothing else is said; the signature's key decides who it is.

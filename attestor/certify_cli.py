@@ -17,10 +17,10 @@ from verifier.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from attestor.certify import Terms
-    from attestor.growth import Change
     from attestor.precedent import Precedent
     from attestor.review import Keys, Review
     from verifier.formats.manifest import SignedManifest
+    from verifier.growth import Change
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +53,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _certify(args: argparse.Namespace, output: Output) -> None:
     from attestor.certify import certify, changes_since, check_no_growth, manifest_of, review_for_certification
-    from attestor.covenant import readable
     from attestor.places import WheelFiles, deployment_if_any, signer_for
+    from verifier.covenant import readable
     from verifier.files import write_atomic
     from verifier.keys import PublicKey
 
@@ -111,9 +111,9 @@ def _certifiers(args: argparse.Namespace) -> list[Any]:
 def _precedent(args: argparse.Namespace, keys: Keys, found: Review) -> Precedent | None:
     """The earlier release, verified; None when none was asked for, or the registry knows of none."""
     from attestor.certify import manifest_of
-    from attestor.places import api_token
     from attestor.precedent import open_precedent, read_precedent
     from attestor.registry import previous_set
+    from verifier.api_client import api_token
 
     if args.previous:
         return read_precedent(Path(args.previous), keys)

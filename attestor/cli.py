@@ -184,9 +184,9 @@ def _configure_endorse(parser: argparse.ArgumentParser) -> None:
 
 
 def _endorse(args: argparse.Namespace, output: Output) -> None:
-    from attestor.covenant import readable
     from attestor.endorse import endorse
     from attestor.places import WheelFiles, deployment_if_any, public_keys, rebuilder_keys, signer_for
+    from verifier.covenant import readable
     from verifier.files import write_atomic
 
     deployment = deployment_if_any(args.deployment)
@@ -219,8 +219,9 @@ def _configure_publish(parser: argparse.ArgumentParser) -> None:
 
 
 def _publish(args: argparse.Namespace, output: Output) -> None:
-    from attestor.places import WheelFiles, api_token, deployment_if_any, public_keys, server_address
+    from attestor.places import WheelFiles, deployment_if_any, public_keys, server_address
     from attestor.publish import publish
+    from verifier.api_client import api_token
     from verifier.errors import Refused
 
     deployment = deployment_if_any(args.deployment)

@@ -20,8 +20,6 @@ from verifier.keys import PublicKey
 from verifier.wheel import DEFAULT_LIMITS
 
 SERVER = "LOADLOCK_SERVER"
-TOKEN = "LOADLOCK_TOKEN"
-MAX_TOKEN = 4_096
 MAX_RECORD = 64 * 1024
 
 
@@ -153,24 +151,6 @@ def deployment_id(given: str | None) -> str:
             if isinstance(value, dict) and isinstance(value.get("deployment"), str):
                 return str(value["deployment"])
     raise UsageError("usage.deployment", "no deployment is here to say its id", expected="--deployment-id NAME")
-
-
-def api_token(given: str | None) -> str:
-    """The API token: in the file given, else in ``$LOADLOCK_TOKEN``.
-
-    Raises:
-        UsageError: ``usage.configuration``.
-    """
-    if given:
-        token = read_capped(Path(given), MAX_TOKEN, "the token").decode("utf-8", "replace").strip()
-    else:
-        token = os.environ.get(TOKEN, "")
-    if not token or not token.isascii() or not token.isprintable():
-        raise UsageError(
-            "usage.configuration", "no usable API token", expected=f"--token-file FILE or ${TOKEN}",
-            todo="Have one made with 'loadlock token create'.",
-        )  # fmt: skip
-    return token
 
 
 def _principal(role: str, deployment: Path | None) -> Path | None:

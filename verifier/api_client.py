@@ -6,12 +6,15 @@ Used by commands that publish, revoke or ask the registry; a host never needs it
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from verifier.codes import CODES
 from verifier.errors import FormatError, LoadlockError, Refused, Unreachable, UsageError
+from verifier.files import read_capped
 from verifier.formats.strict_json import dumps, loads
 
 MAX_ANSWER = 1_000_000
@@ -20,6 +23,9 @@ MAX_SENTENCE = 1_000
 """How many characters of one sentence of a problem document are shown."""
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 120.0
+TOKEN = "LOADLOCK_TOKEN"
+MAX_TOKEN = 4_096
+"""Size cap of a token's file in bytes."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Fields = Mapping[str, tuple[str, bytes, str]]
@@ -87,6 +93,24 @@ def _exchange(
     if status in (200, 201):
         return data
     raise _error(status, data[:MAX_ANSWER])
+
+
+def api_token(given: str | None) -> str:
+    """The API token: in the file given, else in ``$LOADLOCK_TOKEN``.
+
+    Raises:
+        UsageError: ``usage.configuration``.
+    """
+    if given:
+        token = read_capped(Path(given), MAX_TOKEN, "the token").decode("utf-8", "replace").strip()
+    else:
+        token = os.environ.get(TOKEN, "")
+    if not token or not token.isascii() or not token.isprintable():
+        raise UsageError(
+            "usage.configuration", "no usable API token", expected=f"--token-file FILE or ${TOKEN}",
+            todo="Have one made with 'loadlock token create'.",
+        )  # fmt: skip
+    return token
 
 
 def checked_address(server: str) -> str:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from attestor.certify import Terms, certify
-from attestor.covenant import readable
 from attestor.endorse import endorse
 from attestor.pipeline import Attestation, Options, attest_wheel
 from attestor.review import Keys, review
 from attestor.signers import KeySigner
 from tests.attestor.conftest import EXAMPLE, NOW, Signers
 from tests.wheels import build_wheel
+from verifier.covenant import readable
 from verifier.errors import LoadlockError
 from verifier.formats.bundle import dump_set, parse_set
 from verifier.formats.manifest import dump_manifest, parse_signed_manifest

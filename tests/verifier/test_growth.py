@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from attestor.growth import (
+from verifier.formats.manifest import Maturity, SignedManifest
+from verifier.formats.policy import TIERS
+from verifier.formats.strict_json import convert
+from verifier.growth import (
     COMPARED,
     MATURITIES,
     OF_A_RELEASE,
@@ -17,9 +20,6 @@ from attestor.growth import (
     compare_evidence,
     compare_terms,
 )
-from verifier.formats.manifest import Maturity, SignedManifest
-from verifier.formats.policy import TIERS
-from verifier.formats.strict_json import convert
 
 BASE: dict[str, Any] = {
     "v": 1,
@@ -46,7 +46,7 @@ BASE: dict[str, Any] = {
     "limits": {"memory_mib": 256, "network_requests": 10},
     "hermetic_compatible": True,
     "isolation": "process",
-    "host_provided": ["attrs>=25"],
+    "host_provided": ["pandas>=2"],
     "artifact_digest": "sha256:" + "a" * 64,
     "record_digest": "sha256:" + "b" * 64,
     "sbom_digest": "sha256:" + "c" * 64,
@@ -116,7 +116,7 @@ GROWS: dict[str, tuple[dict[str, Any], str]] = {
     "a limit gone": ({"limits": {"memory_mib": 256}}, "medium"),
     "not hermetic": ({"hermetic_compatible": False}, "medium"),
     "less isolation": ({"isolation": "in-process"}, "high"),
-    "more of the host": ({"host_provided": ["attrs>=25", "numpy"]}, "medium"),
+    "more of the host": ({"host_provided": ["pandas>=2", "numpy"]}, "medium"),
     "another builder": ({"built_by": "https://host.example/other"}, "high"),
     "another repository": ({"source": BASE["source"] | {"repository": "https://host.example/q.git"}}, "high"),
     "no commit": ({"source": {"repository": "https://host.example/p.git"}}, "high"),
@@ -164,7 +164,7 @@ SHRINKS_OR_CHANGES: dict[str, dict[str, Any]] = {
     "a new limit": {"limits": {"memory_mib": 256, "network_requests": 10, "execution_seconds": 1}},
     "more isolation": {"isolation": "sandbox"},
     "less of the host": {"host_provided": []},
-    "another range of the host": {"host_provided": ["attrs"]},
+    "another range of the host": {"host_provided": ["pandas"]},
     "no dependency": {"dependencies": []},
     "a dependency's version": {"dependencies": [BASE["dependencies"][0] | {"version": "25.5.0"}]},
     "quality": {"quality": {"coverage": 90}},

@@ -9,6 +9,7 @@
     lists/bases/<sha256>
     lists/rules/<sha256>
     sets/<sha256>.jsonl       attestation sets, by the digest of their wheel
+    wheels/                   wheels of locked dependencies, put there by whoever runs the host
     lock                      held by the one process that writes
 
 Only ``state.json`` ever changes. Everything it names is written before it under the sha256 of its content, so that the

@@ -131,6 +131,14 @@ def test_two_plugins_that_lock_different_wheels_of_one_name_do_not_fit_into_one_
     assert "other_plugin" not in sys.modules
 
 
+def test_one_distribution_in_two_versions_without_a_common_module(hosted: HostedDeployment, leftpad: Path) -> None:
+    # importlib.metadata could answer with one version only.
+    gate, newer = hosted.gate(), hosted.dependency("leftpad", {"leftpad_renamed.py": ""}, version="2.0")
+    gate.load(hosted.plugin(USES, requires=["leftpad"], locks=[leftpad]))
+    wheel = hosted.plugin(name="other-plugin", requires=["leftpad"], locks=[newer])
+    assert code_of(lambda: gate.load(wheel)) == "dependency.conflict"
+
+
 def test_one_import_name_in_two_distributions(hosted: HostedDeployment, leftpad: Path) -> None:
     gate, fork = hosted.gate(), hosted.dependency("leftpad-fork", {"leftpad.py": "VERSION = 'fork'\n"})
     gate.load(hosted.plugin(USES, requires=["leftpad"], locks=[leftpad]))
@@ -186,10 +194,11 @@ def test_what_the_host_could_import_itself(
     hosted: HostedDeployment, leftpad: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     packages = tmp_path / "packages"
-    (packages / "leftpad-1.0.dist-info").mkdir(parents=True)
+    packages.mkdir()
     if what == "module":
         (packages / "leftpad.py").write_text("VERSION = 'of the host'\n")
     else:
+        (packages / "leftpad-1.0.dist-info").mkdir()
         (packages / "leftpad-1.0.dist-info" / "METADATA").write_text(
             "Metadata-Version: 2.1\nName: leftpad\nVersion: 0.9\n"
         )

@@ -12,6 +12,7 @@ import pkgutil
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,6 +175,9 @@ def test_no_finder_of_the_host_makes_up_modules_for_a_wheel(made: Make, monkeypa
     plugin = made({"sample_plugin/__init__.py": ""})
     plugin.import_module("sample_plugin")
     borrowed = type("Finder", (Finder,), {"__module__": "sample_plugin"})  # claims to be of the wheel
-    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, borrowed()])
+    elsewhere = {"__name__": "sample_plugin"}  # so does this
+    exec("class Finder:\n    def find_spec(self, *_): raise AssertionError('asked')\n", elsewhere)
+    claiming: Any = elsewhere["Finder"]
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, borrowed(), claiming()])
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("sample_plugin.made_up")

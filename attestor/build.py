@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from attestor.environment import Environment, Fixed, Interpreter, Room, fixed, interpreter
 from attestor.source import Source, clamp, export
 from attestor.wheelhouse import LockedWheel, Wheelhouse
-from verifier.errors import LoadlockError, Refused, UsageError
+from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
 from verifier.files import read_capped
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def build(
         config_settings: options for the build backend (PEP 517).
 
     Raises:
-        Refused: ``source.*``, ``build.unlocked``, ``build.failed``.
-        Unreachable: ``unreachable.index``.
+        Refused: ``source.*``, ``build.unlocked``, ``build.failed``, ``build.outside``.
+        Unreachable: ``unreachable.index``, ``io.failed``.
     """
     with workshop(source, house, config_settings=config_settings) as shop:
         made = shop.build(PLAIN)
@@ -143,7 +143,7 @@ def workshop(
     with TemporaryDirectory(prefix="loadlock-build-") as scratch:
         shop = Workshop(Path(scratch), source, dict(config_settings or {}), inputs or fixed(source.epoch))
         # Warnings are the process's own: caught here once, not by each of the builds that may run side by side.
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as said, _disk():
             warnings.simplefilter("always")
             shop.install(house, locked)
             yield shop
@@ -166,6 +166,7 @@ class Workshop:
         self._inputs = inputs
         (scratch / "environment").mkdir()
         self._environment = Environment(scratch / "environment", inputs)
+        self._installed: dict[str, tuple[int, int, int]] = {}
         self.wheels: tuple[LockedWheel, ...] = ()
         self.log = bytearray()
 
@@ -174,7 +175,11 @@ class Workshop:
         if locked is not None:
             self.wheels = tuple(sorted(locked))
             self._environment.install(self.wheels, house)
-            return
+        else:
+            self._resolve(house)
+        self._installed = self._environment.state()
+
+    def _resolve(self, house: Wheelhouse) -> None:
         room, project = self._prepare(Conditions(directory="requirements"))
         with _our_words():
             builder = _builder(project, self._environment, room)
@@ -192,6 +197,7 @@ class Workshop:
         out.mkdir()
         with _our_words():
             made = Path(_builder(project, self._environment, room).build("wheel", out, self._settings))
+        self._require_untouched()
         return Made(made.name, read_capped(made, MAX_WHEEL_BYTES, "the wheel"), self._without_scratch(room.log))
 
     def result(self, made: Made, *, now: datetime, varied: tuple[str, ...] = ()) -> BuildResult:
@@ -216,6 +222,18 @@ class Workshop:
             varied=varied,
         )
 
+    def _require_untouched(self) -> None:
+        """A build must not change what another one finds: the environment that all of them use."""
+        now = self._environment.state()
+        changed = sorted(
+            place for place in now.keys() | self._installed.keys() if now.get(place) != self._installed.get(place)
+        )
+        if changed:
+            raise Refused(
+                "build.outside", "the build changed its own environment",
+                found=", ".join(repr(place) for place in changed[:5]) + (" and more" if len(changed) > 5 else ""),
+            )  # fmt: skip
+
     def _prepare(self, conditions: Conditions) -> tuple[Room, Path]:
         """A room of its own with the source in it; the project's directory."""
         place = self._scratch / conditions.directory
@@ -239,7 +257,21 @@ def _spread_times(root: Path, epoch: int, seconds: int) -> None:
 def _builder(project: Path, environment: Environment, room: Room) -> ProjectBuilder:
     from build import ProjectBuilder
 
-    return ProjectBuilder(project, os.fspath(environment.python), runner=room.run)
+    try:
+        return ProjectBuilder(project, os.fspath(environment.python), runner=room.run)
+    except ValueError as error:  # of pyproject_hooks, which has no error of its own for this
+        raise Refused("build.failed", "backend-path leads out of the source", found=str(error)) from error
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """A disk that is full, or cannot be read, as an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise Unreachable(
+            "io.failed", "the build's files cannot be written", found=error.strerror or str(error)
+        ) from error
 
 
 @contextmanager

@@ -29,6 +29,10 @@ UMASK = 0o022
 _CUT = (("unshare", "--net", "--"), ("unshare", "--map-root-user", "--net", "--"))
 
 Network = Literal["none", "not-cut"]
+_ALONE = (
+    "Build the same commit by hand and mend what the log says. A build has no network here: what it needs has to lie "
+    "in the source, or come with its build requirements."
+)
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,20 @@ class Environment:
         if done.status != 0:
             raise Refused("build.unlocked", "the locked wheels cannot be installed", found=done.tail())
 
+    def state(self) -> dict[str, tuple[int, int, int]]:
+        """Every file of the environment with its size, time and mode: what a build has no business to change.
+
+        Compiled code is left out, which Python itself writes there.
+        """
+        found = {}
+        for folder, folders, files in os.walk(self._directory):
+            folders[:] = [name for name in folders if name != "__pycache__"]
+            for name in files:
+                status = os.lstat(os.path.join(folder, name))
+                place = os.path.relpath(os.path.join(folder, name), self._directory)
+                found[place] = (status.st_size, status.st_mtime_ns, status.st_mode)
+        return found
+
     def room(self, directory: Path, variables: Mapping[str, str] | None = None) -> Room:
         """A place to run commands in this environment.
 
@@ -187,7 +205,7 @@ class Room:
         self.log += done.stdout
         if done.status != 0:
             what = "the build failed" if done.status is not None else f"the build took over {BUILD_SECONDS:.0f} s"
-            raise Refused("build.failed", what, found=done.tail())
+            raise Refused("build.failed", what, found=done.tail(), todo=_ALONE if network_cut() else "")
 
     def environ(self, extra: Mapping[str, str]) -> dict[str, str]:
         """The whole environment of a command."""

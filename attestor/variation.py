@@ -7,7 +7,7 @@ inputs, and recorded as such. The clock is not turned; SOURCE_DATE_EPOCH is what
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
@@ -15,7 +15,7 @@ from itertools import islice
 from attestor.build import PLAIN, BuildResult, Conditions, Made, workshop
 from attestor.compare import Candidate, compare
 from attestor.source import Source
-from attestor.wheelhouse import Wheelhouse
+from attestor.wheelhouse import LockedWheel, Wheelhouse
 from verifier.errors import Refused
 
 #: What is varied, in words; the provenance says how many these are.
@@ -39,11 +39,23 @@ MAX_LINES = 40
 
 
 def build_twice(
-    source: Source, house: Wheelhouse, *, now: datetime, config_settings: Mapping[str, str] | None = None
+    source: Source,
+    house: Wheelhouse,
+    *,
+    now: datetime,
+    config_settings: Mapping[str, str] | None = None,
+    locked: Sequence[LockedWheel] | None = None,
 ) -> BuildResult:
     """Build the wheel of ``source`` as :func:`attestor.build.build` does, and once more under other conditions.
 
     Both builds use one environment and run side by side.
+
+    Args:
+        source: as there.
+        house: as there.
+        now: as there.
+        config_settings: as there.
+        locked: exactly the wheels of the environment; by default the build requirements are resolved.
 
     Returns:
         The record of the plain build.
@@ -52,7 +64,8 @@ def build_twice(
         Refused: ``build.not-reproducible`` with every difference; else as :func:`attestor.build.build`.
         Unreachable: ``unreachable.index``.
     """
-    with workshop(source, house, config_settings=config_settings) as shop, ThreadPoolExecutor(1) as pool:
+    prepared = workshop(source, house, config_settings=config_settings, locked=locked)
+    with prepared as shop, ThreadPoolExecutor(1) as pool:
         other = pool.submit(shop.build, OTHERWISE)
         made = shop.build(PLAIN)
         try:

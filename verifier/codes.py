@@ -224,6 +224,11 @@ CODES: dict[str, Code] = {
     "source.archive": Code(None, "the source archive is malformed or too large", "Build the sdist again."),
     "build.unlocked": Code(None, "a requirement cannot be locked by hash", "Name a release that exists as a wheel."),
     "build.failed": Code(None, "the build failed", "Build the same commit by hand and mend what the log says."),
+    "build.outside": Code(
+        None,
+        "a build wrote where it has no business",
+        "Let the build write below its own directory and its output alone.",
+    ),
     "build.not-reproducible": Code(
         None,
         "two builds of the same source under varied conditions differ",

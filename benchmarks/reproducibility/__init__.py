@@ -1,0 +1,1 @@
+"""Published projects, built again from their sdists."""

@@ -2,7 +2,8 @@
 
 1. under the lock, read trust, the head on disk, and the events that the database has committed
 2. write the files of new and merged segments
-3. in one transaction: sign a head over them, judge it as a client would, record it in the audit log
+3. in one transaction: sign a head over them, let the checker and then a client's eyes judge it, record it in the
+   audit log
 4. write the head
 
 A crash before 4 leaves the old list, complete; the next publication covers what was committed meanwhile. Who revokes
@@ -21,6 +22,7 @@ from crl_server import checkpointing, rules, standing
 from crl_server.audit import Act
 from crl_server.layout import Layout
 from crl_server.ledger import Ledger
+from crl_server.list_checker import ListChecker, Occasion
 from crl_server.locking import exclusive
 from crl_server.repository import Repository
 from crl_server.rules import Span
@@ -93,6 +95,7 @@ class Publisher:
         self._store = store
         self._life = life
         self._repository = Repository(layout.trust)
+        self._checker = ListChecker(self._file)
         self._last: tuple[Trust, RevocationList] | None = None
 
     def publish(self, now: datetime, seq: int = 0) -> RevocationList:
@@ -161,6 +164,7 @@ class Publisher:
         with self._store.read() as ledger:
             segments = self._segments(ledger, trust.checkpoint)
             in_force = standing.in_force(ledger)
+            prepared = checkpointing.prepared_through(ledger)
         key = SigningKey.read(self._layout.online / "head.pem")
         with self._store.write() as ledger:
             before = Position.read(ledger)
@@ -175,7 +179,7 @@ class Publisher:
             )
             payload = dump(head)
             data = dsse.dump_envelope(sign_envelope(dsse.HEAD, payload, (key.public.id, key)))
-            new = self._lint(old, data, trust, before, now)
+            new = self._lint(old, data, trust, before, prepared, now)
             detail = {"epoch": head.epoch, "seq": head.seq, "payload": sha256_hex(payload)}
             ledger.record(Act("server", "list.publish", f"seq {head.seq}", detail), now)
             ledger.replace_segments(segments)
@@ -216,21 +220,32 @@ class Publisher:
             return False  # lost or damaged: the database still knows what belongs there
 
     def _lint(
-        self, old: RevocationList | None, data: bytes, trust: Trust, before: Position, now: datetime
+        self,
+        old: RevocationList | None,
+        data: bytes,
+        trust: Trust,
+        before: Position,
+        prepared: int,
+        now: datetime,
     ) -> RevocationList:
-        """Judge a head as a client would that knows the one before, reading back what was written."""
+        """Let the checker judge a head, and then judge it as a client would that knows the one before."""
+        occasion = Occasion(
+            policy=trust.policy,
+            checkpoint=trust.checkpoint,
+            root=trust.root_version,
+            targets=trust.targets_version,
+            life=self._life,
+            now=now,
+            before=None if old is None else old.head,
+            prepared=prepared,
+        )
+        head = self._checker.check(data, occasion)
+        if (head.epoch, head.seq) < (before.epoch, before.seq):
+            raise _flaw(f"seq {head.seq}", f"seq {before.seq} or later")
         with _linting():
-            new = apply_head(old, data, self._file, trust, now)
-            head = new.head
-            if (head.epoch, head.seq) < (before.epoch, before.seq):
-                raise _flaw(f"seq {head.seq}", f"seq {before.seq} or later")
-            if head.expires.instant - head.issued.instant > self._life:
-                raise _flaw(f"expires at {head.expires}", f"at most {self._life} after {head.issued}")
-            if old is not None and head.audit.count < old.head.audit.count:
-                raise _flaw(f"{head.audit.count} audit entries", f"at least {old.head.audit.count}")
-        return new
+            return apply_head(old, data, self._file, trust, now)
 
-    def _file(self, kind: FileKind, name: Hex) -> bytes:
+    def _file(self, kind: str, name: Hex) -> bytes:
         return read_capped(self._layout.list_file(kind, name), MAX_BASE, f"list file ({kind})")
 
 
@@ -261,8 +276,6 @@ def _linting() -> Iterator[None]:
     try:
         yield
     except LoadlockError as error:
-        if error.code == "server.lint":
-            raise
         raise Refused(
             "server.lint",
             "the list about to be published would not be accepted",

@@ -1,7 +1,8 @@
 """What looks like something that must not be told: credentials, paths of a machine, places to download from.
 
 Each pattern is about a shape that means one thing. Words that honest people use in a sentence (a password, a token, a
-key) are no find by themselves: only with a value behind them.
+key) are no find by themselves: only with a value behind them. Owners and certifiers hold what others wrote against
+them, so that none may take more than a bounded look ahead from wherever it begins.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from typing import NamedTuple
 
 PATH = "a path of the machine that built"
-USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s/@\"'<>]+)@")
+USERINFO = re.compile(r"(?<=://)[^\s/@\"'<>]+@")
 
 
 class Pattern(NamedTuple):
@@ -46,7 +47,7 @@ _TOKENS = (
     r"dapi[0-9a-f]{32}",
     r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}",
     r"AGE-SECRET-KEY-1[0-9A-Z]{40,}",
-    r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+",
+    r"eyJ[\w-]{10,400}\.eyJ[\w-]{10,4000}\.[\w-]",
     r"loadlock_[A-Za-z0-9]{20,}",
 )
 # Names under which a value is a credential, in a query, a fragment, an option or a setting.
@@ -61,7 +62,7 @@ _PLACEHOLDER = r"(?![<{$*…\"'\[]|(?:none|null|true|false|string|str|bool|requi
 PATTERNS = (
     Pattern("credentials in an address", USERINFO),
     # A slash in a password ends the host for those who read strictly; not for whoever typed it.
-    Pattern("credentials in an address", re.compile(r"//[^\s/:@\"'<>]+:(?!\d*(?:[/?#]|\Z))[^\s@\"'<>]+@")),
+    Pattern("credentials in an address", re.compile(r"//[^\s/:@\"'<>]+:(?!\d*(?:[/?#]|\Z))[^\s@\"'<>]{1,200}@")),
     Pattern("a private key", re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d")),
     Pattern("an access token", re.compile(r"(?<![A-Za-z0-9])(?:" + "|".join(_TOKENS) + ")")),
     Pattern("a credential in a query", re.compile(r"[?&](?:sig|signature|key|x-amz-credential)=", re.IGNORECASE)),
@@ -86,8 +87,9 @@ PATTERNS = (
     Pattern(
         "an address to download from",
         re.compile(
-            r"\b[a-z][a-z0-9+.-]*://[^\s\"']+\.(?:whl|egg|zip|tgz|tar\.(?:gz|bz2|xz|zst|Z))\b"
-            r"|\bhttps?://[^\s\"']+/\+?simple(?=[/?#\s\"',;)]|\Z)|[?&]download_url=|\s@\s+[a-z][a-z0-9+.-]*://",
+            r"://[^\s\"']{1,500}\.(?:whl|egg|zip|tgz|tar\.(?:gz|bz2|xz|zst|Z))\b"
+            r"|\bhttps?://[^\s\"']{1,500}/\+?simple(?=[/?#\s\"',;)]|\Z)"
+            r"|[?&]download_url=|\s@\s{1,5}[a-z][a-z0-9+.-]{0,30}://",
             re.IGNORECASE,
         ),
     ),

@@ -46,7 +46,7 @@ MAX_DECODED = 3
 
 def redact(text: str) -> str:
     """The text without user names and passwords in its addresses, fit to be shown to a person."""
-    return USERINFO.sub(r"\g<scheme>***@", text)
+    return USERINFO.sub("***@", text)
 
 
 class LeakGate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -264,3 +265,25 @@ def test_what_a_person_sees_carries_no_credentials() -> None:
     assert (
         redact("fetching https://alice:hunter2@index.example/simple/") == "fetching https://***@index.example/simple/"
     )
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "a.",
+        "a://",
+        "//a:b",
+        "https://a",
+        "eyJ-",
+        "-----BEGIN ",
+        "authorization: a ",
+        "--token ",
+        "\\\\a",
+        "~a",
+        "%25",
+        " @ a",
+    ],
+)
+def test_what_is_made_to_be_searched_for_ever_is_searched_once(unit: str) -> None:
+    with contextlib.suppress(Refused):
+        LeakGate(names=("alice",), paths=("/srv/builds",), secrets=()).check({"a": unit * 20_000}, what="x")

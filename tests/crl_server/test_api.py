@@ -224,6 +224,8 @@ def test_what_is_not_there_is_a_problem_too(live: Live, method: str, path: str, 
         {"wheel": ("../a.whl", b"x", "a/b"), "attestations": ("a", b"x", "a/b")},
         {"wheel": ("", b"x", "a/b"), "attestations": ("a", b"x", "a/b")},
         {"wheel": ("a.whl", b"x", "a/b"), "attestations": ("a", b"x", "a/b"), "more": ("a", b"x", "a/b")},
+        {"wheel": ("a.whl", b"x", "a/b"), "chain": ("a", b"x", "a/b")},
+        {"wheel": ("a.whl", b"x", "a/b"), "attestations": ("a", b"x", "a/b"), "chain": "text"},
     ],
 )
 def test_a_malformed_upload_is_refused(live: Live, tokens: dict[str, str], fields: dict[str, Any]) -> None:

@@ -27,10 +27,15 @@ def envelope(payload: bytes, *signers: Person, kind: str = IN_TOTO, keyid: str |
 
 
 class Chain:
-    """A plugin that ``ci`` builds and two of three colleagues check; everything may be changed before it is signed."""
+    """A plugin that ``ci`` builds and two of three colleagues check; everything may be changed before it is signed.
 
-    def __init__(self) -> None:
-        self.owner = Person("owner", "ed25519")
+    Args:
+        owner: who signs the layout; somebody new when nobody is named.
+        made: what the build makes, the wheel among it.
+    """
+
+    def __init__(self, owner: Person | None = None, made: dict[str, Any] = MADE) -> None:
+        self.owner = owner or Person("owner", "ed25519")
         self.ci = Person("ci")
         self.one, self.two, self.three = (Person(name, "ed25519") for name in ("one", "two", "three"))
         self.layout: dict[str, Any] = {
@@ -46,9 +51,9 @@ class Chain:
             ],
         }  # fmt: skip
         self.links: list[tuple[Person, dict[str, Any]]] = [
-            (self.ci, self.link("build", {}, MADE, command=["make", "wheel"])),
-            (self.one, self.link("check", MADE, MADE)),
-            (self.two, self.link("check", MADE, MADE)),
+            (self.ci, self.link("build", {}, made, command=["make", "wheel"])),
+            (self.one, self.link("check", made, made)),
+            (self.two, self.link("check", made, made)),
         ]
 
     @property

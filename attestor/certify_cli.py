@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attestor.key_options import add_key
 from attestor.layout_cli import chain_of, configure_chain
+from attestor.rehearsal_options import add_rehearsal, finish, rehearse
 from verifier.command import Command, Output
 from verifier.errors import Refused, UsageError
 
@@ -34,7 +35,12 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     for role, whose in (("builder", "an accepted builder"), ("rebuilder", "a rebuilder"), ("owner", "the owner")):
         parser.add_argument(f"--{role}-key", metavar="FILE", action="append", help=f"the public key of {whose}")
     parser.add_argument("--certifier-id", metavar="URI", help="who certifies")
-    parser.add_argument("--policy", metavar="FILE", help="the signed policy's JSON, to be named by digest")
+    parser.add_argument(
+        "--policy",
+        metavar="DIR|FILE",
+        help="an enrolled host's directory: be held against its policy, and name it; or the policy's JSON: name it",
+    )
+    add_rehearsal(parser, policy=False)
     parser.add_argument("--yes", action="store_true", help="do not ask: what is shown is agreed to")
     parser.add_argument("--refuse-growth", action="store_true", help="refuse whatever may do more than before")
     configure_chain(parser)
@@ -54,14 +60,18 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 def _certify(args: argparse.Namespace, output: Output) -> None:
     from attestor.certify import certify, changes_since, check_no_growth, manifest_of, review_for_certification
     from attestor.places import WheelFiles, deployment_if_any, signer_for
+    from attestor.rehearsal import rehearse_certification
     from verifier.covenant import readable
     from verifier.files import write_atomic
+    from verifier.formats.bundle import dump_set
+    from verifier.formats.statement import CERTIFICATION
     from verifier.keys import PublicKey
 
     now = datetime.now(UTC)
     terms = _terms(args)
     files = WheelFiles(Path(args.wheel))
-    certifier = signer_for("certifier", args, deployment_if_any(args.deployment))
+    deployment = deployment_if_any(args.deployment)
+    certifier = signer_for("certifier", args, deployment)
     keys = _keys(args)
     wheel, attestations = files.read_wheel(), files.read_attestations()
     found = review_for_certification(wheel, files.wheel.name, attestations, certifier, keys)
@@ -74,6 +84,15 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
         output.say(line)
     if args.refuse_growth:
         check_no_growth(changes)
+    policy = rehearse(
+        args, deployment, (files.wheel.name, wheel), output, now,
+        lambda case: rehearse_certification(
+            case, dump_set(found.kept(CERTIFICATION)), certifier.public_key, keys, terms
+        ),
+    )  # fmt: skip
+    if args.dry_run:
+        finish(output, f"certify for tier {terms.tier}", policy, signer=certifier.public_key.id)
+        return
     _agree(args, output)
     done = certify(wheel, files.wheel.name, attestations, certifier, keys, terms, now=now)
     write_atomic(files.attestations, done.attestations)
@@ -182,9 +201,26 @@ def _terms(args: argparse.Namespace) -> Terms:
 
     policy = PolicyReference(uri=NO_POLICY)
     if args.policy:
-        digest = hashlib.sha256(read_capped(Path(args.policy), MAX_POLICY, "the policy")).hexdigest()
+        text = _policy_of(Path(args.policy)) or read_capped(Path(args.policy), MAX_POLICY, "the policy")
+        digest = hashlib.sha256(text).hexdigest()
         policy = PolicyReference(uri="policy.json", digest={"sha256": Hex(digest)})
     return Terms(args.tier, _moment(args.expires), args.condition, args.certifier_id or CERTIFIER, policy)
+
+
+def _policy_of(directory: Path) -> bytes | None:
+    """The signed policy that an enrolled host goes by; None for anything but such a directory."""
+    from verifier.home import Home
+    from verifier.tuf_chain import POLICY
+
+    if not (directory / "host.json").is_file():
+        return None
+    home = Home(directory)
+    state = home.state()
+    if state.trust is None:
+        raise Refused("trust.missing", "this host has fetched no policy yet")
+    stored = home.stored_trust(state.trust)
+    home.verify(stored, state)
+    return stored.targets[POLICY].encode()
 
 
 def _moment(text: str) -> datetime:

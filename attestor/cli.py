@@ -21,6 +21,7 @@ from attestor.key_cli import KEY_COMMANDS
 from attestor.key_options import add_key
 from attestor.layout_cli import LAYOUT_COMMANDS, chain_of, configure_chain
 from attestor.rebuild_cli import REBUILD_COMMANDS
+from attestor.rehearsal_options import add_rehearsal, finish, rehearse
 from attestor.remark_options import add_remarks, telling
 from verifier.command import Command, Output
 from verifier.errors import UsageError
@@ -28,6 +29,7 @@ from verifier.progress import WIDTH
 
 if TYPE_CHECKING:
     from attestor.pipeline import Attestation, Options
+    from attestor.places import WheelFiles
     from attestor.remarks import Remark
     from attestor.review import Keys
 
@@ -65,31 +67,53 @@ def _configure_attest(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all-roles", action="store_true", help="sign as owner and certifier too (demo profile only)")
     add_remarks(parser)
+    add_rehearsal(parser)
 
 
 def _attest(args: argparse.Namespace, output: Output, _remarks: list[Remark]) -> None:
     from attestor import pipeline
     from attestor.embedded import EmbeddedSbomDiffers
-    from attestor.places import WheelFiles, deployment_if_any, signer_for
-    from verifier.files import write_atomic, write_together
+    from attestor.places import deployment_if_any, signer_for
+    from attestor.rehearsal import rehearse_attestation
+    from verifier.files import write_atomic
 
     now = datetime.now(UTC)
     deployment = deployment_if_any(args.deployment)
     if args.all_roles:
         _require_demo(deployment)
     builder = signer_for("builder", args, deployment)
-    started, options = pipeline.attest_wheel if args.wheel else pipeline.attest_source, _options(args)
+    describe, options = pipeline.describe_wheel if args.wheel else pipeline.describe_source, _options(args)
     try:
-        made = started(Path(args.wheel or args.source), options, builder, now=now, progress=output.progress)
+        described = describe(Path(args.wheel or args.source), options, now=now, progress=output.progress)
     except EmbeddedSbomDiffers as refusal:
-        write_atomic(Path(args.embed_sbom), refusal.expected_bytes)
-        refusal.todo = f"{args.embed_sbom} was written: commit it, and let the build put it into .dist-info/sboms/."
+        if not args.dry_run:
+            write_atomic(Path(args.embed_sbom), refusal.expected_bytes)
+            refusal.todo = f"{args.embed_sbom} was written: commit it, and let the build put it into .dist-info/sboms/."
         raise
+    policy = rehearse(
+        args, deployment, (described.file_name, described.wheel), output, now,
+        lambda case: rehearse_attestation(case, described, builder.public_key),
+    )  # fmt: skip
+    if args.dry_run:
+        would = (
+            f"sign {len(described.drafts)} statements as the builder, {builder.public_key.id}, write to {args.output}"
+        )
+        finish(output, would, policy, signer=builder.public_key.id, digest=described.manifest.artifact_digest)
+        return
+    made = pipeline.sign(described, builder, progress=output.progress)
     attestations = _all_roles(made, args, deployment, now) if args.all_roles else made.attestations
-    files = WheelFiles(Path(args.output) / made.file_name)
     if args.wheelhouse:
         options.house.collect(made.locked, Path(args.wheelhouse))
         output.say(f"{'wheelhouse':<{WIDTH}}{len(made.locked)} locked wheels in {args.wheelhouse}")
+    _hand_over(made, attestations, args, output)
+
+
+def _hand_over(made: Attestation, attestations: bytes, args: argparse.Namespace, output: Output) -> None:
+    """Write what was made, and say what is still to be signed."""
+    from attestor.places import WheelFiles
+    from verifier.files import write_together
+
+    files = WheelFiles(Path(args.output) / made.file_name)
     written = {files.wheel: made.wheel, files.attestations: attestations}
     if made.log:
         written[files.log] = made.log
@@ -181,11 +205,13 @@ def _configure_endorse(parser: argparse.ArgumentParser) -> None:
     add_key(parser, "owner")
     parser.add_argument("--builder-key", metavar="FILE", action="append", help="the public key of an accepted builder")
     parser.add_argument("--rebuilder-key", metavar="FILE", action="append", help="that of an accepted rebuilder")
+    add_rehearsal(parser)
 
 
 def _endorse(args: argparse.Namespace, output: Output) -> None:
     from attestor.endorse import endorse
     from attestor.places import WheelFiles, deployment_if_any, public_keys, rebuilder_keys, signer_for
+    from attestor.rehearsal import rehearse_endorsement
     from verifier.covenant import readable
     from verifier.files import write_atomic
 
@@ -193,9 +219,18 @@ def _endorse(args: argparse.Namespace, output: Output) -> None:
     files = WheelFiles(Path(args.wheel))
     owner = signer_for("owner", args, deployment)
     builders = public_keys("builder", args.builder_key, deployment)
+    rebuilders, now = rebuilder_keys(args.rebuilder_key), datetime.now(UTC)
+    wheel, attestations, unsigned = files.read_wheel(), files.read_attestations(), files.read_unsigned()
+    policy = rehearse(
+        args, deployment, (files.wheel.name, wheel), output, now,
+        lambda case: rehearse_endorsement(case, attestations, unsigned, owner.public_key, builders, rebuilders),
+    )  # fmt: skip
+    if args.dry_run:
+        _look(wheel, files, attestations, unsigned, {"builder": builders, "rebuilder": rebuilders}, output)
+        finish(output, f"sign the manifest as the owner, {owner.public_key.id}", policy, signer=owner.public_key.id)
+        return
     done = endorse(
-        files.read_wheel(), files.wheel.name, files.read_attestations(), files.read_unsigned(), owner, builders,
-        now=datetime.now(UTC), rebuilders=rebuilder_keys(args.rebuilder_key),
+        wheel, files.wheel.name, attestations, unsigned, owner, builders, now=now, rebuilders=rebuilders
     )  # fmt: skip
     write_atomic(files.attestations, done.attestations)
     files.unsigned.unlink(missing_ok=True)
@@ -207,6 +242,17 @@ def _endorse(args: argparse.Namespace, output: Output) -> None:
     )
 
 
+def _look(
+    wheel: bytes, files: WheelFiles, attestations: bytes | None, unsigned: bytes, keys: Keys, output: Output
+) -> None:
+    """Compare and show what an owner would sign, without signing."""
+    from attestor.review import manifest_awaiting, review
+    from verifier.covenant import readable
+
+    for line in readable(manifest_awaiting(unsigned, review(wheel, files.wheel.name, attestations, keys))):
+        output.say(line)
+
+
 # -- publish -----------------------------------------------------------------------------------------------------------
 
 
@@ -216,13 +262,16 @@ def _configure_publish(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token-file", metavar="FILE", help="a file with the API token (else $LOADLOCK_TOKEN)")
     configure_chain(parser)
     parser.add_argument("--owner-key", metavar="FILE", action="append", help="the public key of the layout's owner")
+    add_rehearsal(parser)
 
 
 def _publish(args: argparse.Namespace, output: Output) -> None:
     from attestor.places import WheelFiles, deployment_if_any, public_keys, server_address
     from attestor.publish import publish
+    from attestor.rehearsal import rehearse_publication
     from verifier.api_client import api_token
     from verifier.errors import Refused
+    from verifier.evidence import parse_attestations
 
     deployment = deployment_if_any(args.deployment)
     files = WheelFiles(Path(args.wheel))
@@ -234,6 +283,14 @@ def _publish(args: argparse.Namespace, output: Output) -> None:
     chain, fulfilled = chain_of(args, files, wheel, owners, datetime.now(UTC))
     if fulfilled is not None:
         output.say(f"made as laid out in {fulfilled.payload}: {', '.join(fulfilled.steps)}")
+    policy = rehearse(
+        args, deployment, (files.wheel.name, wheel), output, datetime.now(UTC),
+        lambda case: rehearse_publication(case, attestations),
+    )  # fmt: skip
+    if args.dry_run:
+        parse_attestations(attestations)
+        finish(output, f"send {files.wheel.name} and its set to {server}", policy, server=server)
+        return
     token = api_token(args.token_file)
     with output.progress.step("send") as step:
         answer = publish(server, token, wheel, files.wheel.name, attestations, chain)

@@ -20,8 +20,8 @@ from attestor.dependencies import Dependencies, find_dependencies
 from attestor.embedded import check_embedded_sbom
 from attestor.manifest import complete, manifest_in, read_manifest
 from attestor.provenance import LOCAL_BUILDER, make_provenance
-from attestor.review import check_manifest, review
-from attestor.signers import KeySigner
+from attestor.review import Keys, check_manifest, review
+from attestor.signers import KeySigner, Signer
 from attestor.source import Source, describe
 from attestor.statements import Draft, draft, gate_of
 from attestor.variation import build_twice
@@ -89,6 +89,33 @@ class Attestation:
 
 
 @dataclass(frozen=True)
+class Described:
+    """A wheel and all that the builder has to say of it, not signed yet.
+
+    Args:
+        file_name: the wheel's file name.
+        wheel: its bytes.
+        drafts: the builder's statements.
+        manifest: the completed manifest.
+        covenant: the manifest's statement, which awaits its owner.
+        locked: the wheels that the manifest locks.
+        log: what the build printed; empty for a wheel built elsewhere.
+    """
+
+    file_name: str
+    wheel: bytes
+    drafts: tuple[Draft, ...]
+    manifest: SignedManifest
+    covenant: Draft
+    locked: tuple[LockedWheel, ...] = ()
+    log: bytes = b""
+
+    def signed(self, builder: Signer) -> bytes:
+        """The set with the builder's statements."""
+        return dump_set(tuple(entry.sign(builder) for entry in self.drafts))
+
+
+@dataclass(frozen=True)
 class _Origin:
     """Where a wheel came from: the build, or nothing that is known."""
 
@@ -119,6 +146,21 @@ def attest_source(
         FormatError: a manifest is malformed.
         Unreachable: ``unreachable.index``.
     """
+    return sign(describe_source(path, options, now=now, progress=progress), builder, progress=progress)
+
+
+def attest_wheel(
+    path: Path, options: Options, builder: KeySigner, *, now: datetime, progress: Progress = SILENT
+) -> Attestation:
+    """Attest a wheel that was built elsewhere: no provenance is claimed for it.
+
+    Args and raises: as :func:`attest_source`, with ``path`` the wheel. ``options.manifest`` has to be given.
+    """
+    return sign(describe_wheel(path, options, now=now, progress=progress), builder, progress=progress)
+
+
+def describe_source(path: Path, options: Options, *, now: datetime, progress: Progress = SILENT) -> Described:
+    """Build the source at ``path`` and describe the wheel; args and raises as :func:`attest_source`."""
     with progress.step("source") as step:
         source = describe(path)
         step.says(f"commit {source.commit[:12]}" if source.kind == "git" else f"sdist sha256:{source.sha256[:12]}…")
@@ -133,16 +175,11 @@ def attest_source(
     varied = f"bit-identical under {len(made.varied)} varied conditions"
     progress.done("build again", "left out" if options.once else varied)
     origin = _Origin(made, options.builder_id, made.finished, datetime.fromtimestamp(source.epoch, UTC))
-    return _describe(made.wheel, made.file_name, manifest, origin, options, builder, progress)
+    return _describe(made.wheel, made.file_name, manifest, origin, options, progress)
 
 
-def attest_wheel(
-    path: Path, options: Options, builder: KeySigner, *, now: datetime, progress: Progress = SILENT
-) -> Attestation:
-    """Attest a wheel that was built elsewhere: no provenance is claimed for it.
-
-    Args and raises: as :func:`attest_source`, with ``path`` the wheel. ``options.manifest`` has to be given.
-    """
+def describe_wheel(path: Path, options: Options, *, now: datetime, progress: Progress = SILENT) -> Described:
+    """Describe a wheel that was built elsewhere; args and raises as :func:`attest_wheel`."""
     if options.manifest is None:
         raise UsageError("manifest.missing", "a wheel needs its manifest named", expected="--manifest FILE")
     with progress.step("manifest") as step:
@@ -150,18 +187,32 @@ def attest_wheel(
         step.says(_title(manifest))
     wheel = read_capped(path, DEFAULT_LIMITS.archive, "the wheel")
     origin = _Origin(None, ELSEWHERE, now, now)
-    return _describe(wheel, path.name, manifest, origin, options, builder, progress)
+    return _describe(wheel, path.name, manifest, origin, options, progress)
+
+
+def sign(described: Described, builder: KeySigner, *, progress: Progress = SILENT) -> Attestation:
+    """Sign what was described as the builder, and verify the outcome.
+
+    Raises:
+        LoadlockError: what the key raises; whatever :func:`attestor.review.review` refuses.
+    """
+    with progress.step("sign") as step:
+        attestations = described.signed(builder)
+        step.says(f"{len(described.drafts)} statements as the builder, {builder.public_key.id}")
+    with progress.step("verify own output") as step:
+        keys: Keys = {"builder": [builder.public_key]}
+        reviewed = review(described.wheel, described.file_name, attestations, keys)
+        check_manifest(described.manifest, reviewed)
+        step.says("the set reads back, and everything agrees")
+    return Attestation(
+        described.file_name, described.wheel, attestations, described.manifest, described.covenant.payload,
+        described.locked, described.log,
+    )  # fmt: skip
 
 
 def _describe(
-    wheel: bytes,
-    file_name: str,
-    manifest: Manifest,
-    origin: _Origin,
-    options: Options,
-    builder: KeySigner,
-    progress: Progress,
-) -> Attestation:
+    wheel: bytes, file_name: str, manifest: Manifest, origin: _Origin, options: Options, progress: Progress
+) -> Described:
     """What both ways share, from the wheel's bytes on."""
     with progress.step("wheel") as step:
         snapshot = read_wheel(wheel, file_name)
@@ -182,16 +233,9 @@ def _describe(
         completed = _complete(manifest, snapshot, described_by, origin, dependencies)
         *described, covenant = _drafts(snapshot, described_by, completed, origin, options)
         step.says(f"{len(described) + 1} statements give nothing away")
-    with progress.step("sign") as step:
-        attestations = dump_set(tuple(entry.sign(builder) for entry in described))
-        step.says(f"{len(described)} statements as the builder, {builder.public_key.id}")
-    with progress.step("verify own output") as step:
-        reviewed = review(wheel, file_name, attestations, {"builder": [builder.public_key]})
-        check_manifest(completed, reviewed)
-        step.says("the set reads back, and everything agrees")
     log = origin.build.log if origin.build else b""
     locked = tuple(found.wheel for found in dependencies.locked)
-    return Attestation(file_name, wheel, attestations, completed, covenant.payload, locked, log)
+    return Described(file_name, wheel, tuple(described), completed, covenant, locked, log)
 
 
 def _title(manifest: Manifest) -> str:

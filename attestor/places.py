@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attestor.key_options import KEY, PUBLIC_KEY
-from attestor.signers import MAX_PUBLIC_KEY, KeySigner, load_signer, open_signer
+from attestor.signers import MAX_PUBLIC_KEY, KeySigner, load_signer, open_signer, without_signing
 from verifier.command import find_deployment
 from verifier.errors import UsageError
 from verifier.evidence import Role
@@ -84,7 +84,8 @@ def signer_for(role: str, args: argparse.Namespace, deployment: Path | None, oth
     named = args.key or os.environ.get(KEY)
     public = args.public_key or os.environ.get(PUBLIC_KEY)
     if named:
-        return open_signer(named, Path(public) if public else None)
+        where = Path(public) if public else None
+        return without_signing(named, where) if getattr(args, "dry_run", False) else open_signer(named, where)
     path = _principal(role, deployment)
     if path is None:
         raise UsageError(

@@ -91,6 +91,26 @@ def open_signer(named: str, public: Path | None = None) -> KeySigner:
     return KeySigner(ServiceKey(named, expected, service_deadline()))
 
 
+class _Unsigning:
+    """A key of which the public half alone is there."""
+
+    def __init__(self, public: PublicKey) -> None:
+        self.public = public
+
+    def sign(self, message: bytes) -> bytes:
+        """Refuse; raises ``usage.key``."""
+        raise UsageError("usage.key", "a dry run signs nothing", found=f"{len(message)} bytes to sign")
+
+
+def without_signing(named: str, public: Path | None = None) -> KeySigner:
+    """As :func:`open_signer`, for what signs nothing: a public key that is named is enough, and no PIN is asked for."""
+    if public is None:
+        return KeySigner(_Unsigning(open_signer(named).public_key))
+    if is_uri(named) and not named.startswith("file2:"):
+        check_uri(named)
+    return KeySigner(_Unsigning(PublicKey.from_pem(read_capped(public, MAX_PUBLIC_KEY, "the public key"))))
+
+
 def service_deadline() -> timedelta:
     """How long one answer of a signing service may take: ``$LOADLOCK_KEY_DEADLINE`` in seconds, else a minute.
 

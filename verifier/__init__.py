@@ -28,12 +28,13 @@ from verifier.errors import (
 if TYPE_CHECKING:
     from verifier.decide import Request
     from verifier.gate import EntryPoint, Gate, Plugin
-    from verifier.verify import Outcome, VerifiedPlugin
+    from verifier.steps import Outcome
+    from verifier.verify import VerifiedPlugin
 
 _LAZY = {
     "EntryPoint": "verifier.gate",
     "Gate": "verifier.gate",
-    "Outcome": "verifier.verify",
+    "Outcome": "verifier.steps",
     "Plugin": "verifier.gate",
     "Request": "verifier.decide",
     "VerifiedPlugin": "verifier.verify",

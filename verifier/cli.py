@@ -19,7 +19,8 @@ from verifier.errors import FormatError, LoadlockError, PluginFailed, UsageError
 if TYPE_CHECKING:
     from verifier.gate import Gate
     from verifier.home import Home
-    from verifier.verify import Outcome, VerifiedPlugin
+    from verifier.steps import Outcome
+    from verifier.verify import VerifiedPlugin
 
 MAX_ARGUMENTS = 1024 * 1024
 """Size cap of ``--args`` in bytes."""

@@ -36,7 +36,8 @@ from verifier.plugin import EntryPoint, Plugin, check_replaces, enter
 from verifier.private_cache import PrivateCache
 from verifier.runtime import stamps
 from verifier.standing import check_standing
-from verifier.verify import Ground, Outcome, VerifiedPlugin, verify
+from verifier.steps import Outcome
+from verifier.verify import Ground, VerifiedPlugin, verify
 from verifier.wheel import DEFAULT_LIMITS, read_wheel
 from verifier.wheelhouse import Wheelhouse
 

@@ -22,18 +22,15 @@ Nothing here reads a file, a clock or the network. Whoever ignores the result ha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from time import perf_counter
 from types import MappingProxyType
-from typing import Literal, NamedTuple
 
 from verifier import decide
 from verifier.authority import check_certification, check_layout, check_provenance, check_roles, tier_of
 from verifier.dependencies import check_dependencies, locked_wheels
-from verifier.errors import LoadlockError, Refused
+from verifier.errors import Refused
 from verifier.evidence import TITLES, Evidence, KeyRing, Rebuilt, parse_attestations, weigh
 from verifier.findings import Findings, check_findings
 from verifier.formats.enrolment import Floor
@@ -57,6 +54,7 @@ from verifier.judgements import (
 from verifier.revocation_list import RevocationList
 from verifier.signatory import Made
 from verifier.standing_rules import Subject, check_rules, subject_of
+from verifier.steps import Outcome, Steps
 from verifier.trust import Trust
 from verifier.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
 
@@ -64,21 +62,6 @@ WheelReader = Callable[[bytes, str], Snapshot]
 """Reads a wheel's bytes under its file name, strictly."""
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far a machine's clock may lie behind the last signed time before nothing is judged any more."""
-
-STEPS = (
-    "trust", "reading", "revocation list", "attestation set", "signatures", "subject", "wheel", "manifest",
-    "SBOM and dependencies", "provenance", "certification", "standing rules", "decision",
-)  # fmt: skip
-
-
-class Outcome(NamedTuple):
-    """How one step ended: its number, title, ``passed`` or ``refused``, what was found, and its milliseconds."""
-
-    step: int
-    title: str
-    outcome: Literal["passed", "refused"]
-    detail: str
-    ms: float
 
 
 @dataclass(frozen=True)
@@ -164,45 +147,6 @@ class VerifiedPlugin:
     severity: Rating | None = None
     warnings: tuple[str, ...] = ()
     rebuilders: Mapping[Name, Rebuilt] = field(default_factory=lambda: MappingProxyType({}))
-
-
-class Steps:
-    """Runs the numbered steps: times each, names it to an observer, and makes every failure a refusal of that step."""
-
-    def __init__(self, observe: Callable[[Outcome], None] | None = None) -> None:
-        self._observe = observe
-        self.detail = ""
-
-    @contextmanager
-    def __call__(self, number: int) -> Iterator[None]:
-        """Run one step; ``detail`` may be set inside."""
-        self.detail, started = "", perf_counter()
-        try:
-            yield
-            self._tell(number, "passed", self.detail, started)
-        except LoadlockError as error:
-            self._refuse(number, error, started)
-            raise
-        except Exception as error:
-            # The one boundary: whatever nobody foresaw is a refusal too, and says of which kind it was.
-            refusal = Refused(
-                "internal.unexpected", f"step {number} ({STEPS[number]}) met an error nobody foresaw",
-                found=f"{type(error).__name__}: {str(error)[:200]!a}",
-            )  # fmt: skip
-            self._refuse(number, refusal, started)
-            raise refusal from error
-
-    def _refuse(self, number: int, refusal: LoadlockError, started: float) -> None:
-        refusal.step = number
-        try:
-            self._tell(number, "refused", f"[{refusal.code}] {refusal.what}", started)
-        except Exception as error:
-            # The refusal matters more than who listens: the listener's failure goes along with it.
-            refusal.add_note(f"the observer of the steps failed as well: {type(error).__name__}")
-
-    def _tell(self, number: int, outcome: Literal["passed", "refused"], detail: str, started: float) -> None:
-        if self._observe is not None:
-            self._observe(Outcome(number, STEPS[number], outcome, detail, (perf_counter() - started) * 1000))
 
 
 def verify(

@@ -32,8 +32,9 @@ from verifier.formats.strict_json import dumps
 from verifier.formats.text import Name, PluginId, Time
 from verifier.revocation_list import RevocationList
 from verifier.revocations import apply_head, open_list
+from verifier.steps import Outcome
 from verifier.trust import Trust, verify_trust
-from verifier.verify import Ground, Outcome, VerifiedPlugin, verify
+from verifier.verify import Ground, VerifiedPlugin, verify
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 """When everything was signed, unless a test says otherwise."""

@@ -17,7 +17,7 @@ from verifier.formats.bundle import MAX_SET
 from verifier.gate import Gate
 from verifier.ground import open_ground
 from verifier.home import Home
-from verifier.verify import Outcome
+from verifier.steps import Outcome
 from verifier.wheel import DEFAULT_LIMITS
 
 

@@ -17,7 +17,8 @@ from verifier.errors import Refused, UsageError
 from verifier.formats.enrolment import Floor
 from verifier.formats.statement import CERTIFICATION, MANIFEST, PROVENANCE, SBOM
 from verifier.formats.text import Name, Time
-from verifier.verify import STEPS, Outcome, VerifiedPlugin, verify
+from verifier.steps import STEPS, Outcome
+from verifier.verify import VerifiedPlugin, verify
 
 
 @pytest.fixture(scope="module")

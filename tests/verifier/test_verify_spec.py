@@ -9,7 +9,8 @@ from pathlib import Path
 from verifier.codes import CODES
 from verifier.evidence import ROLE_OF
 from verifier.formats.bundle import MAX_STATEMENTS
-from verifier.verify import CLOCK_TOLERANCE, STEPS
+from verifier.steps import STEPS
+from verifier.verify import CLOCK_TOLERANCE
 from verifier.wheel import DEFAULT_LIMITS
 
 ROOT = Path(__file__).resolve().parents[2]

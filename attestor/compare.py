@@ -89,11 +89,13 @@ class Comparison:
         verdict: one of the four.
         differences: at most :data:`MAX_DIFFERENCES` of them, those of content first.
         more: how many there are beyond these.
+        report: what another program says of them, line by line.
     """
 
     verdict: Verdict
     differences: tuple[Difference, ...] = ()
     more: int = 0
+    report: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """The differences for a person."""
@@ -101,6 +103,7 @@ class Comparison:
             yield from difference.lines()
         if self.more:
             yield f"and {self.more} more"
+        yield from self.report
 
     def document(self) -> dict[str, Any]:
         """The comparison as plain values, for JSON."""
@@ -108,7 +111,12 @@ class Comparison:
             {"entry": one.entry, "field": one.field, "one": one.one, "other": one.other, "diff": list(one.diff)}
             for one in self.differences
         ]
-        return {"verdict": str(self.verdict), "differences": differences, "more": self.more}
+        return {
+            "verdict": str(self.verdict),
+            "differences": differences,
+            "more": self.more,
+            "report": list(self.report),
+        }
 
 
 def compare(one: Candidate, other: Candidate) -> Comparison:

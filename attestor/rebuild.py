@@ -17,7 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from attestor.build import PLAIN, BuildResult, workshop
-from attestor.compare import Candidate, Comparison, Verdict, compare
+from attestor.compare import Candidate, Comparison, Verdict
+from attestor.diffoscope import compare_deeply
 from attestor.environment import Fixed, fixed, interpreter
 from attestor.leaks import LeakGate
 from attestor.mirror import obtain
@@ -200,7 +201,7 @@ def _title(name: str) -> str:
 
 
 def _compare(built: BuildResult, name: str, file_name: str, wheel: bytes) -> Comparison:
-    return compare(
+    return compare_deeply(
         Candidate("the rebuilt wheel", built.file_name, built.wheel), Candidate(_title(name), file_name, wheel)
     )
 

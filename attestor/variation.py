@@ -13,7 +13,8 @@ from datetime import datetime
 from itertools import islice
 
 from attestor.build import PLAIN, BuildResult, Conditions, Made, workshop
-from attestor.compare import Candidate, compare
+from attestor.compare import Candidate
+from attestor.diffoscope import compare_deeply, report
 from attestor.source import Source
 from attestor.wheelhouse import LockedWheel, Wheelhouse
 from verifier.errors import Refused
@@ -35,7 +36,7 @@ OTHERWISE = Conditions(
     spread=61,
 )
 #: How many lines of explanation an error carries.
-MAX_LINES = 40
+MAX_LINES = 100
 
 
 def build_twice(
@@ -88,13 +89,13 @@ def _require_same(made: Made, again: Made) -> None:
 
 
 def _explain(made: Made, again: Made) -> str:
+    first = Candidate("the first wheel", made.file_name, made.wheel)
+    second = Candidate("the second wheel", again.file_name, again.wheel)
     try:
-        comparison = compare(
-            Candidate("the first wheel", made.file_name, made.wheel),
-            Candidate("the second wheel", again.file_name, again.wheel),
-        )
+        comparison = compare_deeply(first, second)
     except Refused as error:
-        return f"wheels of {len(made.wheel)} and {len(again.wheel)} bytes; {error.what}"
+        what = f"wheels of {len(made.wheel)} and {len(again.wheel)} bytes; {error.what}"
+        return "\n".join([what, *report(first, second)])
     lines = list(islice(comparison.lines(), MAX_LINES + 1))
     if len(lines) > MAX_LINES:
         lines[-1] = "…"

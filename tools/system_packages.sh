@@ -9,6 +9,7 @@ PATH=$PATH:/usr/sbin:/sbin
 
 # One a line: the program, the Debian package that brings it.
 programs=(
+    "diffoscope diffoscope-minimal"
     "git git"
     "nginx nginx-light"
     "npm npm"

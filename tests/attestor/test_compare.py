@@ -204,4 +204,5 @@ def test_the_document_holds_all_of_it() -> None:
             {"entry": "sample_plugin/__init__.py", "field": "mode", "one": "100644", "other": "100755", "diff": []}
         ],
         "more": 0,
+        "report": [],
     }

@@ -61,8 +61,9 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
     from attestor.certify import certify, changes_since, check_no_growth, manifest_of, review_for_certification
     from attestor.places import WheelFiles, deployment_if_any, signer_for
     from attestor.rehearsal import rehearse_certification
-    from verifier.covenant import readable
+    from verifier.covenant import found_out, readable
     from verifier.files import write_atomic
+    from verifier.findings import findings_in
     from verifier.formats.bundle import dump_set
     from verifier.formats.statement import CERTIFICATION
     from verifier.keys import PublicKey
@@ -80,7 +81,8 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
     terms = replace(terms, layout=None if fulfilled is None else fulfilled.payload)
     precedent = _precedent(args, {**keys, "certifier": [certifier.public_key, *_certifiers(args)]}, found)
     changes = None if precedent is None else changes_since(precedent, found, terms)
-    for line in (*readable(manifest_of(found)), "", *_compared(precedent, changes), "", *_granted(found, terms)):
+    shown = (*readable(manifest_of(found)), *found_out(findings_in(found.statements)))
+    for line in (*shown, "", *_compared(precedent, changes), "", *_granted(found, terms)):
         output.say(line)
     if args.refuse_growth:
         check_no_growth(changes)

@@ -61,6 +61,7 @@ class Ground:
         python: the interpreter that runs the tests.
         egress: the marker of the egress tests, or where they lie in the source.
         licences: what is known of licences.
+        unseen: files of the source that were not exported, so that nobody can look at them.
     """
 
     source: Path
@@ -69,6 +70,7 @@ class Ground:
     python: str
     egress: str
     licences: Licences
+    unseen: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,16 @@ def run_egress_tests(ground: Ground) -> Found:
 
 
 def scan_secrets(ground: Ground) -> Found:
-    """What looks like a secret in the source; nothing is sent anywhere to see whether it works."""
+    """What looks like a secret in the source; nothing is sent anywhere to see whether it works. A file that the commit
+    keeps out of every export by attributes is a finding, since nobody has looked into it.
+    """
+    unseen = [
+        Remark("secrets", f"{name} is kept out of the export by attributes, and was not scanned", path=name)
+        for name in ground.unseen
+    ]
 
     def read(report: Any) -> list[Remark]:
-        return [
+        return unseen + [
             Remark("secrets", str(entry["type"]), path=str(name), line=int(entry["line_number"]))
             for name, entries in sorted(report["results"].items()) for entry in entries
         ]  # fmt: skip

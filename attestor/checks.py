@@ -16,7 +16,7 @@ from attestor.amend import Subject
 from attestor.check_tools import TOOLS, Found, Ground
 from attestor.licences import ALLOWED, licences_of
 from attestor.remarks import Level, Remark
-from attestor.source import Source, describe, export
+from attestor.source import Source, describe, export, left_out
 from attestor.waivers import Waivers
 from verifier.errors import Refused
 from verifier.formats.findings import Checklist, TestResult, summary_of
@@ -140,7 +140,8 @@ def _ground(source: Source, subject: Subject, options: Options, place: Path) -> 
     tree = export(source, place / "source")
     _unpack(subject.found.snapshot, place / "wheel")
     licences = licences_of(subject.found, subject.manifest, options.allowed)
-    return Ground(tree, place / "wheel", place / "scratch", options.python, options.egress, licences)
+    unseen = left_out(source, tree)
+    return Ground(tree, place / "wheel", place / "scratch", options.python, options.egress, licences, unseen)
 
 
 def _unpack(wheel: Snapshot, into: Path) -> None:

@@ -212,7 +212,7 @@ def _endorse(args: argparse.Namespace, output: Output) -> None:
     from attestor.endorse import endorse
     from attestor.places import WheelFiles, deployment_if_any, public_keys, rebuilder_keys, signer_for
     from attestor.rehearsal import rehearse_endorsement
-    from verifier.covenant import readable
+    from verifier.covenant import found_out, readable
     from verifier.files import write_atomic
 
     deployment = deployment_if_any(args.deployment)
@@ -234,7 +234,7 @@ def _endorse(args: argparse.Namespace, output: Output) -> None:
     )  # fmt: skip
     write_atomic(files.attestations, done.attestations)
     files.unsigned.unlink(missing_ok=True)
-    for line in readable(done.manifest):
+    for line in (*readable(done.manifest), *found_out(done.findings)):
         output.say(line)
     output.say(f"endorsed by {owner.public_key.id}")
     output.result(

@@ -15,6 +15,7 @@ from attestor.signers import KeySigner
 from attestor.statements import draft, gate_of
 from attestor.unwritten import refuse_unwritten
 from verifier.errors import Refused, UsageError
+from verifier.findings import Findings, findings_in
 from verifier.formats.bundle import dump_set
 from verifier.formats.manifest import SignedManifest
 from verifier.formats.statement import MANIFEST, parse_statement
@@ -24,10 +25,11 @@ from verifier.keys import PublicKey
 
 @dataclass(frozen=True)
 class Endorsed:
-    """The set with the owner's statement, and what the owner said."""
+    """The set with the owner's statement, what the owner said, and what the builder has found before."""
 
     attestations: bytes
     manifest: SignedManifest
+    findings: Findings
 
 
 def endorse(
@@ -77,4 +79,5 @@ def endorse(
             expected=f"a statement about {file_name}, exactly as it was written",
             todo="Attest the plugin again.",
         )
-    return Endorsed(dump_set((*found.kept(), checked.sign(owner))), manifest)
+    findings = findings_in(found.statements)
+    return Endorsed(dump_set((*found.kept(), checked.sign(owner))), manifest, findings)

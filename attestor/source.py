@@ -192,6 +192,24 @@ def _ref(directory: Path) -> str:
     return f"refs/tags/{tag}" if tag else ""
 
 
+def left_out(source: Source, tree: Path) -> list[str]:
+    """Files of the commit that the export does not have: attributes in it (``export-ignore``) keep them out.
+
+    Args:
+        source: what was exported.
+        tree: where :func:`export` put it.
+
+    Returns:
+        Their paths in the project's directory, sorted.
+    """
+    if source.kind != "git":
+        return []
+    listed = _run_git(source.path, "ls-tree", "-r", "-z", source.commit).split(b"\0")
+    entries = [entry.partition(b"\t") for entry in listed if entry]
+    names = [os.fsdecode(name) for about, _, name in entries if about.split()[1] == b"blob"]
+    return sorted(name for name in names if not os.path.lexists(tree / name))
+
+
 def _git(directory: Path, *arguments: str) -> str:
     return _run_git(directory, *arguments).decode("utf-8", "replace").rstrip("\n")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from verifier.findings import Findings
+from verifier.formats.findings import TestResult, Vulnerabilities
 from verifier.formats.manifest import SignedManifest
 
 
@@ -46,6 +48,41 @@ def readable(manifest: SignedManifest) -> list[str]:
     if manifest.expires_at is not None:
         lines += _listed("expires", [manifest.expires_at])
     return lines
+
+
+def found_out(findings: Findings) -> list[str]:
+    """What the builder found, line by line: what is known, what nobody knows, and what is waived."""
+    return [*_audited(findings.audit), *_checked(findings.result)]
+
+
+def _audited(audit: Vulnerabilities | None) -> list[str]:
+    if audit is None:
+        return _listed("vulnerable", ["unknown: there is no audit of vulnerabilities"])
+    known = [f"{found.purl}: {found.id}, {found.rating}" for found in audit.scanner.result]
+    unknown = [
+        f"{entry.name} {entry.version or '(from the host)'}: {entry.reason}"
+        for entry in audit.audit.dependencies
+        if entry.outcome == "not-audited"
+    ]
+    source, started = audit.scanner.db, audit.metadata.scanStartedOn
+    many = "" if audit.audit.advisories is None else f"{audit.audit.advisories} advisories, "
+    return [
+        *_listed("vulnerable", known or ["nothing of which that is known"]),
+        *_listed("not audited", unknown),
+        *_listed("audited", [f"at {started}: {many}the newest of {source.lastUpdate}"]),
+    ]
+
+
+def _checked(result: TestResult | None) -> list[str]:
+    if result is None:
+        return _listed("checked", ["unknown: there is no release checklist"])
+    lines = []
+    for check in result.checklist.checks:
+        parts = [check.reason, f"{check.suppressed} more taken out by comments" if check.suppressed else ""]
+        if check.waiver is not None:
+            parts.append(f"until {check.waiver.expires}: {check.waiver.reason}")
+        lines.append("; ".join([f"{check.name} {check.result}", *(part for part in parts if part)]))
+    return _listed("checked", lines)
 
 
 def _listed(title: str, items: list[str]) -> list[str]:

@@ -6,13 +6,14 @@ it is: a builder who says that a release must not go out is believed. See ``docs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from packaging.utils import canonicalize_name
 
 from verifier.errors import Refused
-from verifier.evidence import Evidence
+from verifier.evidence import Attested, Evidence
 from verifier.formats.findings import (
     RATINGS,
     Audited,
@@ -54,13 +55,13 @@ class Findings:
         return () if self.result is None else tuple(check for check in self.result.checklist.checks if check.waiver)
 
 
-def findings_of(evidence: Evidence) -> Findings:
-    """What the set says was found.
+def findings_in(attested: Mapping[str, Attested]) -> Findings:
+    """What statements, by predicate type, say was found.
 
     Raises:
         FormatError: any ``format.*`` code.
     """
-    audit, result = evidence.attested.get(VULNERABILITIES), evidence.attested.get(TEST_RESULT)
+    audit, result = attested.get(VULNERABILITIES), attested.get(TEST_RESULT)
     return Findings(
         None if audit is None else parse_vulnerabilities(audit.statement.predicate),
         None if result is None else parse_test_result(result.statement.predicate),
@@ -77,7 +78,7 @@ def check_findings(manifest: SignedManifest, evidence: Evidence, tier: TierRule,
     for requirement, kind in (("vulnerabilities", VULNERABILITIES), ("test-result", TEST_RESULT)):
         if requirement in tier.require:
             evidence.require(kind)
-    found = findings_of(evidence)
+    found = findings_in(evidence.attested)
     if found.audit is not None and "vulnerabilities" in tier.require:
         _check_coverage(found.audit, manifest, tier)
         check_severity(_worst(found.audit), tier)

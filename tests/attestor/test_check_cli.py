@@ -52,10 +52,11 @@ class Release:
         assert self.files.read_attestations() == before
         return caught.value.code
 
-    def sign(self, name: str, *arguments: object) -> None:
-        """The owner endorses, or the certifier certifies."""
+    def sign(self, name: str, *arguments: object) -> list[str]:
+        """The owner endorses, or the certifier certifies; what each of them is shown."""
         role = {"endorse": "owner", "certify": "certifier"}[name]
-        test_cli.run(name, self.files.wheel, "--key", self.place / f"{role}.pem", *self.known("builder"), *arguments)
+        key = ("--key", self.place / f"{role}.pem")
+        return test_cli.run(name, self.files.wheel, *key, *self.known("builder"), *arguments).lines
 
     def known(self, *roles: str) -> list[object]:
         """The options that name the public keys of these roles."""
@@ -245,3 +246,14 @@ def test_an_audit_that_no_certifier_ever_saw_takes_the_certification_out(
     assert (status, output.value["certification_removed"]) == (1, True)
     assert any("have it certified again" in line for line in output.lines)
     assert set(release.review(signers).statements) == {SBOM, VULNERABILITIES, MANIFEST}
+
+
+def test_who_signs_next_sees_what_was_found_and_what_nobody_knows(release: Release, database: Path) -> None:
+    shown = release.sign("endorse")
+    assert "  vulnerable     unknown: there is no audit of vulnerabilities" in shown
+    assert "  checked        unknown: there is no release checklist" in shown
+    release.check(AUDIT, "--osv-db", database, *release.known("owner"))
+    shown = release.sign("certify", "--yes", "--tier", "core", "--expires", "2099-01-01", *release.known("owner"))
+    assert "  vulnerable     pkg:pypi/alpha@2.0: CVE-1, critical" in shown
+    assert "  not audited    gamma (from the host): provided by the host, which has the version" in shown
+    assert any(line.startswith("  audited        at ") and ": 1 advisories, the newest of " in line for line in shown)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 import venv
 from pathlib import Path
@@ -189,6 +191,33 @@ def test_what_comments_in_the_code_take_out_is_counted(ground: Ground) -> None:
     write(ground.wheel, more="eval('1')\n")
     code = analyse(ground)
     assert (outcome(code), code.check.suppressed) == (("failed", 1, "1 finding"), 3)
+
+
+def test_a_baseline_of_ones_own_hides_no_secret(ground: Ground) -> None:
+    planted = "AKIA" + "QWERTYUIOPASDFGH"
+    write(ground.source, settings=f"key = '{planted}'\n")
+    found = scan_secrets(ground)
+    baseline = {"version": "1.5.0", "plugins_used": [], "filters_used": [], "results": {"settings.py": [
+        {"type": "AWS Access Key", "filename": "settings.py", "line_number": 1, "is_secret": False,
+         "hashed_secret": hashlib.sha1(planted.encode(), usedforsecurity=False).hexdigest()},
+    ]}}  # fmt: skip
+    (ground.source / ".secrets.baseline").write_text(json.dumps(baseline))
+    again = scan_secrets(ground)
+    assert found.remarks[0] in again.remarks
+    assert again.check.result == "failed"
+
+
+@pytest.mark.parametrize("options", ["-k nothing", "--collect-only", "--ignore=test_a.py"])
+def test_options_of_the_projects_own_do_not_make_a_pass_of_what_did_not_run(ground: Ground, options: str) -> None:
+    write(ground.source, test_a=PASSES)
+    (ground.source / "pytest.ini").write_text(f"[pytest]\naddopts = {options}\n")
+    assert run_tests(ground).check.result == "not-run"
+
+
+@pytest.mark.parametrize("mark", ["xfail(strict=False)", "xfail(run=False)", "skipif(True, reason='slow')"])
+def test_a_test_that_is_let_fail_is_no_test_that_passed(ground: Ground, mark: str) -> None:
+    write(ground.source, test_a=f"import pytest\n@pytest.mark.{mark}\n{FAILS}")
+    assert run_tests(ground).check.result == "not-run"
 
 
 def test_what_is_told_points_into_the_source(ground: Ground) -> None:

@@ -94,6 +94,24 @@ def test_a_wheel_built_elsewhere_is_checked_against_the_source_that_is_named(
     assert "licences" in done.predicate.failedTests
 
 
+def test_a_file_that_is_kept_out_of_the_export_is_found(repository: Path, signers: Signers, tmp_path: Path) -> None:
+    (repository / "deploy").mkdir()
+    (repository / "deploy" / "key.txt").write_text("AKIA" + "QWERTYUIOPASDFGH")
+    (repository / ".gitattributes").write_text("deploy/** export-ignore\n")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message=second")
+    wheel = build_wheel({"csv_exporter.py": "x = 1\n"}, name="csv-exporter", version="1.0.0")
+    (tmp_path / wheel.file_name).write_bytes(wheel.data)
+    options = AttestOptions(manifest=EXAMPLE / "PLUGIN_MANIFEST.json")
+    made = attest_wheel(tmp_path / wheel.file_name, options, signers.builder, now=NOW)
+    keys: Any = {"builder": [signers.builder.public_key]}
+    subject = open_subject(made.wheel, made.file_name, made.attestations, made.unsigned, keys)
+    done = checked(subject, repository)
+    (secrets,) = [found for found in done.found if found.check.name == "secrets"]
+    assert (secrets.check.result, secrets.check.findings) == ("failed", 1)
+    assert secrets.shown == ("deploy/key.txt is kept out of the export by attributes, and was not scanned",)
+
+
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +176,9 @@ def test_a_waiver_in_force_lets_it_pass_and_stands_in_the_statement(
     }  # fmt: skip
     assert "MIT" in licences.annotations["allowed"]
     assert used.digest == {"sha256": read_waivers(waivers).sha256}
+    shown = release.sign("endorse")
+    reason = "no test that is marked 'egress' ran; until 2099-12-31T00:00:00Z: The plugin declares no egress."
+    assert f"                 egress-tests waived; {reason}" in shown
 
 
 def signed(release: Release, signers: Signers) -> TestResult:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from verifier.errors import UsageError
 from verifier.files import read_capped
@@ -42,18 +42,19 @@ class Wheelhouse:
                 read.
         """
         wanted = (dependency.name, str(dependency.version))
-        candidates = [name for name in self._names() if _identity(name) == wanted]
+        candidates = [name for name in self._names(dependency.name) if _identity(name) == wanted]
         for name in sorted(candidates)[:MAX_CANDIDATES]:
             yield name, read_capped(self.directory / name, DEFAULT_LIMITS.archive, "the wheel")
 
-    def _names(self) -> list[str]:
-        """The files' names. Listed each time: wheels are added while a host runs."""
+    def _names(self, project: str) -> list[str]:
+        """The files whose name begins with a project's. Listed each time: wheels are added while a host runs."""
         names: list[str] = []
         try:
             with os.scandir(self.directory) as entries:
-                for entry in entries:
-                    names.append(entry.name)
-                    if len(names) > MAX_ENTRIES:
+                for count, entry in enumerate(entries, start=1):
+                    if canonicalize_name(entry.name.partition("-")[0]) == project:
+                        names.append(entry.name)
+                    if count > MAX_ENTRIES:
                         raise UsageError(
                             "format.too-large", "the wheelhouse holds too many files",
                             found=repr(str(self.directory)), expected=f"at most {MAX_ENTRIES}",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.simulator import NOW, Claims, PluginWheel, Simulator
+from tests.simulator.findings import waived, with_check
 from verifier.codes import CODES
 from verifier.errors import Refused
 from verifier.formats.statement import CERTIFICATION_FIELD
@@ -72,6 +73,13 @@ def _certification(world: World, end: Time) -> None:
     world.claims["certification"].predicate[CERTIFICATION_FIELD]["expires"] = end
 
 
+def _waiver(world: World, end: Time) -> None:
+    world.sim.add_findings(world.claims, world.wheel)
+    with_check(world.claims["checks"].predicate, "egress-tests", waived(end))
+    world.claims.pin()
+    world.claims["certification"].predicate[CERTIFICATION_FIELD]["expires"] = FAR
+
+
 def _tier(tier: str) -> Callable[[World, Time], None]:
     return lambda world, _end: world.certify(tier)
 
@@ -90,6 +98,7 @@ ENDS = [
     End("the head key", timedelta(days=60), "list.key-expired", _policy("head_keys.0.not_after")),
     End("the manifest", timedelta(days=200), "manifest.expired", _manifest),
     End("the certification", timedelta(days=100), "certification.expired", _certification),
+    End("the waiver of a check", timedelta(days=20), "checks.waiver-expired", _waiver),
     End("the list, at a tier without grace", 6 * HOUR, "list.stale", _tier("untrusted"), None),
     End("the list, at a tier with 24 hours of grace", 30 * HOUR, "list.stale", _tier("core"), None),
     End("the list, at a tier with 48 hours of grace", 54 * HOUR, "list.stale", _tier("vetted"), None),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,9 @@ def test_a_layout_changed_after_signing() -> None:
 
 def test_a_layout_that_has_expired() -> None:
     chain = Chain()
-    chain.layout["expires"] = "2026-01-31T12:00:00Z"
-    assert code_of(chain) == "layout.expired"
+    at = datetime(2099, 1, 1, tzinfo=UTC)
+    assert verify(chain, now=at - timedelta(seconds=1)).links == 3
+    assert code_of(chain, now=at) == "layout.expired"
 
 
 def test_a_layout_that_has_expired_by_the_machines_clock_alone() -> None:
@@ -161,6 +162,8 @@ def test_two_steps_of_one_name_and_keys_under_other_names() -> None:
     assert code_of(chain) == "format.schema"
     chain = Chain()
     chain.layout["keys"][ELSEWHERE] = chain.layout["keys"].pop(chain.ci.public.id.hex)
+    assert code_of(chain) == "format.schema"
+    chain.layout["steps"][0]["pubkeys"] = [ELSEWHERE]
     assert code_of(chain) == "format.schema"
 
 

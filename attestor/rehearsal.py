@@ -7,7 +7,6 @@ Nothing that a stand-in signed is handed out.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,8 +20,8 @@ from attestor.review import Keys
 from attestor.signers import KeySigner
 from verifier.decide import ADMISSION
 from verifier.errors import Refused
-from verifier.formats.policy import TIERS, FormerKey, Policy, TierName
-from verifier.formats.text import Digest, Name
+from verifier.formats.policy import TIERS, Policy, TierName
+from verifier.formats.text import Name
 from verifier.judgements import rule_of
 from verifier.keys import PublicKey
 from verifier.private_keys import PrivateKey
@@ -89,8 +88,6 @@ class Cast:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.policy: Policy = case.ground.trust.policy
-        # What was signed for this wheel with the real keys still counts.
-        self._accepted = (Digest(f"sha256:{hashlib.sha256(case.wheel).hexdigest()}"),)
         self._signers: dict[Name, KeySigner] = {}
 
     def in_place_of(self, key: PublicKey) -> KeySigner:
@@ -118,9 +115,8 @@ class Cast:
             if principal is None:
                 raise Refused("signature.unknown-signer", f"the policy does not know {name!r}")
             key = PrivateKey.generate()
-            real = () if principal.key is None else (self._before(principal.key),)
             playing = structs.replace(
-                principal, mode="key", key=key.public.id, former=(*principal.former, *real), root=None, workflow=None,
+                principal, mode="key", key=key.public.id, root=None, workflow=None,
                 person=None, not_after=None,
             )  # fmt: skip
             self.policy = structs.replace(
@@ -140,9 +136,6 @@ class Cast:
         )  # fmt: skip
         return verify(case.wheel, case.file_name, attestations, ground, case.now, ADMISSION)
 
-    def _before(self, key: Digest) -> FormerKey:
-        return FormerKey(key=key, status="retired", accepted=self._accepted)
-
 
 def rehearse_attestation(case: Case, described: Described, builder: PublicKey) -> list[Outlook]:
     """What the policy would say, were the builder, the owner whom the manifest names, and a certifier to sign.
@@ -157,6 +150,7 @@ def rehearse_attestation(case: Case, described: Described, builder: PublicKey) -
     """
     cast = Cast(case)
     signer, owner = cast.in_place_of(builder), cast.stand_in(described.manifest.owner)
+    _check_apart(owner.public_key, [signer.public_key])
     endorsed = endorse(
         case.wheel, case.file_name, described.signed(signer), described.covenant.payload, owner, [signer.public_key],
         now=case.now,
@@ -187,6 +181,7 @@ def rehearse_endorsement(
         Refused: as :func:`rehearse_attestation`, and as :func:`attestor.endorse.endorse`.
     """
     cast = Cast(case)
+    _check_apart(owner, builders)
     signer = cast.in_place_of(owner)
     endorsed = endorse(
         case.wheel, case.file_name, attestations, unsigned, signer, builders, now=case.now, rebuilders=rebuilders
@@ -219,6 +214,15 @@ def rehearse_certification(
 def rehearse_publication(case: Case, attestations: bytes) -> list[Outlook]:
     """Verify the set as the server will; raises as :func:`verifier.verify.verify`."""
     return [Outlook(Cast(case).verify(attestations).tier)]
+
+
+def _check_apart(owner: PublicKey, builders: Sequence[PublicKey]) -> None:
+    """That owner and builder are two; whoever certifies could not tell the statements of one key apart."""
+    if owner.id in {key.id for key in builders}:
+        raise Refused(
+            "roles.not-disjoint", "the owner would sign with the builder's key",
+            todo="Have the owner sign with a key of their own.",
+        )  # fmt: skip
 
 
 def _at_every_tier(cast: Cast, endorsed: bytes, keys: Keys) -> list[Outlook]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -257,3 +258,24 @@ def test_a_certification_is_renewed_under_a_policy(endorsed: Release) -> None:
     done(endorsed.certify("--yes"))
     done(endorsed.certify(*endorsed.policy, "--yes"))
     assert len(parse_set(endorsed.files.attestations.read_bytes())) == 3
+
+
+def test_one_principal_does_not_build_and_own(release: Release) -> None:
+    manifest = json.loads((release.place / "manifest.json").read_text())
+    (release.place / "manifest.json").write_text(json.dumps(manifest | {"owner": "builder"}))
+    release.hosted.policy("plugins.sample_plugin.owners", ["builder"])
+    release.hosted.refresh()
+    assert refused(release.attest(*release.policy)) == "roles.not-disjoint"
+    done(release.attest())
+    assert refused(release.endorse(*release.policy, by="builder")) == "roles.not-disjoint"
+
+
+def test_a_disk_that_is_full_leaves_neither_wheel_nor_set(release: Release) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = release.wheel.stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        assert refused(release.attest()) == "io.failed"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((release.place / "dist").iterdir()) == []

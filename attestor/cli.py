@@ -8,8 +8,9 @@ known in :mod:`attestor.key_cli`.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from verifier.errors import UsageError
 from verifier.progress import WIDTH
 
 if TYPE_CHECKING:
-    from attestor.pipeline import Attestation, Options
+    from attestor.pipeline import Attestation, Described, Options
     from attestor.places import WheelFiles
     from attestor.remarks import Remark
     from attestor.review import Keys
@@ -45,7 +46,12 @@ def _configure_attest(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "source", nargs="?", metavar="SOURCE", help="a directory in a clean git repository, or an sdist"
     )
-    source.add_argument("--wheel", metavar="FILE", help="a wheel that was built elsewhere; no provenance is claimed")
+    source.add_argument(
+        "--wheel",
+        metavar="FILE",
+        action="append",
+        help="a wheel that was built elsewhere; no provenance is claimed. Repeat it for all wheels of a release",
+    )
     parser.add_argument("-o", "--output", metavar="DIST", required=True, help="where wheel and attestation set go")
     parser.add_argument("--manifest", metavar="FILE", help="the plugin manifest (default: the source's own)")
     add_key(parser, "builder")
@@ -72,72 +78,97 @@ def _configure_attest(parser: argparse.ArgumentParser) -> None:
 
 def _attest(args: argparse.Namespace, output: Output, _remarks: list[Remark]) -> None:
     from attestor import pipeline
-    from attestor.embedded import EmbeddedSbomDiffers
     from attestor.places import deployment_if_any, signer_for
     from attestor.rehearsal import rehearse_attestation
-    from verifier.files import write_atomic
 
     now = datetime.now(UTC)
     deployment = deployment_if_any(args.deployment)
     if args.all_roles:
         _require_demo(deployment)
     builder = signer_for("builder", args, deployment)
-    describe, options = pipeline.describe_wheel if args.wheel else pipeline.describe_source, _options(args)
+    options = _options(args)
+    described = _describe(args, options, now, output)
+    policies = {
+        one.file_name: rehearse(
+            args, deployment, (one.file_name, one.wheel), output, now,
+            partial(rehearse_attestation, described=one, builder=builder.public_key),
+        )
+        for one in described
+    }  # fmt: skip
+    if args.dry_run:
+        number = sum(len(one.drafts) for one in described)
+        would = f"sign {number} statements as the builder, {builder.public_key.id}, write to {args.output}"
+        first = described[0].file_name
+        finish(
+            output, would, policies[first] if len(described) == 1 else dict(policies), signer=builder.public_key.id,
+            digest=described[0].manifest.artifact_digest if len(described) == 1 else None,
+        )  # fmt: skip
+        return
+    made = [pipeline.sign(one, builder, progress=output.progress) for one in described]
+    if args.wheelhouse:
+        locked = tuple(dict.fromkeys(wheel for one in made for wheel in one.locked))
+        options.house.collect(locked, Path(args.wheelhouse))
+        output.say(f"{'wheelhouse':<{WIDTH}}{len(locked)} locked wheels in {args.wheelhouse}")
+    sets = [_all_roles(one, args, deployment, now) if args.all_roles else one.attestations for one in made]
+    _hand_over(made, sets, args, output)
+
+
+def _describe(args: argparse.Namespace, options: Options, now: datetime, output: Output) -> list[Described]:
+    """What is to be signed: of a source its wheel, or each of the wheels of one release."""
+    from attestor import pipeline
+    from attestor.embedded import EmbeddedSbomDiffers
+    from verifier.files import write_atomic
+
+    describe = pipeline.describe_wheel if args.wheel else pipeline.describe_source
     try:
-        described = describe(Path(args.wheel or args.source), options, now=now, progress=output.progress)
+        found = [
+            describe(Path(name), options, now=now, progress=output.progress) for name in args.wheel or [args.source]
+        ]
     except EmbeddedSbomDiffers as refusal:
         if not args.dry_run:
             write_atomic(Path(args.embed_sbom), refusal.expected_bytes)
             refusal.todo = f"{args.embed_sbom} was written: commit it, and let the build put it into .dist-info/sboms/."
         raise
-    policy = rehearse(
-        args, deployment, (described.file_name, described.wheel), output, now,
-        lambda case: rehearse_attestation(case, described, builder.public_key),
-    )  # fmt: skip
-    if args.dry_run:
-        would = (
-            f"sign {len(described.drafts)} statements as the builder, {builder.public_key.id}, write to {args.output}"
-        )
-        finish(output, would, policy, signer=builder.public_key.id, digest=described.manifest.artifact_digest)
-        return
-    made = pipeline.sign(described, builder, progress=output.progress)
-    attestations = _all_roles(made, args, deployment, now) if args.all_roles else made.attestations
-    if args.wheelhouse:
-        options.house.collect(made.locked, Path(args.wheelhouse))
-        output.say(f"{'wheelhouse':<{WIDTH}}{len(made.locked)} locked wheels in {args.wheelhouse}")
-    _hand_over(made, attestations, args, output)
+    if len({one.file_name for one in found}) != len(found):
+        raise UsageError("usage.arguments", "a wheel is named twice", expected="each wheel of the release once")
+    return found
 
 
-def _hand_over(made: Attestation, attestations: bytes, args: argparse.Namespace, output: Output) -> None:
-    """Write what was made, and say what is still to be signed."""
+def _hand_over(made: Sequence[Attestation], sets: Sequence[bytes], args: argparse.Namespace, output: Output) -> None:
+    """Write what was made, all of it or nothing, and say what is still to be signed."""
     from attestor.places import WheelFiles
     from verifier.files import write_together
 
-    files = WheelFiles(Path(args.output) / made.file_name)
-    written = {files.wheel: made.wheel, files.attestations: attestations}
-    if made.log:
-        written[files.log] = made.log
-    if not args.all_roles:
-        written[files.unsigned] = made.unsigned
+    written: dict[Path, bytes] = {}
+    documents: list[dict[str, Any]] = []
+    for one, attestations in zip(made, sets, strict=True):
+        files = WheelFiles(Path(args.output) / one.file_name)
+        written |= {files.wheel: one.wheel, files.attestations: attestations}
+        written |= {files.log: one.log} if one.log else {}
+        written |= {} if args.all_roles else {files.unsigned: one.unsigned}
+        documents.append(_document(one, files, None if args.all_roles else files.unsigned))
     write_together(written)
-    if args.all_roles:
-        files.unsigned.unlink(missing_ok=True)
     awaiting = [] if args.all_roles else ["owner", "certifier"]
-    output.say(f"{'written':<{WIDTH}}{files.wheel}")
+    for document in documents:
+        if args.all_roles:
+            WheelFiles(Path(document["wheel"])).unsigned.unlink(missing_ok=True)
+        output.say(f"{'written':<{WIDTH}}{document['wheel']}")
     output.say(f"awaiting {', '.join(awaiting)}" if awaiting else "signed by builder, owner and certifier")
-    output.result(
-        {
-            "ok": True,
-            "wheel": str(files.wheel),
-            "attestations": str(files.attestations),
-            "unsigned": None if args.all_roles else str(files.unsigned),
-            "digest": made.manifest.artifact_digest,
-            "plugin_id": made.manifest.plugin_id,
-            "version": made.manifest.version,
-            "locked": [wheel.file_name for wheel in made.locked],
-            "awaiting": awaiting,
-        }
-    )
+    told = documents[0] if len(documents) == 1 else {"wheels": documents}
+    output.result({"ok": True, **told, "awaiting": awaiting})
+
+
+def _document(made: Attestation, files: WheelFiles, unsigned: Path | None) -> dict[str, Any]:
+    """One wheel, for JSON."""
+    return {
+        "wheel": str(files.wheel),
+        "attestations": str(files.attestations),
+        "unsigned": None if unsigned is None else str(unsigned),
+        "digest": made.manifest.artifact_digest,
+        "plugin_id": made.manifest.plugin_id,
+        "version": made.manifest.version,
+        "locked": [wheel.file_name for wheel in made.locked],
+    }
 
 
 def _options(args: argparse.Namespace) -> Options:

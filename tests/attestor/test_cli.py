@@ -14,6 +14,7 @@ from attestor.cli import COMMANDS
 from attestor.pipeline import Attestation
 from attestor.places import WheelFiles
 from tests.attestor.conftest import EXAMPLE, Signers
+from tests.wheels import build_wheel
 from verifier.errors import LoadlockError, UsageError
 from verifier.formats.bundle import parse_set
 from verifier.progress import Lines, Progress
@@ -190,6 +191,34 @@ def test_a_wheel_built_elsewhere(demo: Path, tmp_path: Path, endorsed_wheel: Pat
     manifest = EXAMPLE / "PLUGIN_MANIFEST.json"
     done = run("attest", "--wheel", endorsed_wheel, "--manifest", manifest, "-o", tmp_path / "two", deployment=demo)
     assert len(parse_set(Path(done.value["attestations"]).read_bytes())) == 1
+
+
+def test_all_wheels_of_a_release_are_attested_together_or_none(demo: Path, tmp_path: Path) -> None:
+    files = {"csv_exporter.py": "def export(rows): return ''\n"}
+    tags = ("cp311-cp311-manylinux_2_17_x86_64", "cp311-cp311-macosx_11_0_arm64", "py3-none-any")
+    manifest = json.loads((EXAMPLE / "PLUGIN_MANIFEST.json").read_text())
+    declared = tmp_path / "manifest.json"
+    declared.write_text(json.dumps(manifest))
+    words: list[object] = ["--manifest", declared, "-o", tmp_path / "dist"]
+    paths = []
+    for tag in tags:
+        wheel = build_wheel(files, name="csv-exporter", version=manifest["version"], tag=tag)
+        paths.append(tmp_path / wheel.file_name)
+        paths[-1].write_bytes(wheel.data)
+    several = [word for path in paths for word in ("--wheel", path)]
+    assert code_of("attest", *several, "--wheel", paths[0], *words, deployment=demo) == "usage.arguments"
+    damaged = tmp_path / "damaged" / paths[0].name.replace("cp311-cp311", "cp312-cp312")
+    damaged.parent.mkdir()
+    damaged.write_bytes(paths[0].read_bytes())
+    assert code_of("attest", *several, "--wheel", damaged, *words, deployment=demo).startswith("wheel.")
+    assert not (tmp_path / "dist").exists(), "one that is refused keeps all of them back"
+    done = run("attest", *several, *words, deployment=demo)
+    assert [Path(told["wheel"]).name for told in done.value["wheels"]] == [path.name for path in paths]
+    assert len({told["digest"] for told in done.value["wheels"]}) == len(tags)
+    for told in done.value["wheels"]:
+        assert len(parse_set(Path(told["attestations"]).read_bytes())) == 1
+        assert Path(told["unsigned"]).is_file()
+        assert run("endorse", told["wheel"], deployment=demo).value["ok"] is True
 
 
 def test_every_command_says_what_it_does() -> None:

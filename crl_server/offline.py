@@ -69,6 +69,14 @@ class Office:
         """
         return decode(read_capped(self._layout.policy, MAX_POLICY, "policy.toml"))
 
+    def check_policy_key(self) -> None:
+        """Demand that the policy's offline key is here.
+
+        Raises:
+            UsageError: ``usage.key``, ``io.failed``.
+        """
+        self._repository.check_policy_key(self._key("targets.pem"))
+
     def sign_policy(self, text: str, actor: str, now: datetime, why: str = "") -> Signed:
         """Sign a policy, put it in force, and keep its text as ``policy.toml``.
 

@@ -6,6 +6,7 @@ are appended as tables, so that comments and order stay as their author left the
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -111,6 +112,25 @@ def with_plugin(
         if names or role != "rebuilders":  # most plugins have none, and their table says no word of it
             text += f"{role} = [{', '.join(_quoted(name) for name in names)}]\n"
     return text if min_version is None else text + f'min_version = "{min_version}"\n'
+
+
+def with_head_key(text: str, old: Digest, new: PublicKey, until: Time) -> str:
+    """The policy with another head key in place of ``old``.
+
+    Raises:
+        UsageError: ``usage.configuration`` when the table of the old key is not laid out as ``loadlock init`` does.
+        FormatError: ``text`` is malformed.
+    """
+    _tables(text)
+    table = re.compile(rf'\[\[head_keys\]\]\nkey = "{re.escape(old)}"\nnot_after = "[^"\n]*"\n')
+    if len(table.findall(text)) != 1:
+        raise UsageError(
+            "usage.configuration", "the table of the head key in policy.toml was laid out by hand", found=old,
+            expected="[[head_keys]], key and not_after on three lines",
+            todo="Replace the key there by hand, under 'head_keys' and 'keys'.",
+        )  # fmt: skip
+    text = table.sub(f'[[head_keys]]\nkey = "{new.id}"\nnot_after = "{until}"\n', text)
+    return text if new.id in _tables(text).get("keys", {}) else text + _key(new)
 
 
 def to_sign(text: str, deployment: Name, version: int, now: datetime) -> Policy:

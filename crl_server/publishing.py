@@ -122,7 +122,7 @@ class Publisher:
                 _check_not_behind(old.head, position)
                 if max(seq, committed) <= old.head.seq and not _due(old.head, trust, now):
                     return old
-            return self._publish(old or self._of_the_epoch_before(trust), trust, now)
+            return self._publish(old or self._verified_before(), trust, now)
 
     def read(self, trust: Trust, now: datetime) -> RevocationList:
         """The list on disk, judged as a client judges it, though its time may be over.
@@ -147,11 +147,14 @@ class Publisher:
                 log.warning("the list on disk is not usable and will be replaced: %s", error)
             return None
 
-    def _of_the_epoch_before(self, trust: Trust) -> RevocationList | None:
-        """The list that hosts still have when a checkpoint has just been put in force: the next one is held to it."""
-        if self._last is None or self._last[1].head.epoch >= trust.checkpoint.epoch:
+    def _verified_before(self) -> RevocationList | None:
+        """The list on disk, if it was verified under an earlier trust: a checkpoint or another head key has just come,
+        and hosts will hold the next list to this one.
+        """
+        if self._last is None or not self._layout.head.exists():
             return None
-        return self._last[1]
+        data = read_capped(self._layout.head, MAX_ENVELOPE, "revocation head")
+        return self._last[1] if self._last[1].envelope == data else None
 
     def prepare(self) -> None:
         """Write the files that every list builds on: the empty base and the empty rules."""

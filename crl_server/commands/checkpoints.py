@@ -150,6 +150,36 @@ def _publish(args: argparse.Namespace, output: Output) -> None:
     output.result({"ok": True, "epoch": head.epoch, "seq": head.seq, "entries": published.count})
 
 
+def _configure_recover(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", type=Path, help="where the checkpoint is laid out")
+    parser.add_argument("--keys", metavar="DIR", type=Path, help="where the policy's key is (default: offline/)")
+
+
+def _recover(args: argparse.Namespace, output: Output) -> None:
+    with opened(args) as authority:
+        from crl_server.recovery import replace_stolen_key
+
+        done = replace_stolen_key(authority, args.keys, args.directory, local_actor(), now())
+    output.say(f"policy {done.policy} is in force: heads are signed by {done.key}, and no longer by")
+    for key in done.stolen:
+        output.say(f"  {key}")
+    output.say(
+        f"{done.checkpoint.directory}: checkpoint of epoch {done.checkpoint.epoch}; have it signed and publish it"
+    )
+    output.say("Until then, hosts that took something from the thief refuse every list, and alarm.")
+    output.result(
+        {
+            "ok": True,
+            "key": done.key,
+            "stolen": done.stolen,
+            "policy": done.policy,
+            "directory": str(done.checkpoint.directory),
+            "epoch": done.checkpoint.epoch,
+            "through": done.checkpoint.through,
+        }
+    )
+
+
 def _number(rule: str) -> int:
     found = _RULE.fullmatch(rule)
     if not found:
@@ -162,5 +192,6 @@ COMMANDS = (
     Command("approve", "approve somebody else's reinstatement", _configure_approve, _approve),
     Command("checkpoint prepare", "lay out the next checkpoint for its two signers", _configure_prepare, _prepare),
     Command("checkpoint sign", "verify a checkpoint from the pinned root, and sign it", _configure_sign, _sign),
+    Command("recover", "after the theft of the head key: replace it, lay out the cut", _configure_recover, _recover),
     Command("checkpoint publish", "put a checkpoint with two signatures in force", _configure_publish, _publish),
 )

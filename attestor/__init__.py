@@ -16,6 +16,7 @@ One module, one purpose; data flows from the top of this list to its bottom:
     manifest       the owner's declaration, completed with what only the build knows
     leaks          refuses to sign a statement that would give something away
     signers        private keys → signed bundles
+    keyless        tokens → bundles of a Sigstore, under deadlines
     statements     values → statements that passed the leak gate
     review         reads a set as a host would: one's own output, or what one is about to sign
     pipeline       the order of the steps
@@ -35,6 +36,7 @@ One module, one purpose; data flows from the top of this list to its bottom:
     covenant       a manifest in plain words
     certify        the certifier's verdict
     publish        hands wheel and attestation set to a server
+    signatories    whose signature a command makes, and whose it expects
     places         where the commands find keys, servers and the files beside a wheel
     rebuild_cli    the command of whoever rebuilds
     check_cli      the commands that check what is released

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attestor.review import Keys, Review, manifest_awaiting, review
-from attestor.signers import KeySigner
+from attestor.signers import Signer
 from attestor.statements import draft, gate_of
 from verifier.authority import RENEWABLE
 from verifier.errors import Refused
@@ -66,7 +66,7 @@ def open_subject(
     return Subject(file_name, wheel, found, manifest, keys)
 
 
-def amend(subject: Subject, kind: str, predicate: bytes, builder: KeySigner) -> Amended:
+def amend(subject: Subject, kind: str, predicate: bytes, builder: Signer) -> Amended:
     """Sign a statement as the builder and put it into the set, in the place of an earlier one of its kind.
 
     Raises:

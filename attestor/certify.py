@@ -8,8 +8,8 @@ from datetime import datetime
 from itertools import chain
 
 from attestor.precedent import Precedent, check_precedes
-from attestor.review import Keys, Review, review
-from attestor.signers import KeySigner
+from attestor.review import Keys, Review, check_signed_by_other, review
+from attestor.signers import Signer
 from attestor.statements import draft, gate_of
 from verifier.errors import Refused, UsageError
 from verifier.evidence import TITLES
@@ -71,7 +71,7 @@ def certify(
     wheel: bytes,
     file_name: str,
     attestations: bytes | None,
-    certifier: KeySigner,
+    certifier: Signer,
     keys: Keys,
     terms: Terms,
     *,
@@ -99,11 +99,15 @@ def certify(
         raise UsageError("usage.arguments", "the certification would have expired already", found=f"{terms.expires}")
     summary = _summary(found, terms, now)
     statement = draft(found.snapshot, CERTIFICATION, dumps(summary), gate_of(manifest))
-    return Certified(dump_set((*found.kept(CERTIFICATION), statement.sign(certifier))), manifest)
+    bundle = statement.sign(certifier)
+    for role, several in keys.items():
+        if role != "certifier":
+            check_signed_by_other(bundle, several, role)
+    return Certified(dump_set((*found.kept(CERTIFICATION), bundle)), manifest)
 
 
 def review_for_certification(
-    wheel: bytes, file_name: str, attestations: bytes | None, certifier: KeySigner, keys: Keys
+    wheel: bytes, file_name: str, attestations: bytes | None, certifier: Signer, keys: Keys
 ) -> Review:
     """What the certifier gets to see before signing.
 
@@ -111,12 +115,12 @@ def review_for_certification(
         Refused: as :func:`attestor.review.review`; ``roles.not-disjoint``: the certifier is builder or owner as well.
     """
     for role, several in keys.items():
-        if role != "certifier" and certifier.public_key.id in {key.id for key in several}:
+        if role != "certifier" and certifier.signatory.id in {key.id for key in several}:
             raise Refused(
-                "roles.not-disjoint", f"the certifier's key is the {role}'s", found=certifier.public_key.id,
+                "roles.not-disjoint", f"the certifier's key is the {role}'s", found=certifier.signatory.id,
                 expected="a key of somebody else", todo="Have it certified by somebody who neither built nor owns it.",
             )  # fmt: skip
-    return review(wheel, file_name, attestations, {**keys, "certifier": [certifier.public_key]})
+    return review(wheel, file_name, attestations, {**keys, "certifier": [certifier.signatory]})
 
 
 def manifest_of(found: Review) -> SignedManifest:

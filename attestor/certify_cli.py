@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attestor.key_options import add_key
+from attestor.key_options import add_identities, add_key, add_keyless
 from attestor.layout_cli import chain_of, configure_chain
 from attestor.rehearsal_options import add_rehearsal, finish, rehearse
 from verifier.command import Command, Output
@@ -32,6 +32,8 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expires", metavar="DATE", required=True, help="YYYY-MM-DD, or a moment in UTC")
     parser.add_argument("--condition", metavar="TEXT", action="append", default=[], help="under which condition")
     add_key(parser, "certifier")
+    add_keyless(parser)
+    add_identities(parser, "builder", "rebuilder", "owner", "certifier")
     for role, whose in (("builder", "an accepted builder"), ("rebuilder", "a rebuilder"), ("owner", "the owner")):
         parser.add_argument(f"--{role}-key", metavar="FILE", action="append", help=f"the public key of {whose}")
     parser.add_argument("--certifier-id", metavar="URI", help="who certifies")
@@ -59,8 +61,9 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 def _certify(args: argparse.Namespace, output: Output) -> None:
     from attestor.certify import certify, changes_since, check_no_growth, manifest_of, review_for_certification
-    from attestor.places import WheelFiles, deployment_if_any, signer_for
+    from attestor.places import WheelFiles, deployment_if_any
     from attestor.rehearsal import rehearse_certification
+    from attestor.signatories import statement_signer
     from verifier.covenant import found_out, readable
     from verifier.files import write_atomic
     from verifier.findings import findings_in
@@ -72,14 +75,14 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
     terms = _terms(args)
     files = WheelFiles(Path(args.wheel))
     deployment = deployment_if_any(args.deployment)
-    certifier = signer_for("certifier", args, deployment)
+    certifier = statement_signer("certifier", args, deployment)
     keys = _keys(args)
     wheel, attestations = files.read_wheel(), files.read_attestations()
     found = review_for_certification(wheel, files.wheel.name, attestations, certifier, keys)
     with_keys = [owner for owner in keys["owner"] if isinstance(owner, PublicKey)]  # layouts are signed with keys alone
     _, fulfilled = chain_of(args, files, wheel, with_keys, now)
     terms = replace(terms, layout=None if fulfilled is None else fulfilled.payload)
-    precedent = _precedent(args, {**keys, "certifier": [certifier.public_key, *_certifiers(args)]}, found)
+    precedent = _precedent(args, {**keys, "certifier": [certifier.signatory, *_certifiers(args)]}, found)
     changes = None if precedent is None else changes_since(precedent, found, terms)
     shown = (*readable(manifest_of(found)), *found_out(findings_in(found.statements)))
     for line in (*shown, "", *_compared(precedent, changes), "", *_granted(found, terms)):
@@ -89,22 +92,22 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
     policy = rehearse(
         args, deployment, (files.wheel.name, wheel), output, now,
         lambda case: rehearse_certification(
-            case, dump_set(found.kept(CERTIFICATION)), certifier.public_key, keys, terms
+            case, dump_set(found.kept(CERTIFICATION)), certifier.signatory, keys, terms
         ),
     )  # fmt: skip
     if args.dry_run:
-        finish(output, f"certify for tier {terms.tier}", policy, signer=certifier.public_key.id)
+        finish(output, f"certify for tier {terms.tier}", policy, signer=certifier.signatory.id)
         return
     _agree(args, output)
     done = certify(wheel, files.wheel.name, attestations, certifier, keys, terms, now=now)
     write_atomic(files.attestations, done.attestations)
-    output.say(f"certified for tier {terms.tier} until {terms.expires:%Y-%m-%d %H:%M:%SZ} by {certifier.public_key.id}")
+    output.say(f"certified for tier {terms.tier} until {terms.expires:%Y-%m-%d %H:%M:%SZ} by {certifier.signatory.id}")
     output.result(
         {
             "ok": True,
             "attestations": str(files.attestations),
             "digest": done.manifest.artifact_digest,
-            "signer": certifier.public_key.id,
+            "signer": certifier.signatory.id,
             "awaiting": [],
             "previous": None if precedent is None else _told(precedent.manifest),
             "changes": [change.document for change in changes or ()],
@@ -113,20 +116,21 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
 
 
 def _keys(args: argparse.Namespace) -> Keys:
-    from attestor.places import deployment_if_any, public_keys, rebuilder_keys
+    from attestor.places import deployment_if_any
+    from attestor.signatories import signatories, signatories_if_any
 
     deployment = deployment_if_any(args.deployment)
     return {
-        "builder": public_keys("builder", args.builder_key, deployment),
-        "rebuilder": rebuilder_keys(args.rebuilder_key),
-        "owner": public_keys("owner", args.owner_key, deployment),
+        "builder": signatories("builder", args, deployment),
+        "rebuilder": signatories_if_any("rebuilder", args, None),
+        "owner": signatories("owner", args, deployment),
     }
 
 
 def _certifiers(args: argparse.Namespace) -> list[Any]:
-    from attestor.places import public_keys
+    from attestor.signatories import signatories_if_any
 
-    return public_keys("certifier", args.certifier_key, None) if args.certifier_key else []
+    return signatories_if_any("certifier", args, None)
 
 
 def _precedent(args: argparse.Namespace, keys: Keys, found: Review) -> Precedent | None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attestor.key_options import add_key
+from attestor.key_options import add_identities, add_key, add_keyless
 from attestor.remark_options import add_remarks, telling
 from verifier.command import Command, Output
 from verifier.errors import LoadlockError, Unreachable, UsageError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from attestor.places import WheelFiles
     from attestor.remarks import Remark
     from attestor.review import Keys
-    from attestor.signers import KeySigner
+    from attestor.signers import Signer
     from verifier.formats.text import Duration
 
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 def _configure_amending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("wheel", metavar="WHEEL", help="the wheel; its set and its manifest lie beside it")
     add_key(parser, "builder")
+    add_keyless(parser)
+    add_identities(parser, "builder", "rebuilder", "owner", "certifier")
     for role in ("builder", "rebuilder", "owner", "certifier"):
         parser.add_argument(
             f"--{role}-key",
@@ -43,19 +45,20 @@ def _configure_amending(parser: argparse.ArgumentParser) -> None:
     add_remarks(parser)
 
 
-def _open(args: argparse.Namespace) -> tuple[WheelFiles, KeySigner, Subject]:
+def _open(args: argparse.Namespace) -> tuple[WheelFiles, Signer, Subject]:
     """The wheel and its set, and the key that what is found will be signed with."""
     from attestor.amend import open_subject
-    from attestor.places import WheelFiles, deployment_if_any, public_keys_if_any, rebuilder_keys, signer_for
+    from attestor.places import WheelFiles, deployment_if_any
+    from attestor.signatories import signatories_if_any, statement_signer
 
     deployment = deployment_if_any(args.deployment)
     files = WheelFiles(Path(args.wheel))
-    builder = signer_for("builder", args, deployment)
+    builder = statement_signer("builder", args, deployment)
     keys: Keys = {
-        "builder": [builder.public_key, *public_keys_if_any("builder", args.builder_key, deployment)],
-        "rebuilder": rebuilder_keys(args.rebuilder_key),
-        "owner": public_keys_if_any("owner", args.owner_key, deployment),
-        "certifier": public_keys_if_any("certifier", args.certifier_key, deployment),
+        "builder": [builder.signatory, *signatories_if_any("builder", args, deployment)],
+        "rebuilder": signatories_if_any("rebuilder", args, None),
+        "owner": signatories_if_any("owner", args, deployment),
+        "certifier": signatories_if_any("certifier", args, deployment),
     }
     unsigned = files.read_unsigned() if files.unsigned.exists() else None
     subject = open_subject(files.read_wheel(), files.wheel.name, files.read_attestations(), unsigned, keys)
@@ -103,7 +106,7 @@ def _vulnerabilities(args: argparse.Namespace, output: Output, remarks: list[Rem
             "ok": status == 0,
             "attestations": str(files.attestations),
             "digest": subject.manifest.artifact_digest,
-            "signer": builder.public_key.id,
+            "signer": builder.signatory.id,
             "audit": plain(audit.predicate),
             "certification_removed": amended.certification_removed,
         }
@@ -209,7 +212,7 @@ def _release(args: argparse.Namespace, output: Output, remarks: list[Remark]) ->
             "ok": status == 0,
             "attestations": str(files.attestations),
             "digest": subject.manifest.artifact_digest,
-            "signer": builder.public_key.id,
+            "signer": builder.signatory.id,
             "checks": plain(checked.predicate),
             "certification_removed": amended.certification_removed,
         }

@@ -19,7 +19,7 @@ from attestor.certify_cli import CERTIFY_COMMANDS
 from attestor.check_cli import CHECK_COMMANDS
 from attestor.handover_cli import HANDOVER_COMMANDS
 from attestor.key_cli import KEY_COMMANDS
-from attestor.key_options import add_key
+from attestor.key_options import add_identities, add_key, add_keyless
 from attestor.layout_cli import LAYOUT_COMMANDS, chain_of, configure_chain
 from attestor.rebuild_cli import REBUILD_COMMANDS
 from attestor.rehearsal_options import add_rehearsal, finish, rehearse
@@ -55,6 +55,7 @@ def _configure_attest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="DIST", required=True, help="where wheel and attestation set go")
     parser.add_argument("--manifest", metavar="FILE", help="the plugin manifest (default: the source's own)")
     add_key(parser, "builder")
+    add_keyless(parser)
     parser.add_argument("--build-wheelhouse", metavar="DIR", help="take wheels from here alone and connect to nothing")
     parser.add_argument("--wheelhouse", metavar="DIR", help="collect the wheels of locked dependencies here")
     parser.add_argument("--sbom-version", choices=("1.6", "1.7"), default="1.6", help="of CycloneDX")
@@ -78,29 +79,30 @@ def _configure_attest(parser: argparse.ArgumentParser) -> None:
 
 def _attest(args: argparse.Namespace, output: Output, _remarks: list[Remark]) -> None:
     from attestor import pipeline
-    from attestor.places import deployment_if_any, signer_for
+    from attestor.places import deployment_if_any
     from attestor.rehearsal import rehearse_attestation
+    from attestor.signatories import statement_signer
 
     now = datetime.now(UTC)
     deployment = deployment_if_any(args.deployment)
     if args.all_roles:
         _require_demo(deployment)
-    builder = signer_for("builder", args, deployment)
+    builder = statement_signer("builder", args, deployment)
     options = _options(args)
     described = _describe(args, options, now, output)
     policies = {
         one.file_name: rehearse(
             args, deployment, (one.file_name, one.wheel), output, now,
-            partial(rehearse_attestation, described=one, builder=builder.public_key),
+            partial(rehearse_attestation, described=one, builder=builder.signatory),
         )
         for one in described
     }  # fmt: skip
     if args.dry_run:
         number = sum(len(one.drafts) for one in described)
-        would = f"sign {number} statements as the builder, {builder.public_key.id}, write to {args.output}"
+        would = f"sign {number} statements as the builder, {builder.signatory.id}, write to {args.output}"
         first = described[0].file_name
         finish(
-            output, would, policies[first] if len(described) == 1 else dict(policies), signer=builder.public_key.id,
+            output, would, policies[first] if len(described) == 1 else dict(policies), signer=builder.signatory.id,
             digest=described[0].manifest.artifact_digest if len(described) == 1 else None,
         )  # fmt: skip
         return
@@ -214,16 +216,16 @@ def _all_roles(made: Attestation, args: argparse.Namespace, deployment: Path | N
     """The set with all three signatures."""
     from attestor.certify import Terms, certify
     from attestor.endorse import endorse
-    from attestor.places import signer_for
+    from attestor.signatories import statement_signer
     from attestor.signers import load_signer
 
     principals = _require_demo(deployment) / "principals"
-    builder = signer_for("builder", args, deployment)
+    builder = statement_signer("builder", args, deployment)
     owner, certifier = (load_signer(principals / f"{role}.pem") for role in ("owner", "certifier"))
     endorsed = endorse(
-        made.wheel, made.file_name, made.attestations, made.unsigned, owner, [builder.public_key], now=now
+        made.wheel, made.file_name, made.attestations, made.unsigned, owner, [builder.signatory], now=now
     )
-    keys: Keys = {"builder": [builder.public_key], "owner": [owner.public_key]}
+    keys: Keys = {"builder": [builder.signatory], "owner": [owner.signatory]}
     terms = Terms("core", now + DEMO_CERTIFICATION)
     return certify(made.wheel, made.file_name, endorsed.attestations, certifier, keys, terms, now=now).attestations
 
@@ -234,6 +236,8 @@ def _all_roles(made: Attestation, args: argparse.Namespace, deployment: Path | N
 def _configure_endorse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("wheel", metavar="WHEEL", help="the wheel; its set and unsigned manifest lie beside it")
     add_key(parser, "owner")
+    add_keyless(parser)
+    add_identities(parser, "builder", "rebuilder")
     parser.add_argument("--builder-key", metavar="FILE", action="append", help="the public key of an accepted builder")
     parser.add_argument("--rebuilder-key", metavar="FILE", action="append", help="that of an accepted rebuilder")
     add_rehearsal(parser)
@@ -241,24 +245,25 @@ def _configure_endorse(parser: argparse.ArgumentParser) -> None:
 
 def _endorse(args: argparse.Namespace, output: Output) -> None:
     from attestor.endorse import endorse
-    from attestor.places import WheelFiles, deployment_if_any, public_keys, rebuilder_keys, signer_for
+    from attestor.places import WheelFiles, deployment_if_any
     from attestor.rehearsal import rehearse_endorsement
+    from attestor.signatories import signatories, signatories_if_any, statement_signer
     from verifier.covenant import found_out, readable
     from verifier.files import write_atomic
 
     deployment = deployment_if_any(args.deployment)
     files = WheelFiles(Path(args.wheel))
-    owner = signer_for("owner", args, deployment)
-    builders = public_keys("builder", args.builder_key, deployment)
-    rebuilders, now = rebuilder_keys(args.rebuilder_key), datetime.now(UTC)
+    owner = statement_signer("owner", args, deployment)
+    builders = signatories("builder", args, deployment)
+    rebuilders, now = signatories_if_any("rebuilder", args, None), datetime.now(UTC)
     wheel, attestations, unsigned = files.read_wheel(), files.read_attestations(), files.read_unsigned()
     policy = rehearse(
         args, deployment, (files.wheel.name, wheel), output, now,
-        lambda case: rehearse_endorsement(case, attestations, unsigned, owner.public_key, builders, rebuilders),
+        lambda case: rehearse_endorsement(case, attestations, unsigned, owner.signatory, builders, rebuilders),
     )  # fmt: skip
     if args.dry_run:
         _look(wheel, files, attestations, unsigned, {"builder": builders, "rebuilder": rebuilders}, output)
-        finish(output, f"sign the manifest as the owner, {owner.public_key.id}", policy, signer=owner.public_key.id)
+        finish(output, f"sign the manifest as the owner, {owner.signatory.id}", policy, signer=owner.signatory.id)
         return
     done = endorse(
         wheel, files.wheel.name, attestations, unsigned, owner, builders, now=now, rebuilders=rebuilders
@@ -267,9 +272,9 @@ def _endorse(args: argparse.Namespace, output: Output) -> None:
     files.unsigned.unlink(missing_ok=True)
     for line in (*readable(done.manifest), *found_out(done.findings)):
         output.say(line)
-    output.say(f"endorsed by {owner.public_key.id}")
+    output.say(f"endorsed by {owner.signatory.id}")
     output.result(
-        _summary(files.attestations, done.manifest.artifact_digest, owner.public_key.id, awaiting=["certifier"])
+        _summary(files.attestations, done.manifest.artifact_digest, owner.signatory.id, awaiting=["certifier"])
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from attestor.review import Keys, manifest_awaiting, review
-from attestor.signers import KeySigner
+from attestor.signers import Signer
 from attestor.statements import draft, gate_of
 from attestor.unwritten import refuse_unwritten
 from verifier.errors import Refused, UsageError
@@ -20,7 +20,7 @@ from verifier.formats.bundle import dump_set
 from verifier.formats.manifest import SignedManifest
 from verifier.formats.statement import MANIFEST, parse_statement
 from verifier.formats.strict_json import plain
-from verifier.keys import PublicKey
+from verifier.signatory import Signatory
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ def endorse(
     file_name: str,
     attestations: bytes | None,
     unsigned: bytes,
-    owner: KeySigner,
-    builders: Sequence[PublicKey],
+    owner: Signer,
+    builders: Sequence[Signatory],
     *,
     now: datetime,
-    rebuilders: Sequence[PublicKey] = (),
+    rebuilders: Sequence[Signatory] = (),
 ) -> Endorsed:
     """Sign the manifest statement of a wheel as its owner.
 
@@ -61,7 +61,7 @@ def endorse(
             ``leak.found``.
         FormatError: any ``format.*`` code.
     """
-    keys: Keys = {"builder": builders, "rebuilder": rebuilders, "owner": [owner.public_key]}
+    keys: Keys = {"builder": builders, "rebuilder": rebuilders, "owner": [owner.signatory]}
     found = review(wheel, file_name, attestations, keys)
     if MANIFEST in found.statements:
         raise UsageError("usage.exists", "this set has been endorsed already", todo="Publish it, or attest again.")

@@ -1,4 +1,4 @@
-"""The options by which every command that signs is told its key; light, so that printing help imports nothing more."""
+"""The options by which every command that signs is told its key or identity; light: printing help imports no more."""
 
 from __future__ import annotations
 
@@ -25,3 +25,19 @@ def add_key(
     parser.add_argument(
         "--public-key", metavar="FILE", help=f"its public half, for a key in a token or service (else ${PUBLIC_KEY})"
     )
+
+
+def add_keyless(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of signing without a key, and of the Sigstore that vouches for identities."""
+    parser.add_argument("--keyless", action="store_true", help="sign with an identity instead of a key")
+    parser.add_argument("--identity-token", metavar="FILE", help="a file with the token (else the pipeline's own)")
+    parser.add_argument("--certificate-identity", metavar="NAME", help="what certificates will name, if not the token")
+    parser.add_argument("--trust-config", metavar="FILE", help="a private Sigstore's client trust configuration")
+
+
+def add_identities(parser: argparse.ArgumentParser, *roles: str) -> None:
+    """Declare ``--ROLE-identity`` for those who may have signed keyless."""
+    for role in roles:
+        parser.add_argument(
+            f"--{role}-identity", metavar="FILE", action="append", help=f"the keyless identity of an accepted {role}"
+        )

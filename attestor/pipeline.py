@@ -21,7 +21,7 @@ from attestor.embedded import check_embedded_sbom
 from attestor.manifest import complete, manifest_in, read_manifest
 from attestor.provenance import LOCAL_BUILDER, make_provenance
 from attestor.review import Keys, check_manifest, review
-from attestor.signers import KeySigner, Signer
+from attestor.signers import Signer
 from attestor.source import Source, describe
 from attestor.statements import Draft, draft, gate_of
 from attestor.variation import build_twice
@@ -130,7 +130,7 @@ class _Origin:
 
 
 def attest_source(
-    path: Path, options: Options, builder: KeySigner, *, now: datetime, progress: Progress = SILENT
+    path: Path, options: Options, builder: Signer, *, now: datetime, progress: Progress = SILENT
 ) -> Attestation:
     """Build the source at ``path`` and attest the wheel as the builder.
 
@@ -150,7 +150,7 @@ def attest_source(
 
 
 def attest_wheel(
-    path: Path, options: Options, builder: KeySigner, *, now: datetime, progress: Progress = SILENT
+    path: Path, options: Options, builder: Signer, *, now: datetime, progress: Progress = SILENT
 ) -> Attestation:
     """Attest a wheel that was built elsewhere: no provenance is claimed for it.
 
@@ -190,7 +190,7 @@ def describe_wheel(path: Path, options: Options, *, now: datetime, progress: Pro
     return _describe(wheel, path.name, manifest, origin, options, progress)
 
 
-def sign(described: Described, builder: KeySigner, *, progress: Progress = SILENT) -> Attestation:
+def sign(described: Described, builder: Signer, *, progress: Progress = SILENT) -> Attestation:
     """Sign what was described as the builder, and verify the outcome.
 
     Raises:
@@ -198,9 +198,9 @@ def sign(described: Described, builder: KeySigner, *, progress: Progress = SILEN
     """
     with progress.step("sign") as step:
         attestations = described.signed(builder)
-        step.says(f"{len(described.drafts)} statements as the builder, {builder.public_key.id}")
+        step.says(f"{len(described.drafts)} statements as the builder, {builder.signatory.id}")
     with progress.step("verify own output") as step:
-        keys: Keys = {"builder": [builder.public_key]}
+        keys: Keys = {"builder": [builder.signatory]}
         reviewed = review(described.wheel, described.file_name, attestations, keys)
         check_manifest(described.manifest, reviewed)
         step.says("the set reads back, and everything agrees")

@@ -24,8 +24,8 @@ from attestor.leaks import LeakGate
 from attestor.mirror import obtain
 from attestor.provenance import make_provenance
 from attestor.recipe import Recipe, recipe_for
-from attestor.review import signer_stated
-from attestor.signers import KeySigner
+from attestor.review import check_signed_by_other, signer_stated
+from attestor.signers import Signer
 from attestor.statements import draft
 from attestor.wheelhouse import Wheelhouse
 from verifier.errors import Refused, UsageError
@@ -33,8 +33,8 @@ from verifier.evidence import parse_attestations
 from verifier.formats.bundle import dump_set
 from verifier.formats.statement import PROVENANCE
 from verifier.formats.strict_json import dumps
-from verifier.keys import PublicKey
 from verifier.progress import Progress
+from verifier.signatory import Signatory
 from verifier.wheel import read_wheel
 
 #: The rebuilder on somebody's own machine.
@@ -98,9 +98,9 @@ def rebuild(
     wheel: bytes,
     file_name: str,
     attestations: bytes | None,
-    builders: Sequence[PublicKey],
+    builders: Sequence[Signatory],
     options: RebuildOptions,
-    signer: KeySigner | None,
+    signer: Signer | None,
     *,
     now: datetime,
     progress: Progress,
@@ -123,9 +123,9 @@ def rebuild(
         UsageError: the source has to be given; the rebuilder has the builder's own id.
         Unreachable: ``unreachable.server``, ``unreachable.index``.
     """
-    if signer is not None and signer.public_key.id in {key.id for key in builders}:
+    if signer is not None and signer.signatory.id in {key.id for key in builders}:
         raise Refused(
-            "roles.not-disjoint", "the rebuilder signs with the builder's own key", found=signer.public_key.id,
+            "roles.not-disjoint", "the rebuilder signs with the builder's own key", found=signer.signatory.id,
             todo="A rebuild counts when somebody else does it: sign with another key.",
         )  # fmt: skip
     with progress.step("provenance") as step:
@@ -145,8 +145,8 @@ def rebuild(
     signed = None
     if signer is not None:
         with progress.step("sign") as step:
-            signed = _sign(built, recipe, comparisons, others, options, signer)
-            step.says(f"the verdict, {signer.public_key.id}")
+            signed = _sign(built, recipe, comparisons, others, options, signer, builders)
+            step.says(f"the verdict, {signer.signatory.id}")
     return Rebuilt(built, comparisons, differences, signed)
 
 
@@ -212,7 +212,8 @@ def _sign(
     comparisons: dict[str, Comparison],
     others: dict[str, tuple[str, bytes]],
     options: RebuildOptions,
-    signer: KeySigner,
+    signer: Signer,
+    builders: Sequence[Signatory],
 ) -> bytes:
     """The rebuilder's provenance of the wheel that it made, with what it was compared with."""
     verdicts = {
@@ -226,4 +227,6 @@ def _sign(
     checked = draft(
         read_wheel(built.wheel, built.file_name), PROVENANCE, dumps(provenance), LeakGate(built.source.repository)
     )
-    return dump_set((checked.sign(signer),))
+    bundle = checked.sign(signer)
+    check_signed_by_other(bundle, builders, "builder")
+    return dump_set((bundle,))

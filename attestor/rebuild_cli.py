@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attestor.key_options import add_key
+from attestor.key_options import add_identities, add_key, add_keyless
 from attestor.remark_options import add_remarks, telling
 from verifier.command import Command, Output
 from verifier.errors import UsageError
@@ -26,6 +26,8 @@ def _configure_rebuild(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--builder-key", metavar="FILE", action="append", help="the public key of a trusted builder")
     signing = parser.add_mutually_exclusive_group()
     add_key(parser, "rebuilder", among=signing)
+    add_keyless(parser)
+    add_identities(parser, "builder")
     signing.add_argument("--unsigned", action="store_true", help="say the verdict, and sign nothing")
     parser.add_argument("--add", action="store_true", help="put the verdict into the set, when the bytes are the same")
     parser.add_argument("--builder-id", metavar="URI", help="who rebuilds (default: somebody on their own machine)")
@@ -35,15 +37,16 @@ def _configure_rebuild(parser: argparse.ArgumentParser) -> None:
 
 
 def _rebuild(args: argparse.Namespace, output: Output, remarks: list[Remark]) -> int:
-    from attestor.places import WheelFiles, deployment_if_any, public_keys, signer_for
+    from attestor.places import WheelFiles, deployment_if_any
     from attestor.rebuild import rebuild
+    from attestor.signatories import signatories, statement_signer
 
     if args.add and args.unsigned:
         raise UsageError("usage.arguments", "what is not signed cannot be added to the set", expected="--key FILE")
     deployment = deployment_if_any(args.deployment)
     files = WheelFiles(Path(args.wheel))
-    builders = public_keys("builder", args.builder_key, deployment)
-    signer = None if args.unsigned else signer_for("rebuilder", args, None, ", or say --unsigned")
+    builders = signatories("builder", args, deployment)
+    signer = None if args.unsigned else statement_signer("rebuilder", args, None, ", or say --unsigned")
     attestations = files.read_attestations()
     done = rebuild(
         files.read_wheel(), files.wheel.name, attestations, builders, _options(args), signer,

@@ -22,9 +22,11 @@ from verifier.decide import ADMISSION
 from verifier.errors import Refused
 from verifier.formats.policy import TIERS, Policy, TierName
 from verifier.formats.text import Name
+from verifier.identities import identities_of, nearest
 from verifier.judgements import rule_of
 from verifier.keys import PublicKey
 from verifier.private_keys import PrivateKey
+from verifier.signatory import Signatory
 from verifier.verify import Ground, VerifiedPlugin, verify
 
 AWAITED = {
@@ -90,12 +92,16 @@ class Cast:
         self.policy: Policy = case.ground.trust.policy
         self._signers: dict[Name, KeySigner] = {}
 
-    def in_place_of(self, key: PublicKey) -> KeySigner:
-        """A stand-in for whoever signs with ``key``.
+    def in_place_of(self, signatory: Signatory) -> KeySigner:
+        """A stand-in for whoever signs with a key, or as an identity.
 
         Raises:
-            Refused: ``signature.unknown-signer``, or ``signature.key-retired`` for a former key of theirs.
+            Refused: ``signature.unknown-signer``, ``signature.identity``, or ``signature.key-retired`` for a former key
+                of theirs.
         """
+        if not isinstance(signatory, PublicKey):
+            return self.stand_in(self._identified(signatory))
+        key = signatory
         known = self.case.ground.ring.find(key.hint)
         if known is None:
             raise Refused("signature.unknown-signer", "the policy does not name the key to sign with", found=key.id)
@@ -103,6 +109,19 @@ class Cast:
         if self.case.ground.trust.policy.principals[name].key != key.id:
             raise Refused("signature.key-retired", f"the key is a former one of {name!r}", found=key.id)
         return self.stand_in(name)
+
+    def _identified(self, signatory: Signatory) -> Name:
+        """The principal whose identity a token states."""
+        claims = getattr(getattr(signatory, "identity", None), "claims", None)
+        known = identities_of(self.policy, self.case.ground.trust.trusted_roots)
+        if claims is None:
+            raise Refused("signature.identity", "nobody knows what the certificate will state", found=signatory.id)
+        for name, entry in known:
+            if not entry.identity.differences(claims):
+                return name
+        raise Refused(
+            "signature.identity", "the policy does not name the identity to sign as", found=nearest(claims, known)
+        )
 
     def stand_in(self, name: Name) -> KeySigner:
         """A stand-in for a principal of the policy.
@@ -137,7 +156,7 @@ class Cast:
         return verify(case.wheel, case.file_name, attestations, ground, case.now, ADMISSION)
 
 
-def rehearse_attestation(case: Case, described: Described, builder: PublicKey) -> list[Outlook]:
+def rehearse_attestation(case: Case, described: Described, builder: Signatory) -> list[Outlook]:
     """What the policy would say, were the builder, the owner whom the manifest names, and a certifier to sign.
 
     Args:
@@ -163,9 +182,9 @@ def rehearse_endorsement(
     case: Case,
     attestations: bytes | None,
     unsigned: bytes,
-    owner: PublicKey,
-    builders: Sequence[PublicKey],
-    rebuilders: Sequence[PublicKey],
+    owner: Signatory,
+    builders: Sequence[Signatory],
+    rebuilders: Sequence[Signatory],
 ) -> list[Outlook]:
     """What the policy would say, were the owner and a certifier to sign.
 
@@ -191,7 +210,7 @@ def rehearse_endorsement(
 
 
 def rehearse_certification(
-    case: Case, endorsed: bytes, certifier: PublicKey, keys: Keys, terms: Terms
+    case: Case, endorsed: bytes, certifier: Signatory, keys: Keys, terms: Terms
 ) -> list[Outlook]:
     """Verify the set as it would be once the certifier has signed; nothing is awaited any more.
 
@@ -216,7 +235,7 @@ def rehearse_publication(case: Case, attestations: bytes) -> list[Outlook]:
     return [Outlook(Cast(case).verify(attestations).tier)]
 
 
-def _check_apart(owner: PublicKey, builders: Sequence[PublicKey]) -> None:
+def _check_apart(owner: Signatory, builders: Sequence[Signatory]) -> None:
     """That owner and builder are two; whoever certifies could not tell the statements of one key apart."""
     if owner.id in {key.id for key in builders}:
         raise Refused(

@@ -196,6 +196,19 @@ def _signer(bundle: Bundle, keys: Keys) -> tuple[Role, Signatory]:
     )
 
 
+def check_signed_by_other(bundle: Bundle, several: Sequence[Signatory], role: str) -> None:
+    """Demand that a bundle just signed is by none of those who sign in another role; keyless, that shows only now.
+
+    Raises:
+        Refused: ``roles.not-disjoint``.
+    """
+    if any(signatory.selected_by(bundle) for signatory in several):
+        raise Refused(
+            "roles.not-disjoint", f"this signature is the {role}'s as well", found=signer_stated(bundle),
+            expected="a signature of somebody else", todo="Have it signed by somebody who is not in that role.",
+        )  # fmt: skip
+
+
 def signer_stated(bundle: Bundle) -> str:
     """Whom a bundle claims to be by, in words: a key's hint, or what a certificate states."""
     if bundle.material is None:

@@ -18,6 +18,7 @@ from verifier.formats.statement import MAX_STATEMENT
 from verifier.key_secrets import PASSPHRASE, asked, given
 from verifier.keys import Algorithm, PublicKey
 from verifier.private_keys import MessageSigner, PrivateKey, sign_envelope
+from verifier.signatory import Signatory
 from verifier.signing_services import DEADLINE, ServiceKey, check_uri, is_uri
 
 #: The environment variable with the seconds that one signature of a service may take.
@@ -28,6 +29,10 @@ MAX_PUBLIC_KEY = 16_384
 
 class Signer(Protocol):
     """Signs statements as one principal."""
+
+    @property
+    def signatory(self) -> Signatory:
+        """Who signs, as whoever verifies sees it."""
 
     def sign(self, payload: bytes) -> Bundle:
         """A bundle around the in-toto statement with exactly these bytes."""
@@ -43,6 +48,11 @@ class KeySigner:
     def __init__(self, key: MessageSigner) -> None:
         self._key = key
         self.public_key = key.public
+
+    @property
+    def signatory(self) -> Signatory:
+        """The public key."""
+        return self.public_key
 
     @property
     def message_signer(self) -> MessageSigner:

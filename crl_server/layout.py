@@ -2,6 +2,7 @@
 
 deployment.json       which deployment this is
 policy.toml           the policy as people write it
+trusted-roots/        Sigstore trusted roots that a policy names, by their sha256
 offline/              keys that leave this machine (0700): root-1, root-2, targets, checkpoint-1, checkpoint-2
 online/               keys that stay (0700): timestamp, head
 principals/           demo profile only: builder, owner, certifier
@@ -64,6 +65,10 @@ class Layout:
     def policy(self) -> Path:
         """The policy as people write it."""
         return self.root / "policy.toml"
+
+    def trusted_root(self, sha256: str) -> Path:
+        """A Sigstore trusted root that a policy names or named, by the sha256 of its content (64 digits)."""
+        return self.root / "trusted-roots" / f"{sha256}.json"
 
     @property
     def offline(self) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,15 +15,17 @@ from crl_server.publishing import Publisher
 from crl_server.repository import Repository
 from crl_server.signing import SigningKey
 from crl_server.store import Store
-from verifier.errors import FormatError, UsageError
+from verifier.errors import FormatError, Refused, UsageError
 from verifier.files import read_capped, write_atomic
 from verifier.formats import dsse
 from verifier.formats.enrolment import Enrolment, Floor, dump_enrolment, encode_root
 from verifier.formats.policy import MAX_POLICY, Policy, dump_policy
 from verifier.formats.revocations import Head, sha256_hex
-from verifier.formats.text import Time
+from verifier.formats.text import Digest, Name, Time
+from verifier.keyless import check_trusted_root
 from verifier.private_keys import sign_envelope
 from verifier.trust import Trust
+from verifier.tuf_chain import TRUSTED_ROOT_LIMIT
 
 ROOT_KEYS = ("root-1.pem", "root-2.pem")
 
@@ -98,13 +100,14 @@ class Office:
             before = self._repository.trust().policy
             policy = policies.to_sign(text, self._record.deployment, before.version + 1, now)
             policies.check_head_key(policy, head.public.id, now)
+            roots = self._trusted_roots(policy)
             data = dump_policy(policy)
             detail = {"version": policy.version, "sha256": sha256_hex(data), "key": key.public.id}
             detail |= {"why": why} if why else {}
             self._repository.check_policy_key(key)
             with self._store.write() as ledger:
                 ledger.record(Act(actor, "policy.sign", f"policy {policy.version}", detail), now)
-            self._repository.publish_policy(data, key, online, policy.valid_until.instant, now)
+            self._repository.publish_policy(data, key, online, policy.valid_until.instant, now, roots)
             write_atomic(self._layout.policy, text.encode())
         published = self._publisher.publish(now)
         return Signed(policy, self._sign_enrolment_where_possible(published.head, actor, now))
@@ -129,6 +132,34 @@ class Office:
             detail = {"sha256": sha256_hex(payload), "root": trust.root_version}
             ledger.record(Act(actor, "enrolment.sign", "enrolment.json", detail), now)
         write_atomic(self._layout.enrolment, data)
+
+    def keep_trusted_root(self, data: bytes) -> Digest:
+        """Keep a Sigstore trusted root for policies that will name it; returns its digest.
+
+        Raises:
+            Refused: ``trust.metadata`` when it is none; ``usage.extra``.
+            Unreachable: ``io.failed``.
+        """
+        check_trusted_root(data)
+        digest = Digest(f"sha256:{sha256_hex(data)}")
+        write_atomic(self._layout.trusted_root(digest.hex), data)
+        return digest
+
+    def _trusted_roots(self, policy: Policy) -> Mapping[Name, bytes]:
+        """The trusted roots that a policy names, each as the policy's digest has it."""
+        found = {}
+        for name, rule in policy.trusted_roots.items():
+            path = self._layout.trusted_root(rule.digest.hex)
+            data = read_capped(path, TRUSTED_ROOT_LIMIT, "trusted root") if path.is_file() else b""
+            if sha256_hex(data) != rule.digest.hex:
+                raise Refused(
+                    "trust.policy", f"the trusted root {name!r} that the policy names is not here",
+                    found=f"sha256:{sha256_hex(data)}" if data else "nothing",
+                    expected=f"{rule.digest} in {path.parent}",
+                    todo="Add it with 'loadlock trust add-sigstore'.",
+                )  # fmt: skip
+            found[name] = data
+        return found
 
     def _key(self, name: str) -> SigningKey:
         path = self._keys / name

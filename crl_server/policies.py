@@ -6,6 +6,7 @@ are appended as tables, so that comments and order stay as their author left the
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from verifier.errors import FormatError, Refused, UsageError
+from verifier.formats.identity import IdentityFile
 from verifier.formats.policy import MAX_POLICY, Policy, Profile, TierName, policy_of
+from verifier.formats.strict_json import plain
 from verifier.formats.text import Digest, Duration, Name, PluginId, Time, Version
 from verifier.keys import PublicKey
 
@@ -86,6 +89,61 @@ def with_principal(text: str, name: Name, key: PublicKey, max_tier: TierName | N
     if max_tier is not None:
         text += f'\n[certifiers."{name}"]\nmax_tier = "{max_tier}"\n'
     return text
+
+
+def with_keyless_principal(text: str, name: Name, root: Name, identity: IdentityFile, max_tier: TierName | None) -> str:
+    """The policy with one more keyless principal.
+
+    Args:
+        text: ``policy.toml``.
+        name: the principal.
+        root: the trusted root that vouches for it.
+        identity: who it is.
+        max_tier: the highest tier it may certify for; None when it is no certifier.
+
+    Raises:
+        UsageError: ``usage.exists``.
+        FormatError: ``text`` is malformed.
+    """
+    if name in _tables(text).get("principals", {}):
+        raise UsageError("usage.exists", f"the policy has a principal {name!r} already", todo=_BY_HAND)
+    text += f'\n[principals."{name}"]\nmode = "keyless"\nroot = "{root}"\n'
+    (kind, fields), *_ = ((kind, fields) for kind, fields in plain(identity).items() if kind != "note")
+    text += f'\n[principals."{name}".{kind}]\n'
+    # What is written so in JSON is written so in TOML: text of printable ASCII, and lists of it.
+    text += "".join(f"{field} = {json.dumps(value)}\n" for field, value in fields.items())
+    return text + (f'\n[certifiers."{name}"]\nmax_tier = "{max_tier}"\n' if max_tier is not None else "")
+
+
+def with_trusted_root(text: str, name: Name, digest: Digest, *, timestamp: bool, replace: bool) -> str:
+    """The policy with one more trusted root, or with another in the place of one.
+
+    Args:
+        text: ``policy.toml``.
+        name: the trusted root's name.
+        digest: of its content.
+        timestamp: whether a timestamp authority's word is demanded.
+        replace: put it in the place of the one of that name.
+
+    Raises:
+        UsageError: ``usage.exists``, or ``usage.arguments`` when there is none to replace.
+        FormatError: ``text`` is malformed.
+    """
+    known = _tables(text).get("trusted_roots", {})
+    if name in known and not replace:
+        raise UsageError("usage.exists", f"the policy has a trusted root {name!r} already", todo="Say --replace.")
+    if name not in known:
+        if replace:
+            raise UsageError("usage.arguments", f"the policy has no trusted root {name!r}", found=", ".join(known))
+        demanded = "timestamp = true\n" if timestamp else ""
+        return f'{text}\n[trusted_roots."{name}"]\ndigest = "{digest}"\n{demanded}'
+    import tomlkit
+
+    document: Any = tomlkit.parse(text)
+    table = document["trusted_roots"][name]
+    table["digest"] = str(digest)
+    table["timestamp"] = timestamp
+    return tomlkit.dumps(document)
 
 
 def with_plugin(

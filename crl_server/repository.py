@@ -6,6 +6,7 @@
     metadata/<n>.snapshot.json      timestamp, online                     7 days
     metadata/timestamp.json         timestamp, online                     1 day
     targets/<sha256>.policy.json, targets/checkpoints/<sha256>.checkpoint.json
+    targets/<sha256>.trusted_root.<name>.json   Sigstore trusted roots, which the policy names
 
 Files are written from the leaves up: targets, their role, snapshot, timestamp. Only the last rename makes a change
 visible, so a crash leaves a repository that verifies. Layout and names are those that ``tuf.ngclient`` asks for.
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
@@ -36,7 +38,9 @@ from crl_server.rules import half_spent
 from crl_server.signing import SigningKey
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import read_capped, write_atomic
+from verifier.formats.text import Name
 from verifier.trust import Trust, verify_trust
+from verifier.tuf_chain import TRUSTED_ROOT, trusted_root_name
 
 SignedT = TypeVar("SignedT", Root, Targets, Snapshot, Timestamp)
 
@@ -102,9 +106,15 @@ class Repository:
         self._announce(0, 0, {"targets": 1, "checkpoints": 1}, online, now)
 
     def publish_policy(
-        self, policy: bytes, key: SigningKey, online: SigningKey, until: datetime, now: datetime
+        self,
+        policy: bytes,
+        key: SigningKey,
+        online: SigningKey,
+        until: datetime,
+        now: datetime,
+        trusted_roots: Mapping[Name, bytes] = MappingProxyType({}),
     ) -> None:
-        """Sign a new policy and announce it.
+        """Sign a new policy, with the trusted roots that it names, and announce it.
 
         Args:
             policy: the bytes of ``policy.json``.
@@ -112,6 +122,7 @@ class Repository:
             online: signs snapshot and timestamp.
             until: the end of the policy.
             now: the moment (aware, UTC).
+            trusted_roots: the bytes of each Sigstore trusted root that the policy names.
 
         Raises:
             Refused: ``trust.*`` when what is there does not verify; ``usage.key`` when ``key`` is another one.
@@ -123,6 +134,10 @@ class Repository:
         targets.version += 1
         targets.expires = _until(until, now)
         self._target(targets, POLICY, policy)
+        for path in [path for path in targets.targets if trusted_root_name(path)]:
+            del targets.targets[path]
+        for name, data in trusted_roots.items():
+            self._target(targets, TRUSTED_ROOT.format(name), data)
         self._write("targets", targets, (key,), versioned=True)
         versions = {"targets": targets.version, "checkpoints": trust.checkpoints_version}
         self._announce(trust.roles["snapshot"].version, trust.roles["timestamp"].version, versions, online, now)
@@ -257,8 +272,9 @@ class Repository:
         for role, path in (("targets", POLICY), ("checkpoints", CHECKPOINT)):
             name = f"{versions[f'{role}.json'].version}.{role}.json"
             metadata[f"{role}.json"] = self._bytes(f"metadata/{name}")
-            hashes = self._read(name, Targets).targets[path].hashes
-            files[path] = self._bytes(_target_name(path, hashes["sha256"]))
+            listed = self._read(name, Targets).targets
+            for target in (path, *(found for found in listed if trusted_root_name(found))):
+                files[target] = self._bytes(_target_name(target, listed[target].hashes["sha256"]))
         return roots, metadata, files
 
     def _read(self, name: str, kind: type[SignedT]) -> SignedT:

@@ -349,6 +349,7 @@ CODES: dict[str, Code] = {
         "a signing service signed with another key than the one named",
         "Name the public key that belongs to the URI: 'loadlock key fetch' asks the service for it.",
     ),
+    "usage.identity": Code(None, "no identity to sign with", "Fetch a new token, and sign again."),
     "usage.extra": Code(None, "an optional part of Loadlock is not installed", "Install the extra named."),
     "io.failed": Code(None, "a file could not be read or written", "Check the path, its permissions and the disk."),
     "unreachable.server": Code(None, "the server did not answer", "Check the address and try again."),

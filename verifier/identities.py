@@ -6,13 +6,15 @@ A certificate only selects among the identities that the policy names. Whether i
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from verifier.errors import Refused
+from verifier.errors import FormatError, Refused
 from verifier.formats.bundle import Bundle
-from verifier.formats.identity import Claims, Identity, PersonIdentity
+from verifier.formats.identity import MAX_IDENTITY, Claims, IdentityFile, PersonIdentity, Stated
 from verifier.formats.policy import Policy
+from verifier.formats.strict_json import convert
 from verifier.formats.text import Name
 from verifier.signatory import Opened, check_payload_type
 
@@ -34,7 +36,7 @@ class KeylessSignatory:
         timestamp: whether a timestamp authority's word is demanded; else the log's own time does as well.
     """
 
-    def __init__(self, identity: Identity, root: bytes, *, timestamp: bool = False) -> None:
+    def __init__(self, identity: Stated, root: bytes, *, timestamp: bool = False) -> None:
         self.identity = identity
         self.root = root
         self.timestamp = timestamp
@@ -166,3 +168,20 @@ def _utf8(encoded: bytes) -> str:
     if len(encoded) != start + size:
         raise ValueError("a length that is not that of the text")
     return encoded[start:].decode("utf-8")
+
+
+def parse_identity(data: bytes) -> IdentityFile:
+    """Read a file that names one identity: TOML, with the fields that a policy has.
+
+    Raises:
+        FormatError: any ``format.*`` code.
+    """
+    if len(data) > MAX_IDENTITY:
+        raise FormatError("format.too-large", "the identity is too large", expected=f"at most {MAX_IDENTITY} bytes")
+    try:
+        value = tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise FormatError("format.encoding", "the identity is not UTF-8") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise FormatError("format.syntax", "the identity is not TOML", found=str(error)[:200]) from None
+    return convert(value, IdentityFile, what="identity")

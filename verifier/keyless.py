@@ -24,7 +24,7 @@ import msgspec
 from verifier.errors import LoadlockError, Refused
 from verifier.formats import dsse
 from verifier.formats.bundle import Bundle, dump_bundle
-from verifier.formats.identity import Identity
+from verifier.formats.identity import Stated
 from verifier.formats.material import Material
 from verifier.formats.strict_json import loads
 from verifier.identities import read_claims
@@ -48,7 +48,7 @@ EXTRA = frozenset({"id", "pydantic", "rekor_types", "requests", "rfc3161_client"
 """What the extra ``keyless`` brings."""
 
 
-def verify(bundle: Bundle, identity: Identity, root: bytes, *, timestamp: bool) -> Opened:
+def verify(bundle: Bundle, identity: Stated, root: bytes, *, timestamp: bool) -> Opened:
     """Verify a keyless bundle; the numbers are those of the module's docstring.
 
     Args:
@@ -96,6 +96,24 @@ def claimed_times(material: Material) -> tuple[datetime, ...]:
     return tuple(times)
 
 
+def check_trusted_root(data: bytes) -> None:
+    """Demand that a file is a trusted root that this release and its library can use.
+
+    Raises:
+        Refused: ``trust.metadata``; ``usage.extra``.
+    """
+    SigstoreRoot(data).check()
+
+
+def public_trusted_root() -> bytes:
+    """The trusted root of the public Sigstore, as the library brings or last fetched it; no connection is made.
+
+    Raises:
+        Refused: ``usage.extra``.
+    """
+    return _library().public_root()
+
+
 @lru_cache(maxsize=KEPT_ROOTS)
 def trusted_root(data: bytes) -> SigstoreRoot:
     """Read a trusted root; the same bytes are read once.
@@ -128,6 +146,14 @@ class SigstoreRoot:
         except Exception as error:
             raise Refused("trust.metadata", "a Sigstore trusted root cannot be read", found=_words(error)) from error
         self._verifiers: dict[tuple[tuple[bool, ...], ...], Verifier] = {}
+
+    def check(self) -> None:
+        """Demand that the library can use it.
+
+        Raises:
+            Refused: ``trust.metadata``; ``usage.extra``.
+        """
+        _make_verifier({part: list(members) for part, members in self._parts.items()})
 
     def verifier_for(self, material: Material, first: datetime, last: datetime) -> Verifier:
         """The library's verifier over what was in force from ``first`` to ``last``, the claimed times of a signature.
@@ -199,7 +225,7 @@ def _make_verifier(left: Mapping[str, list[_Member]]) -> Verifier:
         raise Refused("trust.metadata", "a Sigstore trusted root cannot be used", found=_words(error)) from error
 
 
-def _verified(verifier: Verifier, bundle: Bundle, identity: Identity) -> bytes:
+def _verified(verifier: Verifier, bundle: Bundle, identity: Stated) -> bytes:
     """What the signature covers, by the library's judgement and by ours."""
     library = _library()
     try:
@@ -219,7 +245,7 @@ def _verified(verifier: Verifier, bundle: Bundle, identity: Identity) -> bytes:
 class _Demanded:
     """The identity, asked for by the library once the certificate is verified."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Stated) -> None:
         self._identity = identity
 
     def verify(self, cert: Certificate) -> None:
@@ -235,7 +261,7 @@ class _Demanded:
 
 
 class _Library:
-    """The parts of sigstore-python that are used, all of them public."""
+    """The parts of sigstore-python that are used."""
 
     def __init__(self) -> None:
         from sigstore.models import Bundle as SigstoreBundle
@@ -247,6 +273,14 @@ class _Library:
         self.verifier: Callable[[Any], Verifier] = lambda root: Verifier(
             trusted_root=ClientTrustConfig.from_json(json.dumps({**_NEVER_SIGNS, "trustedRoot": root})).trusted_root
         )
+
+    @staticmethod
+    def public_root() -> bytes:
+        """The public Sigstore's trusted root."""
+        from sigstore.models import ClientTrustConfig
+
+        # The one thing for which there is no public name: the document that the trusted root was read from.
+        return ClientTrustConfig.production(offline=True).trusted_root._inner.to_json().encode()
 
 
 @lru_cache(maxsize=1)

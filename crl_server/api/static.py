@@ -25,6 +25,7 @@ REVALIDATE = "no-cache"
 
 HEX = r"[0-9a-f]{64}"
 VERSION = r"[1-9][0-9]{0,9}"
+NAME = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
 
 
 class _Kind(NamedTuple):
@@ -47,7 +48,7 @@ KINDS = (
         IMMUTABLE,
     ),
     _Kind(
-        re.compile(rf"trust/targets/(?:{HEX}\.policy|checkpoints/{HEX}\.checkpoint)\.json"),
+        re.compile(rf"trust/targets/(?:{HEX}\.(?:policy|trusted_root\.{NAME})|checkpoints/{HEX}\.checkpoint)\.json"),
         "application/json",
         IMMUTABLE,
     ),

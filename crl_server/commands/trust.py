@@ -11,6 +11,7 @@ from crl_server.commands.common import local_actor, now, opened
 from verifier.command import Command, Output, given
 from verifier.errors import Refused, UsageError
 from verifier.files import read_capped
+from verifier.formats.identity import MAX_IDENTITY
 from verifier.formats.policy import MAX_POLICY, TIERS
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.strict_json import plain
@@ -81,16 +82,57 @@ def _plugin(args: argparse.Namespace, output: Output) -> None:
 def _configure_principal(parser: argparse.ArgumentParser) -> None:
     configure_keys(parser)
     parser.add_argument("name", metavar="NAME", help="who signs")
-    parser.add_argument("--public-key", metavar="PEM", type=Path, required=True, help="a file with their public key")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--public-key", metavar="PEM", type=Path, help="a file with their public key")
+    who.add_argument("--identity", metavar="TOML", type=Path, help="a file with their keyless identity")
+    parser.add_argument("--root", metavar="NAME", help="the trusted root that vouches for the identity")
     parser.add_argument("--max-tier", choices=TIERS, help="lets them certify, up to this tier")
 
 
 def _principal(args: argparse.Namespace, output: Output) -> None:
-    from crl_server.policies import with_principal
+    from crl_server.policies import with_keyless_principal, with_principal
 
     name = given(Name, args.name, "the name")
+    if bool(args.identity) != bool(args.root):
+        raise UsageError("usage.arguments", "--identity and --root go together")
+    if args.identity:
+        from verifier.identities import parse_identity
+
+        root = given(Name, args.root, "the trusted root's name")
+        identity = parse_identity(read_capped(args.identity, MAX_IDENTITY, "identity"))
+        sign(args, output, lambda office: with_keyless_principal(office.text(), name, root, identity, args.max_tier))
+        return
     key = public_key_of(args.public_key)
     sign(args, output, lambda office: with_principal(office.text(), name, key, args.max_tier))
+
+
+def _configure_sigstore(parser: argparse.ArgumentParser) -> None:
+    configure_keys(parser)
+    parser.add_argument("name", metavar="NAME", help="what the policy calls it")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("file", nargs="?", metavar="FILE", type=Path, help="its trusted root, as JSON")
+    source.add_argument(
+        "--public", action="store_true", help="the public Sigstore's, as sigstore-python brings it along"
+    )
+    parser.add_argument("--timestamp", action="store_true", help="demand a timestamp authority's word on the time")
+    parser.add_argument("--replace", action="store_true", help="in the place of the one of that name")
+
+
+def _sigstore(args: argparse.Namespace, output: Output) -> None:
+    from crl_server.policies import with_trusted_root
+    from verifier.keyless import public_trusted_root
+    from verifier.tuf_chain import TRUSTED_ROOT_LIMIT
+
+    name = given(Name, args.name, "the name")
+    data = public_trusted_root() if args.public else read_capped(args.file, TRUSTED_ROOT_LIMIT, "trusted root")
+    digest = f"sha256:{sha256_hex(data)}"
+
+    def text(office: Office) -> str:
+        kept = office.keep_trusted_root(data)
+        return with_trusted_root(office.text(), name, kept, timestamp=args.timestamp, replace=args.replace)
+
+    output.say(f"trusted root {name}: {digest}")
+    sign(args, output, text, more={"trusted_root": digest})
 
 
 def public_key_of(path: Path) -> PublicKey:
@@ -160,5 +202,6 @@ def _root(authority: Authority) -> str:
 COMMANDS = (
     Command("trust policy", "sign the policy that people write as TOML", _configure_policy, _policy),
     Command("trust add-plugin", "name a plugin and its principals in the policy", _configure_plugin, _plugin),
+    Command("trust add-sigstore", "name a Sigstore whose word counts", _configure_sigstore, _sigstore),
     Command("trust add-principal", "name somebody who signs in the policy", _configure_principal, _principal),
 )

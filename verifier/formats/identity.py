@@ -7,12 +7,15 @@ is stands at the end of a tag.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 from msgspec import Meta
 
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Line, Text, Uri
+
+MAX_IDENTITY = 16 * 1024
+"""Size cap of a file with an identity in bytes."""
 
 Trigger = Literal[
     "push", "release", "workflow_dispatch", "repository_dispatch", "schedule",  # GitHub
@@ -150,6 +153,17 @@ class PersonIdentity(Document, frozen=True, kw_only=True):
 
 
 Identity = WorkflowIdentity | PersonIdentity
+
+
+class Stated(Protocol):
+    """Anything that a certificate's claims can be held against."""
+
+    @property
+    def id(self) -> str:
+        """Who is meant, in words."""
+
+    def differences(self, claims: Claims) -> tuple[str, ...]:
+        """In what ``claims`` are somebody else's, in words; empty when they are not."""
 
 
 class IdentityFile(Document, frozen=True, kw_only=True):

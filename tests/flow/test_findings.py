@@ -210,13 +210,14 @@ def test_a_good_release_is_admitted_and_loads_until_its_waiver_ends(release: Rel
     assert any("the waiver of the check 'egress-tests' expires at" in warning for warning in facts.warnings)
     assert release.loaded(wheel, NOW + 3 * HOUR) == "checks.waiver-expired"
 
-    # A day later the audit is renewed: by the builder alone, published in the place of the first, and fetched.
-    (wheel.parent / "advisories").rename(wheel.parent / "yesterday")
-    release.audit(wheel, recent(affected=[]))
-    assert release.admitted(wheel) == "core"
-    shutil.rmtree(release.stage.host / "sets", ignore_errors=True)
+    # The audit is renewed: by the builder alone, published in the place of the first, and fetched by hosts.
     alone = release.stage.root / "on-the-host" / wheel.name
     alone.parent.mkdir()
     shutil.copy(wheel, alone)
+    release.stage.run("host", "sync", alone, deployment=release.stage.host)
+    assert release.facts(alone).severity == "low"
+    (wheel.parent / "advisories").rename(wheel.parent / "yesterday")
+    release.audit(wheel, recent(affected=[]))
+    assert release.admitted(wheel) == "core"
     release.stage.run("host", "sync", alone, deployment=release.stage.host)
     assert release.facts(alone).severity is None

@@ -171,7 +171,7 @@ class Office:
                 expected="the directory that the offline keys were moved to",
                 todo="Name it with --keys DIR.",
             )
-        return SigningKey.read(path)
+        return SigningKey.read_offline(path)
 
     def _enrolment(self, trust: Trust, head: Head, now: datetime) -> Enrolment:
         floor = Floor(root=trust.root_version, targets=trust.targets_version, epoch=head.epoch, seq=head.seq)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from verifier.errors import Refused
 from verifier.formats.policy import Profile
+from verifier.key_secrets import PASSPHRASE, asked
 from verifier.private_keys import PrivateKey
 
 if TYPE_CHECKING:
@@ -18,6 +19,16 @@ DIRECTORY_MODE = 0o700
 
 class SigningKey(PrivateKey):
     """A private key of the service; its file lies in a directory that is its owner's alone."""
+
+    @classmethod
+    def read_offline(cls, path: Path) -> Self:
+        """Read a key that a person keeps, encrypted or not: its passphrase is taken from ``LOADLOCK_KEY_PASSPHRASE``,
+        from the file that ``LOADLOCK_KEY_PASSPHRASE_FILE`` names, or from whoever sits at the terminal.
+
+        Raises:
+            UsageError: ``usage.key`` as :meth:`PrivateKey.read`.
+        """
+        return cls.read(path, None, lambda: asked(PASSPHRASE, f"the passphrase of the key {path.name!r}"))
 
     def write(self, path: Path, passphrase: str | None = None) -> None:
         """Write the key to a new file; raises as :meth:`PrivateKey.write`."""

@@ -107,7 +107,7 @@ def _sign(args: argparse.Namespace, output: Output) -> None:
     if args.key is None:
         output.say("Everything checks out. Nothing was signed: name your key with --key FILE.")
     else:
-        signatures = sign(dossier, SigningKey.read(args.key))
+        signatures = sign(dossier, SigningKey.read_offline(args.key))
         output.say(f"signed; the checkpoint has {signatures} of 2 signatures")
     output.result(
         {

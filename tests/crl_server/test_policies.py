@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -148,3 +149,24 @@ def test_offline_keys_may_lie_elsewhere(authority: Authority, tmp_path: Path) ->
     office = authority.office(tmp_path / "medium")
     assert office.sign_policy(office.text(), ACTOR, NOW).policy.version == 2
     assert code_of(lambda: authority.office().sign_policy(office.text(), ACTOR, NOW)) == "io.failed"
+
+
+def encrypt(path: Path, passphrase: str) -> None:
+    """Put a passphrase on a key file, as its keeper does with a tool of their own."""
+    key = SigningKey.read(path)
+    path.unlink()
+    key.write(path, passphrase)
+
+
+def test_an_encrypted_offline_key_needs_its_passphrase(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
+    monkeypatch.delenv("LOADLOCK_KEY_PASSPHRASE", raising=False)
+    office = authority.office()
+    encrypt(authority.layout.offline / "targets.pem", "correct horse")
+    assert code_of(lambda: office.sign_policy(office.text(), ACTOR, NOW)) == "usage.key"
+    monkeypatch.setenv("LOADLOCK_KEY_PASSPHRASE", "wrong")
+    assert code_of(lambda: office.sign_policy(office.text(), ACTOR, NOW)) == "usage.key"
+    assert authority.standing(NOW).trust.policy.version == 1
+    monkeypatch.setenv("LOADLOCK_KEY_PASSPHRASE", "correct horse")
+    # The root keys beside it are not encrypted, and neither are the online ones.
+    assert office.sign_policy(office.text(), ACTOR, NOW).enrolment

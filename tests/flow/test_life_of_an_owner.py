@@ -248,6 +248,22 @@ def test_without_both_nothing_passes(world: World) -> None:
     assert world.refused("trust", "transfer", forged, "--accept-none").code == "signature.unknown-signer"
 
 
+def test_a_signature_that_is_somebody_elses_is_none(world: World) -> None:
+    request = accepted(world, offered(world))
+    good = parse_envelope(request.read_bytes())
+    giver, taker = good.signatures
+    for signatures in (
+        (giver, type(taker)(keyid=taker.keyid, sig=giver.sig)),
+        (type(giver)(keyid=giver.keyid, sig=taker.sig), taker),
+        (giver, type(taker)(keyid=taker.keyid, sig=b"")),
+    ):
+        changed = Envelope(
+            payload_type=good.payload_type, unverified_payload=good.unverified_payload, signatures=signatures
+        )
+        request.write_bytes(dump_envelope(changed))
+        assert world.refused("trust", "transfer", request, "--accept-none").code == "signature.invalid"
+
+
 def test_a_handover_says_what_was_signed_and_where(world: World) -> None:
     request = accepted(world, offered(world))
     assert world.refused("trust", "rotate-principal", request, "--accept-none").code == "usage.arguments"
@@ -289,3 +305,25 @@ def test_a_release_that_runs_signs_as_before(world: World) -> None:
     assert world.verdict(files) == "ok"
     with Gate(Home(world.place / "host")) as gate:
         assert gate.verify(files.wheel).made[MANIFEST].key == load_signer(world.keys["owner"]).public_key.id
+
+
+# -- and certifying across a change ------------------------------------------------------------------------------------
+
+
+def test_what_was_certified_is_compared_across_a_new_key(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.admit(world.shelf.certified("1.0.0"))
+    new, old = world.new_key("next"), f"{world.keys['owner']}.pub"
+    world.run("trust", "rotate-principal", rotation(world, new), "--accept-admitted")
+    monkeypatch.setenv("LOADLOCK_TOKEN", world.run("token", "create", "security", "--role", "auditor")["token"])
+    released = world.as_owner(new).endorsed("1.1.0", secrets=["ARCHIVE_KEY"])
+    terms = ("--yes", "--tier", "core", "--expires", "2999-01-01", "--owner-key", f"{new}.pub")
+    ask = ("certify", released.wheel, *terms, "--server", world.live.address)
+    assert world.refused(*ask).code == "signature.unknown-signer"
+    assert world.refused(*ask, "--owner-key", old, "--refuse-growth").code == "certify.growth"
+    done = world.run(*ask, "--owner-key", old)
+    assert done["previous"]["version"] == "1.0.0"
+    assert [(change["field"], change["grows"]) for change in done["changes"]] == [
+        ("secrets", True), ("version", False),
+    ]  # fmt: skip
+    world.admit(released)
+    assert world.verdict(released) == "ok"

@@ -104,6 +104,10 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Bundle], Signers], None], str]] = {
         ),
         "certification.covenant",
     ),
+    "a manifest that pins another wheel": (
+        lambda found, by: found.update({MANIFEST: signed(_pinning_another(found[MANIFEST]), by.owner)}),
+        "subject.digest",
+    ),
     "another SBOM than is pinned": (
         lambda found, by: found.update(
             {SBOM: signed(found[SBOM].envelope.unverified_payload.replace(b"library", b"framework"), by.builder)}
@@ -125,6 +129,12 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Bundle], Signers], None], str]] = {
         "signature.invalid",
     ),
 }
+
+
+def _pinning_another(bundle: Bundle) -> bytes:
+    field = b'"artifact_digest":"sha256:'
+    before, _, after = bundle.envelope.unverified_payload.partition(field)
+    return before + field + b"0" * 64 + after[64:]
 
 
 def _edited(bundle: Bundle) -> Bundle:

@@ -16,11 +16,13 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from packaging.utils import InvalidSdistFilename, parse_sdist_filename
 
 from attestor.environment import Environment, Fixed, Interpreter, Room, fixed, interpreter
 from attestor.source import Source, clamp, export
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 #: The largest wheel that a build may make, in bytes.
 MAX_WHEEL_BYTES = 200_000_000
+Kind = Literal["wheel", "sdist"]
 #: What stands in a build's log in place of the temporary directory, whose name is another each time.
 _SCRATCH = b"$BUILD"
 
@@ -57,11 +60,36 @@ PLAIN = Conditions()
 
 
 class Made(NamedTuple):
-    """What one build made: the wheel's file name, its bytes, and what the build printed."""
+    """What one build made: the file name and bytes of the wheel (or sdist), and what the build printed."""
 
     file_name: str
     wheel: bytes
     log: bytes
+
+
+@dataclass(frozen=True)
+class Sdist:
+    """The sdist that was built beside a wheel.
+
+    Args:
+        file_name: its file name.
+        data: its bytes.
+        same: whether a second build under other conditions gave the same bytes; None when there was none.
+    """
+
+    file_name: str
+    data: bytes
+    same: bool | None
+
+    @property
+    def sha256(self) -> str:
+        """Its sha256 in hex."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def reproducibility(self) -> str:
+        """What is known of it, in the words that the provenance uses."""
+        return {True: "checked: bit-identical", False: "checked: differs", None: "not checked"}[self.same]
 
 
 @dataclass(frozen=True)
@@ -79,6 +107,7 @@ class BuildResult:
         started, finished: when, in UTC.
         log: what the build printed.
         varied: under which other conditions a second build gave the same bytes; empty when there was none.
+        sdist: the sdist that was built beside it; None when none was asked for.
     """
 
     wheel: bytes
@@ -92,6 +121,7 @@ class BuildResult:
     finished: datetime
     log: bytes
     varied: tuple[str, ...] = ()
+    sdist: Sdist | None = None
 
     @property
     def sha256(self) -> str:
@@ -100,7 +130,12 @@ class BuildResult:
 
 
 def build(
-    source: Source, house: Wheelhouse, *, now: datetime, config_settings: Mapping[str, str] | None = None
+    source: Source,
+    house: Wheelhouse,
+    *,
+    now: datetime,
+    config_settings: Mapping[str, str] | None = None,
+    sdist: bool = False,
 ) -> BuildResult:
     """Build the wheel of ``source`` once, in a clean temporary directory.
 
@@ -109,14 +144,16 @@ def build(
         house: where the build requirements come from.
         now: when the build starts, aware, UTC.
         config_settings: options for the build backend (PEP 517).
+        sdist: build the sdist too.
 
     Raises:
         Refused: ``source.*``, ``build.unlocked``, ``build.failed``, ``build.outside``.
         Unreachable: ``unreachable.index``, ``io.failed``.
     """
-    with workshop(source, house, config_settings=config_settings) as shop:
+    with workshop(source, house, config_settings=config_settings, sdist=sdist) as shop:
         made = shop.build(PLAIN)
-    return shop.result(made, now=now)
+        beside = shop.sdist(PLAIN) if sdist else None
+    return shop.result(made, now=now, sdist=beside)
 
 
 @contextmanager
@@ -127,6 +164,7 @@ def workshop(
     config_settings: Mapping[str, str] | None = None,
     inputs: Fixed | None = None,
     locked: Sequence[LockedWheel] | None = None,
+    sdist: bool = False,
 ) -> Iterator[Workshop]:
     """An environment in which ``source`` can be built, in a temporary directory that is removed afterwards.
 
@@ -136,6 +174,7 @@ def workshop(
         config_settings: options for the build backend.
         inputs: the fixed inputs; by default those of this system at the source's time.
         locked: exactly the wheels to install; by default the build requirements are resolved.
+        sdist: what building an sdist requires is among them.
 
     Raises:
         Refused, Unreachable: as :func:`build`.
@@ -145,7 +184,7 @@ def workshop(
         # Warnings are the process's own: caught here once, not by each of the builds that may run side by side.
         with warnings.catch_warnings(record=True) as said, _disk():
             warnings.simplefilter("always")
-            shop.install(house, locked)
+            shop.install(house, locked, sdist=sdist)
             yield shop
         shop.log += b"".join(dict.fromkeys(f"warning: {entry.message}\n".encode() for entry in said))
 
@@ -170,20 +209,20 @@ class Workshop:
         self.wheels: tuple[LockedWheel, ...] = ()
         self.log = bytearray()
 
-    def install(self, house: Wheelhouse, locked: Sequence[LockedWheel] | None) -> None:
+    def install(self, house: Wheelhouse, locked: Sequence[LockedWheel] | None, *, sdist: bool) -> None:
         """Install these wheels, or else what the source requires; see :func:`workshop`."""
         if locked is not None:
             self.wheels = tuple(sorted(locked))
             self._environment.install(self.wheels, house)
         else:
-            self._resolve(house)
+            self._resolve(house, ("wheel", "sdist") if sdist else ("wheel",))
         self._installed = self._environment.state()
 
-    def _resolve(self, house: Wheelhouse) -> None:
+    def _resolve(self, house: Wheelhouse, kinds: Sequence[Kind]) -> None:
         room, project = self._prepare(Conditions(directory="requirements"))
         with _our_words():
             builder = _builder(project, self._environment, room)
-            self.wheels = _install_requirements(builder, self._environment, house, self._settings)
+            self.wheels = _install_requirements(builder, self._environment, house, self._settings, kinds)
         self.log += self._without_scratch(room.log)
 
     def build(self, conditions: Conditions) -> Made:
@@ -192,21 +231,41 @@ class Workshop:
         Raises:
             Refused: ``source.*``, ``build.failed``.
         """
+        return self._build(conditions, "wheel")
+
+    def sdist(self, *conditions: Conditions) -> Sdist:
+        """Build the sdist under each of these conditions; the first is kept.
+
+        Raises:
+            Refused: as :meth:`build`.
+        """
+        first, *others = (
+            self._build(replace(each, directory=f"sdist, {each.directory}"), "sdist") for each in conditions
+        )
+        self.log += first.log
+        _require_sdist_name(first.file_name)
+        same = all((each.file_name, each.wheel) == (first.file_name, first.wheel) for each in others)
+        return Sdist(first.file_name, first.wheel, same if others else None)
+
+    def _build(self, conditions: Conditions, kind: Kind) -> Made:
         room, project = self._prepare(conditions)
         out = self._scratch / conditions.directory / "out"
         out.mkdir()
         with _our_words():
-            made = Path(_builder(project, self._environment, room).build("wheel", out, self._settings))
+            made = Path(_builder(project, self._environment, room).build(kind, out, self._settings))
         self._require_untouched()
-        return Made(made.name, read_capped(made, MAX_WHEEL_BYTES, "the wheel"), self._without_scratch(room.log))
+        return Made(made.name, read_capped(made, MAX_WHEEL_BYTES, f"the {kind}"), self._without_scratch(room.log))
 
-    def result(self, made: Made, *, now: datetime, varied: tuple[str, ...] = ()) -> BuildResult:
+    def result(
+        self, made: Made, *, now: datetime, varied: tuple[str, ...] = (), sdist: Sdist | None = None
+    ) -> BuildResult:
         """The record of a build.
 
         Args:
             made: what it made.
             now: when the work began, aware, UTC.
             varied: under which other conditions the same bytes came out.
+            sdist: the sdist that was built beside it.
         """
         return BuildResult(
             wheel=made.wheel,
@@ -220,6 +279,7 @@ class Workshop:
             finished=now + timedelta(seconds=time.monotonic() - self._began),
             log=bytes(self.log) + made.log,
             varied=varied,
+            sdist=sdist,
         )
 
     def _require_untouched(self) -> None:
@@ -245,6 +305,16 @@ class Workshop:
 
     def _without_scratch(self, log: bytearray) -> bytes:
         return bytes(log).replace(os.fsencode(self._scratch), _SCRATCH)
+
+
+def _require_sdist_name(file_name: str) -> None:
+    try:
+        parse_sdist_filename(file_name)
+    except InvalidSdistFilename as error:
+        raise Refused(
+            "build.failed", "the build backend names its sdist otherwise than sdists are named",
+            found=ascii(file_name[:200]), expected="NAME-VERSION.tar.gz",
+        ) from error  # fmt: skip
 
 
 def _spread_times(root: Path, epoch: int, seconds: int) -> None:
@@ -292,13 +362,17 @@ def _our_words() -> Iterator[None]:
 
 
 def _install_requirements(
-    builder: ProjectBuilder, environment: Environment, house: Wheelhouse, settings: Mapping[str, str] | None
+    builder: ProjectBuilder,
+    environment: Environment,
+    house: Wheelhouse,
+    settings: Mapping[str, str] | None,
+    kinds: Sequence[Kind],
 ) -> tuple[LockedWheel, ...]:
     """Both phases of the build requirements, locked and installed; what was installed, sorted."""
     first_asked = builder.build_system_requires
     first = house.resolve(first_asked)
     environment.install(first, house)
-    second_asked = builder.get_requires_for_build("wheel", settings) - first_asked
+    second_asked = set().union(*(builder.get_requires_for_build(kind, settings) for kind in kinds)) - first_asked
     if not second_asked:
         return first
     # What runs already stays as it is: the second phase only adds to it.

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from attestor import sbom
-from attestor.build import BuildResult, build
+from attestor.build import BuildResult, Sdist, build
 from attestor.dependencies import Dependencies, find_dependencies
 from attestor.embedded import check_embedded_sbom
 from attestor.manifest import complete, manifest_in, read_manifest
@@ -51,6 +51,7 @@ class Options:
         invocation_id: the URI of the CI run; empty when there is none.
         config_settings: options for the build backend.
         once: build once, and say in the provenance that reproducibility was not checked.
+        sdist: build the sdist beside the wheel; the provenance says which it was.
         sbom_version: of CycloneDX.
         embedded_sbom: demand that the wheel embeds the SBOM of its dependencies (PEP 770).
     """
@@ -61,6 +62,7 @@ class Options:
     invocation_id: str = ""
     config_settings: Mapping[str, str] = field(default_factory=dict)
     once: bool = False
+    sdist: bool = False
     sbom_version: sbom.Version = "1.6"
     embedded_sbom: bool = False
 
@@ -77,6 +79,7 @@ class Attestation:
         unsigned: the manifest's statement, which awaits its owner.
         locked: the wheels that the manifest locks.
         log: what the build printed; empty for a wheel built elsewhere.
+        sdist: the sdist that was built beside it, if any.
     """
 
     file_name: str
@@ -86,6 +89,7 @@ class Attestation:
     unsigned: bytes
     locked: tuple[LockedWheel, ...] = ()
     log: bytes = b""
+    sdist: Sdist | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class Described:
         covenant: the manifest's statement, which awaits its owner.
         locked: the wheels that the manifest locks.
         log: what the build printed; empty for a wheel built elsewhere.
+        sdist: the sdist that was built beside it, if any.
     """
 
     file_name: str
@@ -109,6 +114,7 @@ class Described:
     covenant: Draft
     locked: tuple[LockedWheel, ...] = ()
     log: bytes = b""
+    sdist: Sdist | None = None
 
     def signed(self, builder: Signer) -> bytes:
         """The set with the builder's statements."""
@@ -164,16 +170,20 @@ def describe_source(path: Path, options: Options, *, now: datetime, progress: Pr
     with progress.step("source") as step:
         source = describe(path)
         step.says(f"commit {source.commit[:12]}" if source.kind == "git" else f"sdist sha256:{source.sha256[:12]}…")
+    if options.sdist and source.kind == "sdist":
+        raise UsageError("usage.arguments", "the source is an sdist already", todo="Leave --sdist out.")
     with progress.step("manifest") as step:
         manifest = read_manifest(options.manifest) if options.manifest else manifest_in(source)
         step.says(_title(manifest))
     with progress.step("build") as step:
         make = build if options.once else build_twice
-        made = make(source, options.house, now=now, config_settings=options.config_settings)
+        made = make(source, options.house, now=now, config_settings=options.config_settings, sdist=options.sdist)
         network = "no network" if made.fixed.network == "none" else "network could not be cut"
         step.says(f"{made.file_name}, {len(made.inputs)} locked build wheels, {network}")
     varied = f"bit-identical under {len(made.varied)} varied conditions"
     progress.done("build again", "left out" if options.once else varied)
+    if made.sdist is not None:
+        progress.done("sdist", f"{made.sdist.file_name}, {made.sdist.reproducibility}")
     origin = _Origin(made, options.builder_id, made.finished, datetime.fromtimestamp(source.epoch, UTC))
     return _describe(made.wheel, made.file_name, manifest, origin, options, progress)
 
@@ -206,7 +216,7 @@ def sign(described: Described, builder: Signer, *, progress: Progress = SILENT) 
         step.says("the set reads back, and everything agrees")
     return Attestation(
         described.file_name, described.wheel, attestations, described.manifest, described.covenant.payload,
-        described.locked, described.log,
+        described.locked, described.log, described.sdist,
     )  # fmt: skip
 
 
@@ -235,7 +245,8 @@ def _describe(
         step.says(f"{len(described) + 1} statements give nothing away")
     log = origin.build.log if origin.build else b""
     locked = tuple(found.wheel for found in dependencies.locked)
-    return Described(file_name, wheel, tuple(described), completed, covenant, locked, log)
+    beside = origin.build.sdist if origin.build else None
+    return Described(file_name, wheel, tuple(described), completed, covenant, locked, log, beside)
 
 
 def _title(manifest: Manifest) -> str:

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from packaging.utils import parse_sdist_filename
+
 from attestor.build import BuildResult
 from attestor.source import Source
 from attestor.versions import version_of
@@ -80,6 +82,7 @@ def make_provenance(
                     if sbom is not None
                     else ()
                 ),
+                *((_sdist(build),) if build.sdist is not None else ()),
             ),
         ),
     )
@@ -99,6 +102,17 @@ def _inputs(build: BuildResult) -> tuple[Resource, ...]:
             for wheel in sorted(build.inputs)
         ),
     )
+
+
+def _sdist(build: BuildResult) -> Resource:
+    sdist = build.sdist
+    if sdist is None:
+        raise ValueError("no sdist was built")
+    name, version = parse_sdist_filename(sdist.file_name)
+    return Resource(
+        name="sdist", uri=f"pkg:pypi/{name}@{version}", digest={"sha256": sdist.sha256},
+        annotations={"reproducibility": sdist.reproducibility},
+    )  # fmt: skip
 
 
 def _source(source: Source) -> Resource:

@@ -46,6 +46,7 @@ def build_twice(
     now: datetime,
     config_settings: Mapping[str, str] | None = None,
     locked: Sequence[LockedWheel] | None = None,
+    sdist: bool = False,
 ) -> BuildResult:
     """Build the wheel of ``source`` as :func:`attestor.build.build` does, and once more under other conditions.
 
@@ -57,6 +58,8 @@ def build_twice(
         now: as there.
         config_settings: as there.
         locked: exactly the wheels of the environment; by default the build requirements are resolved.
+        sdist: build the sdist too, twice as well. Few backends can make the same one twice: when it differs, that is
+            recorded, and nothing refused.
 
     Returns:
         The record of the plain build.
@@ -65,7 +68,7 @@ def build_twice(
         Refused: ``build.not-reproducible`` with every difference; else as :func:`attestor.build.build`.
         Unreachable: ``unreachable.index``.
     """
-    prepared = workshop(source, house, config_settings=config_settings, locked=locked)
+    prepared = workshop(source, house, config_settings=config_settings, locked=locked, sdist=sdist)
     with prepared as shop, ThreadPoolExecutor(1) as pool:
         other = pool.submit(shop.build, OTHERWISE)
         made = shop.build(PLAIN)
@@ -75,8 +78,9 @@ def build_twice(
             if error.code != "build.failed":
                 raise
             raise _not_reproducible("the build succeeds, and fails under other conditions", error.found) from error
-    _require_same(made, again)
-    return shop.result(made, now=now, varied=VARIED)
+        _require_same(made, again)
+        beside = shop.sdist(PLAIN, OTHERWISE) if sdist else None
+    return shop.result(made, now=now, varied=VARIED, sdist=beside)
 
 
 def _require_same(made: Made, again: Made) -> None:

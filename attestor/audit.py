@@ -174,7 +174,7 @@ def _why_silence_means_nothing(database: Database, now: datetime, max_age: Durat
     if database.unplaced:
         return f"{database.unplaced} advisories of the database cannot be read"
     if database.newest == NEVER:
-        return "no advisory of the database says when it was modified"
+        return "no advisory about Python distributions says when it was modified"
     if now - database.newest.instant > max_age.span:
         return f"the database is older than {max_age}: its newest advisory is of {database.newest}"
     return ""

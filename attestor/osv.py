@@ -2,7 +2,8 @@
 
 Nothing is skipped in silence. An advisory that cannot be read is counted and named; when it still says which package it
 is about, that package cannot be audited, and when it does not, no package can be said to be free of known
-vulnerabilities. Only what was dated by its source makes the database recent, and nothing from the future does.
+vulnerabilities. Only what was dated by its source makes the database recent, and nothing from the future does; nor does
+what is about other ecosystems, whose mirror may go on where that of Python has stopped.
 
 The digest is that of the list which ``sha256sum`` would print of the files, sorted by name.
 """
@@ -114,7 +115,7 @@ class Database:
 
     Args:
         digest: ``sha256:`` and the digest of the list of files.
-        newest: the newest moment at which one of its advisories was modified; :data:`NEVER` when none says so.
+        newest: the newest moment at which one of its advisories about Python was modified; :data:`NEVER` without any.
         count: how many advisories were read.
         unread: the names of those that could not be, sorted.
         unplaced: how many of these do not say which package they are about.
@@ -188,11 +189,11 @@ class _Reading:
 
     def _keep(self, advisory: Advisory, modified: Time) -> None:
         self._count += 1
-        if modified <= self._latest:
-            self._newest = max(self._newest, modified)
         for affected in advisory.affected:
             if affected.package is None or affected.package.ecosystem != ECOSYSTEM:
                 continue
+            if modified <= self._latest:
+                self._newest = max(self._newest, modified)
             name = canonicalize_name(affected.package.name)
             self._by_name.setdefault(name, []).append((advisory, affected))
             if advisory.withdrawn is None and not _can_be_evaluated(affected):

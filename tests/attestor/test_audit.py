@@ -60,7 +60,18 @@ def outcomes(audit: Audit) -> dict[str, tuple[str, str]]:
         ),
         (
             {"a.json": advisory(package="other", modified="2099-01-01T00:00:00Z")},
-            "no advisory of the database says when it was modified",
+            "no advisory about Python distributions says when it was modified",
+        ),
+        (  # the mirror of another ecosystem goes on, that of Python has stopped
+            {
+                "a.json": advisory("X-1", package="other", modified="2026-01-24T11:59:59Z"),
+                "b.json": advisory("X-2", affected=[{"package": {"ecosystem": "npm", "name": "other"}}]),
+            },
+            "the database is older than P7D: its newest advisory is of 2026-01-24T11:59:59Z",
+        ),
+        (
+            {"a.json": advisory(affected=[{"package": {"ecosystem": "npm", "name": "other"}}])},
+            "no advisory about Python distributions says when it was modified",
         ),
     ],
 )

@@ -15,6 +15,7 @@ programs=(
     "npm npm"
     "rsync rsync"
     "softhsm2-util softhsm2"
+    "systemd-analyze systemd"
 )
 
 missing_programs() {

@@ -25,7 +25,7 @@ demo: $(STAMP) $(HOUSE)
 	$(BIN)/loadlock demo --build-wheelhouse $(HOUSE)
 
 test: $(STAMP) $(HOUSE)
-	bash tools/system_packages.sh
+	PATH="$$PATH:/usr/sbin:/sbin" bash tools/system_packages.sh
 	LOADLOCK_DEMO_WHEELHOUSE=$(HOUSE) $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP)

@@ -5,8 +5,6 @@
 # names what is left out and how to get it; in CI (CI=true) that is an error.
 set -euo pipefail
 
-PATH=$PATH:/usr/sbin:/sbin
-
 # One a line: the program, the Debian package that brings it.
 programs=(
     "diffoscope diffoscope-minimal"

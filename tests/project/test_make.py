@@ -12,6 +12,7 @@ import pytest
 from tests.project.tree import ROOT
 
 LOCK = "requirements/dev.lock"
+PROGRAMS = ("diffoscope", "git", "nginx", "npm", "rsync", "softhsm2-util", "systemd-analyze")
 HOUSE_LOCK = "examples/csv-exporter/build-requirements.lock"
 
 
@@ -90,10 +91,10 @@ def system_packages(folder: Path, *programs: str, ci: bool) -> subprocess.Comple
 def test_a_missing_program_is_named_in_one_line_and_is_an_error_in_ci(tmp_path: Path, ci: bool, status: int) -> None:
     done = system_packages(tmp_path, ci=ci)
     assert done.returncode == status
-    needed = "diffoscope-minimal git npm rsync softhsm2"
+    needed = "diffoscope-minimal git nginx-light npm rsync softhsm2 systemd"
     assert done.stderr == f"left out: tests that need {needed} (on Debian: apt-get install {needed})\n"
 
 
 def test_nothing_is_said_when_everything_is_there(tmp_path: Path) -> None:
-    done = system_packages(tmp_path, "diffoscope", "git", "npm", "rsync", "softhsm2-util", ci=True)
+    done = system_packages(tmp_path, *PROGRAMS, ci=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -95,7 +95,7 @@ def _exchange(
     raise _error(status, data[:MAX_ANSWER])
 
 
-def api_token(given: str | None) -> str:
+def api_token(given: Path | str | None) -> str:
     """The API token: in the file given, else in ``$LOADLOCK_TOKEN``.
 
     Raises:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from crl_server.commands.common import local_actor, needing_the_extra, now, opened
 from crl_server.rules import REASONS
+from verifier.api_client import TOKEN, api_token
 from verifier.command import Command, Output
 from verifier.errors import UsageError
 from verifier.files import read_capped
@@ -18,9 +18,6 @@ from verifier.formats.strict_json import plain
 from verifier.formats.text import Digest
 from verifier.wheel import DEFAULT_LIMITS
 
-TOKEN = "LOADLOCK_TOKEN"
-"""The environment variable that holds an API token."""
-MAX_TOKEN = 1024
 SHOWN = 50
 """How many entries of the audit log are shown unless asked otherwise."""
 
@@ -141,19 +138,6 @@ def digest_of(word: str) -> Digest:
             "usage.arguments", "neither a digest nor a file", found=repr(word[:200]), expected="sha256:… or a wheel"
         )
     return Digest(f"sha256:{hashlib.sha256(read_capped(path, DEFAULT_LIMITS.archive, 'wheel')).hexdigest()}")
-
-
-def api_token(path: Path | None) -> str:
-    """The API token in a file, or in the environment.
-
-    Raises:
-        UsageError: ``usage.configuration``.
-    """
-    raw = read_capped(path, MAX_TOKEN, "token") if path else os.environ.get(TOKEN, "").encode()
-    token = raw.decode("ascii", "replace").strip()
-    if not token or not token.isascii() or not token.isprintable():
-        raise UsageError("usage.configuration", "no usable API token", expected=f"--token-file FILE or ${TOKEN}")
-    return token
 
 
 def _configure_audit(parser: argparse.ArgumentParser) -> None:

@@ -325,5 +325,9 @@ def test_what_was_certified_is_compared_across_a_new_key(world: World, monkeypat
     assert [(change["field"], change["grows"]) for change in done["changes"]] == [
         ("secrets", True), ("version", False),
     ]  # fmt: skip
-    world.admit(released)
+    digest = world.admit(released)
     assert world.verdict(released) == "ok"
+    rows = world.run("plugins", "ls", PLUGIN, "--server", world.live.address)["plugins"]
+    assert {row["version"]: row["state"] for row in rows} == {"1.0.0": "admitted", "1.1.0": "admitted"}
+    shown = world.run("plugins", "info", digest, "--server", world.live.address)
+    assert (shown["verified"], shown["artifact"]["manifest"]["secrets"]) == (False, ["ARCHIVE_KEY"])

@@ -29,11 +29,11 @@ def node() -> Tools:
 
 
 def outcomes(
-    node: Tools, bundles: Iterable[str], keys: Iterable[PublicKey], thresholds: dict[str, int] = NO_LOGS
+    node: Tools, bundles: Iterable[str], keys: Iterable[PublicKey], thresholds: dict[str, int] = NO_LOGS, **more: Any
 ) -> list[dict[str, Any]]:
-    """What @sigstore/verify says of each bundle."""
+    """What @sigstore/verify says of each bundle; ``more`` are a trusted root and a policy for keyless ones."""
     known = {key.hint: {"spki": base64.b64encode(key.spki).decode(), "alg": key.alg} for key in keys}
-    asked = json.dumps({"keys": known, "thresholds": thresholds, "bundles": list(bundles)})
+    asked = json.dumps({"keys": known, "thresholds": thresholds, "bundles": list(bundles), **more})
     done = subprocess.run(
         [node.node, SCRIPT], input=asked, env=os.environ | {"NODE_PATH": str(node.modules)}, text=True,
         capture_output=True,

@@ -1,6 +1,7 @@
 // Verifies Sigstore bundles with @sigstore/verify. Standard input: one JSON object,
 //   {"keys": {hint: {"spki": base64, "alg": "ecdsa-p256" | "ed25519"}}, "thresholds": {…}, "bundles": [text, …],
-//    "trustedRoot": a trusted root as JSON, or absent}
+//    "trustedRoot": a trusted root as JSON, or absent,
+//    "policy": {"subjectAlternativeName": …, "extensions": {"issuer": …}}, or absent}
 // Standard output: one JSON array, {"ok": true} or {"ok": false, "code": …, "message": …} for each bundle.
 "use strict";
 const { readFileSync } = require("node:fs");
@@ -28,7 +29,7 @@ const verifier = new Verifier(toTrustMaterial(root, keys), asked.thresholds ?? {
 
 const outcomes = asked.bundles.map((text) => {
   try {
-    verifier.verify(toSignedEntity(bundleFromJSON(JSON.parse(text))));
+    verifier.verify(toSignedEntity(bundleFromJSON(JSON.parse(text))), asked.policy);
     return { ok: true };
   } catch (error) {
     return { ok: false, code: String(error.code ?? error.name), message: String(error.message) };

@@ -34,8 +34,9 @@ class Ledger:
 
     def audit_state(self) -> AuditHead:
         """The audit log's length and last hash."""
-        last = self.session.exec(select(AuditLine).order_by(col(AuditLine.index).desc()).limit(1)).first()
-        return audit.EMPTY if last is None else AuditHead(count=last.index + 1, sha256=Hex(last.sha256))
+        query = select(AuditLine.index, AuditLine.sha256).order_by(col(AuditLine.index).desc()).limit(1)
+        last = self.session.exec(query).first()
+        return audit.EMPTY if last is None else AuditHead(count=last[0] + 1, sha256=Hex(last[1]))
 
     def record(self, act: Act, now: datetime) -> None:
         """Append an entry to the audit log.

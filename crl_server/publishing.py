@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from crl_server import checkpointing, rules, standing
 from crl_server.audit import Act
@@ -29,7 +30,7 @@ from crl_server.rules import Span
 from crl_server.signing import SigningKey
 from crl_server.store import Store
 from verifier.errors import LoadlockError, Refused
-from verifier.files import read_capped, write_atomic
+from verifier.files import read_capped, write_atomic, write_together
 from verifier.formats import dsse
 from verifier.formats.revocations import (
     EMPTY_RULES,
@@ -72,13 +73,15 @@ class Position:
     @classmethod
     def read(cls, ledger: Ledger) -> Position:
         """The last publication; zeros before the first."""
-        epoch, seq, issued = (ledger.setting(f"published.{name}") for name in ("epoch", "seq", "issued"))
-        return cls(int(epoch or 0), int(seq or 0), Time(issued) if issued else None)
+        known = ledger.setting("published")
+        if known is None:
+            return cls(0, 0, None)
+        epoch, seq, issued = known.split()
+        return cls(int(epoch), int(seq), Time(issued))
 
     def write(self, ledger: Ledger) -> None:
         """Remember this publication."""
-        for name, value in (("epoch", self.epoch), ("seq", self.seq), ("issued", self.issued)):
-            ledger.set(f"published.{name}", str(value))
+        ledger.set("published", f"{self.epoch} {self.seq} {self.issued}")
 
 
 class Publisher:
@@ -206,14 +209,18 @@ class Publisher:
         seq = max(ledger.last_seq(), checkpoint.through)
         count = ledger.entry_count(done + 1, seq)
         planned = rules.grow(spans, checkpoint.through, seq, count, checkpointing.prepared_through(ledger))
-        return tuple(self._segment(ledger, span, known.get((span.first, span.last))) for span in planned)
+        fresh: dict[Path, bytes] = {}
+        segments = tuple(self._segment(ledger, span, known.get((span.first, span.last)), fresh) for span in planned)
+        write_together(fresh, mode=CONTENT_MODE)
+        return segments
 
-    def _segment(self, ledger: Ledger, span: Span, known: SegmentRef | None) -> SegmentRef:
+    def _segment(self, ledger: Ledger, span: Span, known: SegmentRef | None, fresh: dict[Path, bytes]) -> SegmentRef:
+        """A segment's reference; its file goes to ``fresh`` unless it is there already."""
         if known is not None and self._intact("segments", known.sha256):
             return known
         data = dump_set_file(prefix_of(digest) for digest in ledger.entries(span.first, span.last))
         name = sha256_hex(data)
-        write_atomic(self._layout.list_file("segments", name), data, mode=CONTENT_MODE)
+        fresh[self._layout.list_file("segments", name)] = data
         return SegmentRef(first=span.first, last=span.last, count=len(data) // len(prefix_of(name)), sha256=name)
 
     def _intact(self, kind: FileKind, name: Hex) -> bool:

@@ -14,7 +14,7 @@ visible, so a crash leaves a repository that verifies. Layout and names are thos
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -77,6 +77,8 @@ class Repository:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._read_so_far: dict[Path, tuple[int, ...] | None] = {}
+        self._known: tuple[dict[Path, tuple[int, ...] | None], Trust] | None = None
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -233,11 +235,20 @@ class Repository:
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def trust(self) -> Trust:
-        """What the repository says, verified from its first root by the rules that hosts follow.
+        """What the repository says, verified from its first root by the rules that hosts follow; verified once, as long
+        as no file that it rests on, and no directory of it, is another.
 
         Raises:
             Refused: ``trust.*`` when a file is missing, damaged or does not verify.
         """
+        if self._known is not None and _stamps(self._known[0]) == self._known[0]:
+            return self._known[1]
+        self._read_so_far = _stamps([self.directory / name for name in ("metadata", "targets", "targets/checkpoints")])
+        found = self._verified()
+        self._known = self._read_so_far, found
+        return found
+
+    def _verified(self) -> Trust:
         try:
             roots, metadata, files = self._stored()
         except LoadlockError as error:
@@ -284,7 +295,9 @@ class Repository:
         return metadata.signed
 
     def _bytes(self, name: str) -> bytes:
-        return read_capped(self.directory / name, MAX_FILE, "trust file")
+        path = self.directory / name
+        self._read_so_far |= _stamps([path])
+        return read_capped(path, MAX_FILE, "trust file")
 
     # -- one file at a time --------------------------------------------------------------------------------------------
 
@@ -352,6 +365,18 @@ def check_role(role: Targets, checkpoint: bytes, version: int, now: datetime) ->
     alone = set(role.targets) == {CHECKPOINT} and role.delegations is None and not role.unrecognized_fields
     if not alone or listed != same or role.expires > now + CHECKPOINTS_LIFE + timedelta(days=1):
         raise Refused("trust.metadata", "the checkpoint's metadata names something else than this checkpoint")
+
+
+def _stamps(paths: Iterable[Path]) -> dict[Path, tuple[int, ...] | None]:
+    """What changes about files when somebody replaces or edits them; None for one that is not there."""
+    found: dict[Path, tuple[int, ...] | None] = {}
+    for path in paths:
+        try:
+            status = path.stat()
+            found[path] = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        except OSError:
+            found[path] = None
+    return found
 
 
 def _first_root(keys: OfflineKeys, online: SigningKey, now: datetime) -> Root:

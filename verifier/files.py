@@ -38,7 +38,9 @@ def write_together(files: Mapping[Path, bytes], mode: int = 0o644) -> None:
             with _failing(path):
                 os.replace(staged[path], path)
                 del staged[path]
-                sync_directory(path.parent)
+        for parent in dict.fromkeys(path.parent for path in files):
+            with _failing(parent):
+                sync_directory(parent)
     finally:
         for temporary in staged.values():
             os.unlink(temporary)

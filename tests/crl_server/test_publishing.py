@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from crl_server.revoking import Order
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
 from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
-from verifier.files import write_atomic
+from verifier.files import write_together
 from verifier.formats import dsse
 from verifier.formats.revocations import parse_head, sha256_hex
 from verifier.formats.text import Digest, Hex
@@ -86,19 +86,20 @@ def test_a_disk_error_leaves_the_old_list_and_the_next_try_publishes(
     for survived in (0, 1):  # the segment file, then the head
         left = survived
 
-        def failing(path: Path, data: bytes, mode: int = 0o644) -> None:
+        def failing(files: Mapping[Path, bytes], mode: int = 0o644) -> None:
             nonlocal left
             if left == 0:
                 raise Unreachable("io.failed", "the disk is full")
             left -= 1
-            write_atomic(path, data, mode)
+            write_together(files, mode)
 
-        monkeypatch.setattr(crl_server.publishing, "write_atomic", failing)
+        monkeypatch.setattr(crl_server.publishing, "write_together", failing)
+        monkeypatch.setattr(crl_server.publishing, "write_atomic", lambda path, data: failing({path: data}))
         assert code_of(lambda name=survived: revoke(authority, f"new {name}")) == "io.failed"
         assert as_a_host(authority).head.seq == 1
         assert as_a_host(authority).lists(digest("old"))
         assert not as_a_host(authority).lists(digest("new 0"))
-    monkeypatch.setattr(crl_server.publishing, "write_atomic", write_atomic)
+    monkeypatch.undo()
     authority.reconcile(NOW)
     assert as_a_host(authority).head.seq == 3
     assert all(as_a_host(authority).lists(digest(name)) for name in ("old", "new 0", "new 1"))

@@ -14,7 +14,7 @@ visible, so a crash leaves a repository that verifies. Layout and names are thos
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -36,6 +36,7 @@ from tuf.api.metadata import (
 
 from crl_server.rules import half_spent
 from crl_server.signing import SigningKey
+from crl_server.stamps import stamps
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import read_capped, write_atomic
 from verifier.formats.text import Name
@@ -241,9 +242,9 @@ class Repository:
         Raises:
             Refused: ``trust.*`` when a file is missing, damaged or does not verify.
         """
-        if self._known is not None and _stamps(self._known[0]) == self._known[0]:
+        if self._known is not None and stamps(self._known[0]) == self._known[0]:
             return self._known[1]
-        self._read_so_far = _stamps([self.directory / name for name in ("metadata", "targets", "targets/checkpoints")])
+        self._read_so_far = stamps([self.directory / name for name in ("metadata", "targets", "targets/checkpoints")])
         found = self._verified()
         self._known = self._read_so_far, found
         return found
@@ -296,7 +297,7 @@ class Repository:
 
     def _bytes(self, name: str) -> bytes:
         path = self.directory / name
-        self._read_so_far |= _stamps([path])
+        self._read_so_far |= stamps([path])
         return read_capped(path, MAX_FILE, "trust file")
 
     # -- one file at a time --------------------------------------------------------------------------------------------
@@ -365,18 +366,6 @@ def check_role(role: Targets, checkpoint: bytes, version: int, now: datetime) ->
     alone = set(role.targets) == {CHECKPOINT} and role.delegations is None and not role.unrecognized_fields
     if not alone or listed != same or role.expires > now + CHECKPOINTS_LIFE + timedelta(days=1):
         raise Refused("trust.metadata", "the checkpoint's metadata names something else than this checkpoint")
-
-
-def _stamps(paths: Iterable[Path]) -> dict[Path, tuple[int, ...] | None]:
-    """What changes about files when somebody replaces or edits them; None for one that is not there."""
-    found: dict[Path, tuple[int, ...] | None] = {}
-    for path in paths:
-        try:
-            status = path.stat()
-            found[path] = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        except OSError:
-            found[path] = None
-    return found
 
 
 def _first_root(keys: OfflineKeys, online: SigningKey, now: datetime) -> Root:

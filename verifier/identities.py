@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from verifier.errors import FormatError, Refused
@@ -19,7 +20,7 @@ from verifier.formats.text import Name
 from verifier.signatory import Opened, check_payload_type
 
 if TYPE_CHECKING:
-    from cryptography.x509 import Certificate, Extensions
+    from cryptography.x509 import Certificate, ExtensionType
 
 ARC = "1.3.6.1.4.1.57264.1"
 """Below which Fulcio's extensions are registered (fulcio, docs/oid-info.md)."""
@@ -101,6 +102,7 @@ def _alike(signatory: KeylessSignatory, claims: Claims) -> bool:
     return isinstance(signatory.identity, PersonIdentity) == (claims.subject_kind == "email")
 
 
+@lru_cache(maxsize=64)
 def read_claims(certificate: bytes) -> Claims:
     """What a certificate states; nothing of it has been verified.
 
@@ -126,6 +128,7 @@ def _claims(certificate: Certificate) -> Claims:
     from cryptography import x509
 
     extensions = certificate.extensions
+    stated = {extension.oid.dotted_string: extension.value for extension in extensions}
     names = list(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     if len(names) != 1:
         raise ValueError(f"{len(names)} subject alternative names, and one is needed")
@@ -135,24 +138,24 @@ def _claims(certificate: Certificate) -> Claims:
     return Claims(
         subject=str(name.value) if known else "",
         subject_kind="email" if emailed else "uri",
-        issuer=_text(extensions, ISSUER),
-        repository_id=_text(extensions, REPOSITORY_ID),
-        ref=_text(extensions, REF),
-        trigger=_text(extensions, TRIGGER),
-        runner=_text(extensions, RUNNER),
+        issuer=_text(stated, ISSUER),
+        repository_id=_text(stated, REPOSITORY_ID),
+        ref=_text(stated, REF),
+        trigger=_text(stated, TRIGGER),
+        runner=_text(stated, RUNNER),
     )
 
 
-def _text(extensions: Extensions, number: int) -> str:
+def _text(stated: Mapping[str, ExtensionType], number: int) -> str:
     """The text of one of Fulcio's extensions: a DER UTF8String and nothing after it; empty when there is none."""
     from cryptography import x509
 
-    for extension in extensions:
-        if extension.oid.dotted_string == f"{ARC}.{number}":
-            if not isinstance(extension.value, x509.UnrecognizedExtension):
-                raise TypeError(f"extension {number} is of another kind")
-            return _utf8(extension.value.value)
-    return ""
+    value = stated.get(f"{ARC}.{number}")
+    if value is None:
+        return ""
+    if not isinstance(value, x509.UnrecognizedExtension):
+        raise TypeError(f"extension {number} is of another kind")
+    return _utf8(value.value)
 
 
 def _utf8(encoded: bytes) -> str:

@@ -1,0 +1,147 @@
+"""Verify keyless bundles, side by side with sigstore-python by itself.
+
+    .venv/bin/python -m benchmarks.keyless [--rounds N] [--write]
+
+Both sides start from a bundle's bytes and a trusted root that was read before, and end with the verified payload: ours
+is strict parsing, choosing the signer, pruning the trusted root, the library, and comparing; theirs is parsing, the
+identity and issuer, and the library. One process, the two in turn, round after round; both have verified once before
+the clock runs, and what we keep of a certificate is forgotten before each round.
+
+    public       a bundle of the public Sigstore, log of the first generation, by somebody else
+    private v1   of a private Sigstore on loopback, log of the first generation with a timestamp
+    private v2   the same, log of the second generation with a timestamp
+
+``--write`` replaces ``benchmarks/results/keyless.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Final, NamedTuple
+
+from sigstore.models import Bundle, TrustedRoot
+from sigstore.verify import Verifier, policy
+
+from tests.sigstore import KeylessPerson, PrivateSigstore, workflow_claims
+from tests.verifier.test_keyless_public import MODELS, TRUSTED_ROOT, bundle_of
+from verifier.formats.bundle import dump_bundle, parse_bundle
+from verifier.formats.identity import WorkflowIdentity
+from verifier.formats.strict_json import convert
+from verifier.identities import KeylessSignatory, read_claims
+
+RESULTS: Final = Path(__file__).with_name("results") / "keyless.md"
+STATEMENT: Final = (
+    b'{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a.whl","digest":{"sha256":"%s"}}],'
+    b'"predicateType":"https://slsa.dev/provenance/v1","predicate":{}}' % (b"ab" * 32)
+)
+
+
+class Case(NamedTuple):
+    """One bundle, verified by both."""
+
+    name: str
+    ours: Callable[[], bytes]
+    theirs: Callable[[], bytes]
+
+
+def case(name: str, data: bytes, root: bytes, identity: Mapping[str, object], subject: str) -> Case:
+    """Both sides over one bundle."""
+    signatory = KeylessSignatory(convert(identity, WorkflowIdentity, what="identity"), root)
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        file.write(root)
+        file.flush()
+        verifier = Verifier(trusted_root=TrustedRoot.from_file(file.name))
+    demanded = policy.Identity(identity=subject, issuer=str(identity["issuer"]))
+
+    def ours() -> bytes:
+        bundle = parse_bundle(data)
+        if not signatory.selected_by(bundle):
+            raise SystemExit("the bundle is somebody else's")
+        return signatory.open(bundle).payload
+
+    return Case(name, ours, lambda: bytes(verifier.verify_dsse(Bundle.from_json(data), demanded)[1]))
+
+
+def cases(sigstore: PrivateSigstore) -> list[Case]:
+    """The three bundles."""
+    public = json.dumps(bundle_of("pypi_attestation_models-0.0.4a2.tar.gz.sigstore")).encode()
+    found = [case("public", public, TRUSTED_ROOT, MODELS, f"{MODELS['workflow']}@refs/tags/v0.0.4a2")]
+    subject = f"https://github.com/{workflow_claims()['job_workflow_ref']}"
+    identity: dict[str, object] = {
+        "issuer": sigstore.issuer.url,
+        "repository_id": "4711",
+        "workflow": subject.partition("@")[0],
+        "refs": ["refs/tags/v*"],
+        "triggers": ["push"],
+    }
+    root = json.dumps(sigstore.trusted_root()).encode()
+    for log in (1, 2):
+        config = sigstore.trust_config(log, timestamps=True)
+        person = KeylessPerson("ci", config, sigstore.issuer.token(workflow_claims()))
+        found.append(case(f"private v{log}", dump_bundle(person.attest(STATEMENT)), root, identity, subject))
+    return found
+
+
+def measure(which: Case, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each side: by the wall's clock, and of processor time."""
+    if which.ours() != which.theirs():
+        raise SystemExit("both sides verify different payloads")
+    times: dict[str, list[float]] = {"ours": [], "theirs": [], "ours cpu": [], "theirs cpu": []}
+    for _ in range(rounds):
+        read_claims.cache_clear()
+        for side, act in (("ours", which.ours), ("theirs", which.theirs)):
+            wall, cpu = perf_counter(), process_time()
+            act()
+            times[f"{side} cpu"].append((process_time() - cpu) * 1000)
+            times[side].append((perf_counter() - wall) * 1000)
+    return times
+
+
+def row(name: str, times: dict[str, list[float]]) -> str:
+    """A line of the table."""
+    middle = {side: statistics.median(values) for side, values in times.items()}
+    p99 = {side: statistics.quantiles(times[side], n=100)[98] for side in ("ours", "theirs")}
+    return (
+        f"| {name} | {middle['ours']:.2f} | {middle['theirs']:.2f} | {middle['ours'] / middle['theirs']:.2f} | "
+        f"{middle['ours cpu'] / middle['theirs cpu']:.2f} | {p99['ours']:.2f} | {p99['theirs']:.2f} |"
+    )
+
+
+def main() -> None:
+    """Measure, show, and with ``--write`` keep the page."""
+    parser = argparse.ArgumentParser(description="Keyless verification, against sigstore-python by itself.")
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args()
+    with PrivateSigstore() as sigstore:
+        rows = [row(which.name, measure(which, args.rounds)) for which in cases(sigstore)]
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("sigstore", "cryptography"))
+    page = "\n".join(
+        [
+            "# Keyless verification against sigstore-python by itself",
+            "",
+            f"Milliseconds, {args.rounds} rounds in turn; Python {platform.python_version()}, {versions}.",
+            "Repeat: `.venv/bin/python -m benchmarks.keyless --write`.",
+            "",
+            "| bundle | ours, median | theirs, median | ratio | ratio of processor time | ours, p99 | theirs, p99 |",
+            "|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+    sys.stdout.write(page)
+    if args.write:
+        RESULTS.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -23,7 +23,7 @@ def test_every_identity_parses(example: str) -> None:
     assert parse_identity(example.encode()).identity.id
 
 
-@pytest.mark.parametrize("line", filter(None, SHELL.splitlines()))
+@pytest.mark.parametrize("line", [line for line in SHELL.splitlines() if line])
 def test_every_command_takes_its_arguments(line: str) -> None:
     program, *words = shlex.split(line)
     assert program == "loadlock"

@@ -92,7 +92,8 @@ def consistent_policy(value: Plain) -> Plain:
         rule |= {"builders": names[1:], "rebuilders": names[:1]}
         rule["certifiers"] = names
         rule["owners"] = names[1:]
-        rule |= {"layout": rule["layout"] | {"owner": names[1]} if rule.get("layout") and names[1:] else None}
+        signed = names[1:] and value["principals"][names[1]]["mode"] == "key"
+        rule |= {"layout": rule["layout"] | {"owner": names[1]} if rule.get("layout") and signed else None}
         rule["former_owners"] = [former | {"owner": names[0]} for former in rule.get("former_owners", [])[:1] if names]
     value["certifiers"] = {name: {"max_tier": "core"} for name in names}
     value["profile"] = "production"

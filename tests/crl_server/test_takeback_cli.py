@@ -14,13 +14,11 @@ from tests.crl_server.live import Live
 from tests.crl_server.takebacks import admit, root_of, subject
 from tests.crl_server.test_cli import refused, run
 
-NOW = utc_now().replace(microsecond=0)
-
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authority]:
     """A demo deployment with two plugins, which the commands find by themselves."""
-    found = made(tmp_path / "acme", now=NOW)
+    found = made(tmp_path / "acme", now=utc_now().replace(microsecond=0))
     monkeypatch.setenv("LOADLOCK_DEPLOYMENT", str(tmp_path / "acme"))
     admit(found, subject("a"))
     admit(found, subject("b", signer="team-b", plugin="pdf_exporter"))
@@ -60,7 +58,7 @@ REACHED = [2, 2, 1, 0, 2, 2, 0, 1, 1]
 )
 def test_a_rule_that_makes_no_sense_is_refused(authority: Authority, words: tuple[str, ...]) -> None:
     assert refused("revoke", *words, "--reason", "malicious").code == "usage.arguments"
-    assert authority.standing(NOW).revocations.head.seq == 0
+    assert authority.standing(utc_now()).revocations.head.seq == 0
 
 
 @pytest.mark.parametrize(("words", "reached"), list(zip(RULES, REACHED, strict=True)))
@@ -69,10 +67,10 @@ def test_each_kind_of_rule_is_tried_and_then_put_in_force(
 ) -> None:
     tried = run("revoke", *words, "--reason", "vulnerability", "--dry-run")
     assert (tried["dry_run"], tried["artifacts"], len(tried["reached"])) == (True, reached, reached)
-    assert authority.standing(NOW).revocations.head.seq == 0
+    assert authority.standing(utc_now()).revocations.head.seq == 0
     done = run("revoke", *words, "--reason", "vulnerability", "--except", digest("x"))
     assert (done["rule"], done["seq"], len(done.get("revoked", []))) == ("R1", 1, reached)
-    (rule,) = authority.standing(NOW).revocations.rules.rules
+    (rule,) = authority.standing(utc_now()).revocations.rules.rules
     assert rule.excepted == (digest("x"),)
 
 

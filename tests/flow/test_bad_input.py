@@ -68,7 +68,7 @@ def test_advice_names_only_commands_that_there_are() -> None:
     known = {command.name for _, commands in _packages() for command in commands}
     sources = [path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))]
     named = {
-        " ".join(words.split()[:2])
+        " ".join(word for word in words.split()[:2] if not word.startswith("-"))
         for path in sources
         for words in re.findall(r"'loadlock ([a-z][a-z -]*)", path.read_text(encoding="utf-8"))
     }

@@ -129,7 +129,7 @@ def _document(metadata: BomMetaData, dependencies: Dependencies, version: Versio
     parts = {found.wheel.name: _locked(found) for found in dependencies.locked}
     parts |= {found.name: _host(found) for found in dependencies.host}
     bom = Bom(version=1, metadata=metadata, components=parts.values())
-    bom.register_dependency(root, [parts[name] for name in dependencies.direct if name in parts])
+    bom.register_dependency(root, [parts[name] for name in _needed_by_the_wheel(dependencies) if name in parts])
     for found in dependencies.locked:
         bom.register_dependency(parts[found.wheel.name], [parts[name] for name in found.requires if name in parts])
     bom.validate()
@@ -137,6 +137,12 @@ def _document(metadata: BomMetaData, dependencies: Dependencies, version: Versio
         make_outputter(bom, OutputFormat.JSON, SchemaVersion.from_version(version)).output_as_string()
     )
     return document
+
+
+def _needed_by_the_wheel(dependencies: Dependencies) -> list[str]:
+    """What the wheel requires, and what only its manifest wants of the host, which nobody else in the graph needs."""
+    asked_for = {*dependencies.direct, *(name for found in dependencies.locked for name in found.requires)}
+    return [*dependencies.direct, *(found.name for found in dependencies.host if found.name not in asked_for)]
 
 
 def _locked(found: LockedDependency) -> Component:

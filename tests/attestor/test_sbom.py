@@ -183,6 +183,20 @@ def test_it_says_what_the_wheel_is_and_needs() -> None:
     assert "loadlock" in {tool["name"] for tool in document["metadata"]["tools"]["components"]}
 
 
+def test_what_only_the_manifest_wants_of_the_host_is_the_wheels_own_need() -> None:
+    # Without it the graph had a hole, of which the library that writes it warned on the screen.
+    host = (HostDependency("attrs", ""), HostDependency("beta", ""))
+    needs = Dependencies(("alpha",), (LockedDependency(ALPHA, (), ("beta",)),), host)
+    for wants in (needs, Dependencies((), (), host[:1])):
+        graph = {
+            entry["ref"]: entry.get("dependsOn", [])
+            for entry in json.loads(make_sbom(snapshot(), wants, timestamp=WHEN))["dependencies"]
+        }
+        assert graph["pkg:pypi/example-plugin@1.0.0"] == [
+            *(["pkg:pypi/alpha@2.0"] if wants.direct else []), "pkg:pypi/attrs",
+        ]  # fmt: skip
+
+
 def test_the_reader_understands_it() -> None:
     wheel = snapshot()
     read = parse_sbom(make_sbom(wheel, NEEDS, timestamp=WHEN))

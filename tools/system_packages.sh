@@ -7,6 +7,7 @@ set -euo pipefail
 
 # One a line: the program, the Debian package that brings it.
 programs=(
+    "chromium chromium"
     "diffoscope diffoscope-minimal"
     "git git"
     "nginx nginx-light"

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from crl_server.api.app import Clock, create_app
+from crl_server.api.app import create_app
+from crl_server.api.edge import Clock
 from crl_server.push import Application, Hub, with_stream
 from crl_server.service import Authority
 from crl_server.signing import check_offline_keys_are_away

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import Annotated, Any
+from typing import Any, TypeVar
 
 from fastapi import Request
-from msgspec import Meta
 
 from crl_server.admission import Upload
-from crl_server.reinstating import Wish
-from crl_server.revoking import MAX_DIGESTS, MAX_NOTE, Order
-from crl_server.standing import MAX_EXCEPTED, NewRule
 from verifier.errors import FormatError, UsageError
 from verifier.formats.bundle import MAX_SET
 from verifier.formats.strict_json import Document, parse
-from verifier.formats.text import Digest
 from verifier.supply_chain import MAX_CHAIN
 from verifier.wheel import DEFAULT_LIMITS
+
+T = TypeVar("T", bound=Document)
 
 MAX_JSON = 256 * 1024
 """Size cap of a JSON body in bytes."""
@@ -28,56 +25,13 @@ PARTS = ("wheel", "attestations")
 OPTIONAL = ("chain",)
 
 
-class RevocationBody(Document, frozen=True, kw_only=True):
-    """What ``POST /v1/revocations`` takes."""
-
-    digests: Annotated[tuple[Digest, ...], Meta(max_length=MAX_DIGESTS)]
-    reason: Annotated[str, Meta(max_length=50)]
-    note: Annotated[str, Meta(max_length=MAX_NOTE)] = ""
-    dry_run: bool = False
-
-
-class RuleBody(Document, frozen=True, kw_only=True, rename={"excepted": "except"}):
-    """What ``POST /v1/rules`` takes."""
-
-    kind: Annotated[str, Meta(max_length=50)]
-    match: dict[str, Any]
-    reason: Annotated[str, Meta(max_length=50)]
-    note: Annotated[str, Meta(max_length=MAX_NOTE)] = ""
-    excepted: Annotated[tuple[Digest, ...], Meta(max_length=MAX_EXCEPTED)] = ()
-    dry_run: bool = False
-
-
-class WishBody(Document, frozen=True, kw_only=True):
-    """What ``POST /v1/reinstatements`` takes."""
-
-    digest: Digest | None = None
-    rule: Annotated[int, Meta(ge=1, le=10**12)] | None = None
-    note: Annotated[str, Meta(max_length=MAX_NOTE)]
-
-
-async def read_rule(request: Request) -> tuple[NewRule, bool]:
-    """The rule in a JSON body, and whether it is only asked what it would do; raises as :func:`read_order`."""
-    body = parse(await _capped(request, MAX_JSON).body(), RuleBody, limit=MAX_JSON, what="request body")
-    return NewRule(body.kind, body.match, body.reason, body.note, body.excepted), body.dry_run
-
-
-async def read_wish(request: Request) -> Wish:
-    """What is to be taken back, in a JSON body; raises as :func:`read_order`."""
-    body = parse(await _capped(request, MAX_JSON).body(), WishBody, limit=MAX_JSON, what="request body")
-    return Wish(body.digest, body.rule, body.note)
-
-
-async def read_order(request: Request) -> tuple[Order, bool]:
-    """The order in a JSON body, and whether it is only asked what it would do.
+async def read_json(request: Request, kind: type[T]) -> T:
+    """A JSON body in its type.
 
     Raises:
         FormatError: any ``format.*`` code.
-        UsageError: ``usage.arguments``.
     """
-    capped = _capped(request, MAX_JSON)
-    body = parse(await capped.body(), RevocationBody, limit=MAX_JSON, what="request body")
-    return Order(body.digests, body.reason, body.note), body.dry_run
+    return parse(await _capped(request, MAX_JSON).body(), kind, limit=MAX_JSON, what="request body")
 
 
 async def read_upload(request: Request) -> Upload:

@@ -11,7 +11,7 @@ import pytest
 
 from crl_server import policies, publishing, registry
 from crl_server.admission import Upload
-from crl_server.api import bodies, views
+from crl_server.api import bodies, health
 from crl_server.audit import parse_entry, verify_log
 from crl_server.roles import ALLOWED, ROLES, Identity, Operation, Role
 from crl_server.service import Authority
@@ -459,7 +459,7 @@ def test_the_unexpected_tells_nothing_of_the_inside(live: Live, monkeypatch: pyt
     def broken(*_: object) -> None:
         raise RuntimeError("the secret of the inside")
 
-    monkeypatch.setattr(views, "readiness", broken)
+    monkeypatch.setattr(health, "readiness", broken)
     answer = live.ask("GET", "/readyz")
     refusal(answer, 500, "internal.unexpected")
     assert b"secret" not in answer.body

@@ -183,19 +183,21 @@ def prepare(lock: Path, cache: Path | None = None) -> Path:
 
     Args:
         lock: a requirements file in hash-checking mode.
-        cache: where the folder lies, named by the lock's digest; by default beside the cache of wheels.
+        cache: where the folder lies, by default beside the cache of wheels. It is named by the lock's digest and this
+            interpreter's first tag, since another interpreter may be given other wheels of the same lock.
 
     Raises:
         Refused: ``build.unlocked``.
         Unreachable: ``unreachable.index``.
     """
     data = read_capped(lock, MAX_LOCK_BYTES, "the lock")
-    place = (cache or default_cache().parent / "prepared") / hashlib.sha256(data).hexdigest()[:32]
+    name = f"{hashlib.sha256(data).hexdigest()[:32]}-{next(sys_tags())}"
+    place = (cache or default_cache().parent / "prepared") / name
     if place.is_dir():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=place.parent, prefix=".loadlock-") as name:
-        scratch = Path(name)
+    with TemporaryDirectory(dir=place.parent, prefix=".loadlock-") as directory:
+        scratch = Path(directory)
         (scratch / "lock.txt").write_bytes(data)
         _pip_download(scratch)
         with contextlib.suppress(OSError):  # somebody else was faster: theirs has the same content

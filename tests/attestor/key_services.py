@@ -47,7 +47,7 @@ with token.open(rw=True, user_pin=pin) as session:
 def libraries() -> Path:
     """A folder with the clients of all services, by hash; made once and kept beside the wheels it was made of."""
     wheels = prepare(LOCK)
-    place = wheels.with_name(f"{wheels.name}-{sys.implementation.cache_tag}-installed")
+    place = wheels.with_name(f"{wheels.name}-installed")
     if not place.is_dir():
         with TemporaryDirectory(dir=wheels.parent, prefix=".loadlock-") as scratch:
             target = Path(scratch) / "installed"

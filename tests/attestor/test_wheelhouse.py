@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from packaging.tags import Tag
 
 from attestor.wheelhouse import LockedWheel, Wheelhouse, default_cache, hashed_requirements, prepare
 from tests.wheels import Wheel, build_wheel
@@ -218,6 +219,17 @@ def test_a_lock_is_prepared_once(index: Index, tmp_path: Path) -> None:
     assert {path.name for path in place.iterdir()} == {ALPHA.file_name, BETA.file_name}
     index.files.clear()
     assert prepare(lock, tmp_path / "prepared") == place
+
+
+def test_what_was_prepared_for_another_interpreter_is_not_taken(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.put(BETA)
+    lock = tmp_path / "lock"
+    lock.write_text(hashed_requirements([locked(BETA)]))
+    place = prepare(lock, tmp_path / "prepared")
+    monkeypatch.setattr("attestor.wheelhouse.sys_tags", lambda: iter([Tag("cp399", "cp399", "linux_x86_64")]))
+    assert prepare(lock, tmp_path / "prepared") != place
 
 
 def test_the_best_wheel_for_this_interpreter_is_chosen(index: Index, house: Wheelhouse) -> None:

@@ -325,3 +325,17 @@ def test_a_rehearsal_knows_identities(world: World) -> None:
         world.stage.run(*words, "--policy", world.stage.host, *world.signing("eve"))
     assert caught.value.code in ("signature.identity", "signature.unknown-signer")
     assert wheel.with_name(f"{wheel.name}.attestations.jsonl").read_bytes() == before
+
+
+def test_a_rehearsal_of_attesting_asks_no_service(world: World, tmp_path: Path) -> None:
+    world.stage.run("host", "sync", deployment=world.stage.host)
+    words: tuple[str | Path, ...] = ("attest", world.source, "-o", tmp_path / "dist", "--once")
+    words = (*words, "--build-wheelhouse", world.house, "--dry-run", "--policy", world.stage.host)
+    with world.sigstore.failing("/api/v2/signingCert"):
+        said = world.stage.run(*words, *world.signing("ci"))
+        assert said["dry_run"] is True
+        with pytest.raises(Refused) as caught:
+            world.stage.run(*words, *world.signing("ci", repository_id="4712"))
+    assert caught.value.code == "signature.identity"
+    assert "4712" in caught.value.found
+    assert not (tmp_path / "dist").exists()

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import (
@@ -36,17 +36,12 @@ from tuf.api.metadata import (
 
 from crl_server.rules import half_spent
 from crl_server.signing import SigningKey
-from crl_server.stamps import stamps
-from verifier.errors import LoadlockError, Refused, UsageError
-from verifier.files import read_capped, write_atomic
+from crl_server.trust_files import CHECKPOINT, POLICY, SignedT, TrustFiles, target_name
+from verifier.errors import Refused, UsageError
+from verifier.files import write_atomic
 from verifier.formats.text import Name
-from verifier.trust import Trust, verify_trust
+from verifier.trust import Trust
 from verifier.tuf_chain import TRUSTED_ROOT, trusted_root_name
-
-SignedT = TypeVar("SignedT", Root, Targets, Snapshot, Timestamp)
-
-POLICY = "policy.json"
-CHECKPOINT = "checkpoints/checkpoint.json"
 
 ROOT_LIFE = timedelta(days=365)
 TARGETS_LIFE = timedelta(days=30)
@@ -55,10 +50,6 @@ SNAPSHOT_LIFE = timedelta(days=7)
 TIMESTAMP_LIFE = timedelta(days=1)
 THRESHOLD = 2
 """How many offline keys sign a root, and a checkpoint."""
-MAX_FILE = 16 * 1024 * 1024
-"""Size cap of any file of the repository in bytes."""
-
-_RESTORE = "Restore 'public' and 'server' of this deployment together, from the newest copy there is."
 
 
 class OfflineKeys(NamedTuple):
@@ -78,10 +69,15 @@ class Repository:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._read_so_far: dict[Path, tuple[int, ...] | None] = {}
-        self._known: tuple[dict[Path, tuple[int, ...] | None], Trust] | None = None
+        self._files = TrustFiles(directory)
 
-    # -- writing -------------------------------------------------------------------------------------------------------
+    def trust(self) -> Trust:
+        """What the repository says; raises as :meth:`crl_server.trust_files.TrustFiles.trust`."""
+        return self._files.trust()
+
+    def root(self, version: int) -> bytes:
+        """The bytes of one root; raises as :meth:`crl_server.trust_files.TrustFiles.root`."""
+        return self._files.root(version)
 
     def create(
         self, keys: OfflineKeys, online: SigningKey, policy: bytes, checkpoint: bytes, until: datetime, now: datetime
@@ -133,7 +129,7 @@ class Repository:
         """
         self.check_policy_key(key)
         trust = self.trust()
-        targets = self._read(f"{trust.targets_version}.targets.json", Targets)
+        targets = self._files.read(f"{trust.targets_version}.targets.json", Targets)
         targets.version += 1
         targets.expires = _until(until, now)
         self._target(targets, POLICY, policy)
@@ -152,7 +148,7 @@ class Repository:
             UsageError: ``usage.key``.
             Refused: ``trust.*`` when what is there does not verify.
         """
-        root = self._read(f"{self.trust().root_version}.root.json", Root)
+        root = self._files.read(f"{self.trust().root_version}.root.json", Root)
         if key.tuf.public_key.keyid not in root.roles["targets"].keyids:
             raise UsageError(
                 "usage.key",
@@ -199,7 +195,7 @@ class Repository:
                 ``trust.*`` when what is there does not verify.
         """
         trust = self.trust()
-        targets = self._read(f"{trust.targets_version}.targets.json", Targets)
+        targets = self._files.read(f"{trust.targets_version}.targets.json", Targets)
         role, signed = role_of(metadata)
         check_role(role, checkpoint, trust.checkpoints_version + 1, now)
         try:
@@ -216,7 +212,7 @@ class Repository:
         Raises:
             Refused: ``trust.*`` when what is there does not verify.
         """
-        targets = self._read(f"{self.trust().targets_version}.targets.json", Targets)
+        targets = self._files.read(f"{self.trust().targets_version}.targets.json", Targets)
         return frozenset(targets.get_delegated_role("checkpoints").keyids)
 
     def publish_checkpoint(self, checkpoint: bytes, metadata: bytes, online: SigningKey, now: datetime) -> None:
@@ -228,77 +224,10 @@ class Repository:
         """
         trust = self.trust()
         role, _ = role_of(metadata)
-        write_atomic(self.directory / _target_name(CHECKPOINT, role.targets[CHECKPOINT].hashes["sha256"]), checkpoint)
+        write_atomic(self.directory / target_name(CHECKPOINT, role.targets[CHECKPOINT].hashes["sha256"]), checkpoint)
         write_atomic(self.directory / "metadata" / f"{role.version}.checkpoints.json", metadata)
         versions = {"targets": trust.targets_version, "checkpoints": role.version}
         self._announce(trust.roles["snapshot"].version, trust.roles["timestamp"].version, versions, online, now)
-
-    # -- reading -------------------------------------------------------------------------------------------------------
-
-    def trust(self) -> Trust:
-        """What the repository says, verified from its first root by the rules that hosts follow; verified once, as long
-        as no file that it rests on, and no directory of it, is another.
-
-        Raises:
-            Refused: ``trust.*`` when a file is missing, damaged or does not verify.
-        """
-        if self._known is not None and stamps(self._known[0]) == self._known[0]:
-            return self._known[1]
-        self._read_so_far = stamps([self.directory / name for name in ("metadata", "targets", "targets/checkpoints")])
-        found = self._verified()
-        self._known = self._read_so_far, found
-        return found
-
-    def _verified(self) -> Trust:
-        try:
-            roots, metadata, files = self._stored()
-        except LoadlockError as error:
-            raise Refused(
-                "trust.metadata", "the trust repository cannot be read", found=error.what, todo=_RESTORE
-            ) from error
-        except (RepositoryError, KeyError, ValueError, TypeError) as error:
-            raise Refused(
-                "trust.metadata", "the trust repository is damaged", found=str(error)[:200], todo=_RESTORE
-            ) from error
-        return verify_trust(roots[0], metadata, files)
-
-    def root(self, version: int) -> bytes:
-        """The bytes of one root.
-
-        Raises:
-            UsageError: ``io.failed``.
-        """
-        return self._bytes(f"metadata/{version}.root.json")
-
-    def _stored(self) -> tuple[Sequence[bytes], Mapping[str, bytes], Mapping[str, bytes]]:
-        roots = [self.root(1)]
-        while (self.directory / f"metadata/{len(roots) + 1}.root.json").is_file():
-            roots.append(self.root(len(roots) + 1))
-        metadata = {f"{version}.root.json": data for version, data in enumerate(roots[1:], 2)}
-        metadata["timestamp.json"] = self._bytes("metadata/timestamp.json")
-        # Names are taken from files that nothing has vouched for yet; verification then judges all of them together.
-        snapshot = self._read("timestamp.json", Timestamp).snapshot_meta.version
-        metadata["snapshot.json"] = self._bytes(f"metadata/{snapshot}.snapshot.json")
-        versions = self._read(f"{snapshot}.snapshot.json", Snapshot).meta
-        files = {}
-        for role, path in (("targets", POLICY), ("checkpoints", CHECKPOINT)):
-            name = f"{versions[f'{role}.json'].version}.{role}.json"
-            metadata[f"{role}.json"] = self._bytes(f"metadata/{name}")
-            listed = self._read(name, Targets).targets
-            for target in (path, *(found for found in listed if trusted_root_name(found))):
-                files[target] = self._bytes(_target_name(target, listed[target].hashes["sha256"]))
-        return roots, metadata, files
-
-    def _read(self, name: str, kind: type[SignedT]) -> SignedT:
-        metadata: Metadata[SignedT] = Metadata.from_bytes(self._bytes(f"metadata/{name}"))
-        if not isinstance(metadata.signed, kind):
-            raise TypeError(f"{name} is metadata of another kind")
-        return metadata.signed
-
-    def _bytes(self, name: str) -> bytes:
-        path = self.directory / name
-        self._read_so_far |= stamps([path])
-        return read_capped(path, MAX_FILE, "trust file")
 
     # -- one file at a time --------------------------------------------------------------------------------------------
 
@@ -307,7 +236,7 @@ class Repository:
     ) -> None:
         """Write the snapshot after ``snapshot`` and the timestamp after ``timestamp``."""
         meta = {
-            f"{role}.json": MetaFile.from_data(version, self._bytes(f"metadata/{version}.{role}.json"), ["sha256"])
+            f"{role}.json": MetaFile.from_data(version, self._files.metadata(f"{version}.{role}.json"), ["sha256"])
             for role, version in versions.items()
         }
         signed = Snapshot(version=snapshot + 1, expires=_cut(now + SNAPSHOT_LIFE), meta=meta)
@@ -316,14 +245,14 @@ class Repository:
 
     def _stamp(self, snapshot: int, timestamp: int, online: SigningKey, now: datetime) -> None:
         """Write the timestamp after ``timestamp``, over the snapshot of that version."""
-        meta = MetaFile.from_data(snapshot, self._bytes(f"metadata/{snapshot}.snapshot.json"), ["sha256"])
+        meta = MetaFile.from_data(snapshot, self._files.metadata(f"{snapshot}.snapshot.json"), ["sha256"])
         signed = Timestamp(version=timestamp + 1, expires=_cut(now + TIMESTAMP_LIFE), snapshot_meta=meta)
         self._write("timestamp", signed, (online,), versioned=False)
 
     def _target(self, role: Targets, path: str, data: bytes) -> None:
         listed = TargetFile.from_data(path, data, ["sha256"])
         role.targets[path] = listed
-        write_atomic(self.directory / _target_name(path, listed.hashes["sha256"]), data)
+        write_atomic(self.directory / target_name(path, listed.hashes["sha256"]), data)
 
     def _write(self, role: str, signed: SignedT, keys: Sequence[SigningKey], *, versioned: bool) -> None:
         metadata: Metadata[SignedT] = Metadata(signed)
@@ -383,11 +312,6 @@ def _delegations(keys: Sequence[SigningKey]) -> Delegations:
     public: dict[str, Key] = {key.tuf.public_key.keyid: key.tuf.public_key for key in keys}
     role = DelegatedRole("checkpoints", list(public), THRESHOLD, terminating=True, paths=["checkpoints/*"])
     return Delegations(public, {"checkpoints": role})
-
-
-def _target_name(path: str, sha256: str) -> str:
-    folder, slash, name = path.rpartition("/")
-    return f"targets/{folder}{slash}{sha256}.{name}"
 
 
 def _until(until: datetime, now: datetime) -> datetime:

@@ -14,10 +14,10 @@ from tests.project.tree import PACKAGES, ROOT, imports, modules, pyproject
 
 # Extras whose distributions a package may import, beyond the base.
 EXTRAS = {
-    "verifier": ("keyless", "layout", "otel"),
+    "verifier": ("hosts", "keyless", "layout", "otel"),
     "attestor": ("attestor", "keyless"),
     "crl_server": ("server",),
-    "loadlock": ("attestor", "server"),
+    "loadlock": ("attestor", "server", "testing"),
 }
 
 

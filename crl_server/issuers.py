@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from crl_server.roles import Role
-from verifier.errors import FormatError, UsageError
-from verifier.files import read_capped
-from verifier.formats.strict_json import Document, convert
+from crl_server.toml_file import read_toml
+from verifier.errors import UsageError
+from verifier.formats.strict_json import Document
 from verifier.formats.text import Name, PluginId
 
-MAX_SETTINGS = 64 * 1024
-"""Size cap of the file in bytes."""
 MAX_ISSUERS = 20
 MAX_GRANTS = 200
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -54,15 +51,7 @@ def read_issuers(path: Path) -> tuple[Issuer, ...]:
         FormatError: any ``format.*`` code.
         UsageError: ``usage.configuration`` for issuers that contradict themselves; ``io.failed``.
     """
-    if not path.exists():
-        return ()
-    try:
-        table: dict[str, Any] = tomllib.loads(read_capped(path, MAX_SETTINGS, _WHAT).decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise FormatError("format.encoding", f"{_WHAT} is not UTF-8") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise FormatError("format.syntax", f"{_WHAT} is not TOML", found=str(error)[:200]) from error
-    issuers = convert(table, _Settings, what=_WHAT).issuer
+    issuers = read_toml(path, _Settings).issuer
     for issuer in issuers:
         _check(issuer)
     for field in ("name", "url"):

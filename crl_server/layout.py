@@ -6,7 +6,7 @@ trusted-roots/        Sigstore trusted roots that a policy names, by their sha25
 offline/              keys that leave this machine (0700): root-1, root-2, targets, checkpoint-1, checkpoint-2
 online/               keys that stay (0700): timestamp, head
 principals/           demo profile only: builder, owner, certifier
-server/               loadlock.sqlite, issuers.toml, and the lock of the one process that publishes
+server/               loadlock.sqlite, settings.toml, issuers.toml, and the lock of the one process that publishes
 public/               the static tree: trust/, lists/, sets/, enrolment.json
 
 Everything under ``public`` may be served by any web server, or copied to one.
@@ -94,6 +94,11 @@ class Layout:
     def issuers(self) -> Path:
         """Whose OpenID Connect tokens are taken; it need not exist."""
         return self.root / "server" / "issuers.toml"
+
+    @property
+    def settings(self) -> Path:
+        """How this server runs; it need not exist."""
+        return self.root / "server" / "settings.toml"
 
     @property
     def lock(self) -> Path:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from crl_server.roles import Role
+from crl_server.roles import StaffRole
 from crl_server.toml_file import read_toml
 from verifier.errors import UsageError
 from verifier.formats.strict_json import Document
@@ -25,7 +25,7 @@ Claim = Annotated[str, Meta(min_length=1, max_length=500)]
 class Grant(Document, frozen=True, kw_only=True):
     """Roles for whoever has all of these claims."""
 
-    roles: Annotated[tuple[Role, ...], Meta(min_length=1, max_length=10)]
+    roles: Annotated[tuple[StaffRole, ...], Meta(min_length=1, max_length=10)]
     claims: Annotated[dict[Claim, Claim], Meta(min_length=1, max_length=50)]
     plugins: Annotated[tuple[PluginId, ...], Meta(max_length=1000)] = ()
 

@@ -7,29 +7,38 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from verifier.errors import Refused
-from verifier.formats.text import PluginId
+from verifier.formats.text import Name, PluginId
 
-Role = Literal["publisher", "revoker", "approver", "auditor", "operator"]
+StaffRole = Literal["publisher", "revoker", "approver", "auditor", "operator"]
+STAFF: tuple[StaffRole, ...] = get_args(StaffRole)
+"""The roles of people and of pipelines."""
+Role = Literal[StaffRole, "host"]
 ROLES: tuple[Role, ...] = get_args(Role)
+"""All roles. That of a host stands alone: whoever holds it speaks for one host, and does nothing else."""
 Operation = Literal[
     "artifact.admit", "artifact.read", "revocation.add", "revocation.read", "rule.add", "reinstatement.request",
-    "reinstatement.approve", "audit.read",
+    "reinstatement.approve", "audit.read", "host.acknowledge", "host.read",
 ]  # fmt: skip
 
 ALLOWED: Mapping[Operation, frozenset[Role]] = {
     "artifact.admit": frozenset({"publisher"}),
-    "artifact.read": frozenset(ROLES),
+    "artifact.read": frozenset(STAFF),
     "revocation.add": frozenset({"revoker"}),
-    "revocation.read": frozenset(ROLES),
+    "revocation.read": frozenset(STAFF),
     "rule.add": frozenset({"revoker"}),
     "reinstatement.request": frozenset({"revoker", "approver"}),
     "reinstatement.approve": frozenset({"approver"}),
     "audit.read": frozenset({"approver", "auditor", "operator"}),
+    "host.acknowledge": frozenset({"host"}),
+    "host.read": frozenset({"revoker", "approver", "auditor", "operator"}),
 }
 """Which roles may do what. An operation that is not here may be done by nobody."""
 WRITES: frozenset[Operation] = frozenset(
-    {"artifact.admit", "revocation.add", "rule.add", "reinstatement.request", "reinstatement.approve"}
-)
+    {
+        "artifact.admit", "revocation.add", "rule.add", "reinstatement.request", "reinstatement.approve",
+        "host.acknowledge",
+    }
+)  # fmt: skip
 """Operations whose refusal is recorded."""
 
 
@@ -41,11 +50,13 @@ class Identity:
         actor: as the audit log names them: ``token:<name>``, ``oidc:<issuer>:<subject>`` or ``local:<user>``.
         roles: what they may act as.
         plugins: the only plugins that they may publish; None for any.
+        host: the one host that they may speak for; None for none.
     """
 
     actor: str
     roles: frozenset[Role]
     plugins: frozenset[PluginId] | None = None
+    host: Name | None = None
 
     def check_plugin(self, plugin_id: PluginId) -> None:
         """Demand that they may publish this plugin.
@@ -57,6 +68,18 @@ class Identity:
             raise Refused(
                 "auth.plugin", f"{self.actor} may not publish this plugin",
                 found=plugin_id, expected=", ".join(sorted(self.plugins)[:10]) or "none",
+            )  # fmt: skip
+
+    def check_host(self, host: str) -> None:
+        """Demand that they speak for this host.
+
+        Raises:
+            Refused: ``auth.host``.
+        """
+        if self.host is None or self.host != host:
+            raise Refused(
+                "auth.host", f"{self.actor} does not speak for this host", found=ascii(host[:80]),
+                expected=self.host or "a host's own token",
             )  # fmt: skip
 
 

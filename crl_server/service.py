@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from crl_server import admission, idempotency, registry, reinstating, revoking, standing, tokens
+from crl_server import admission, hosts, idempotency, registry, reinstating, revoking, standing, tokens
 from crl_server.admission import Admission, Upload
 from crl_server.audit import Act, verify_log
 from crl_server.checkpointing import Checkpoints, Prepared
 from crl_server.dossier import Dossier
+from crl_server.hearing import Hearing
 from crl_server.issuers import read_issuers
 from crl_server.layout import Layout
 from crl_server.locking import exclusive
@@ -78,6 +79,7 @@ class Authority:
         self.publisher = Publisher(self.layout, self.store, self.record.life)
         self.checkpoints = Checkpoints(self.layout, self.store)
         self._issuers = Issuers(read_issuers(self.layout.issuers))
+        self.hearing = Hearing(self.store)
         self._denials: deque[datetime] = deque()
         with self.store.read() as ledger:
             named = ledger.setting("deployment")
@@ -90,7 +92,8 @@ class Authority:
             )
 
     def close(self) -> None:
-        """Close the database."""
+        """Keep what hosts have said and is not kept yet, and close the database."""
+        self.hearing.close()
         self.store.close()
 
     # -- standing ------------------------------------------------------------------------------------------------------
@@ -144,6 +147,7 @@ class Authority:
             renewed = self.repository.renew(online, now)
         with self.store.write() as ledger:
             idempotency.forget(ledger, now)
+            hosts.forget(ledger, now)
             if renewed:
                 ledger.record(Act("server", "trust.resign", "timestamp", {}), now)
         self.publisher.publish(now)
@@ -195,16 +199,17 @@ class Authority:
             raise Refused("server.lint", "the published list lacks what was revoked", found=", ".join(missing[:3]))
         return done
 
-    def radius(self, wanted: NewRule | Order) -> Radius:
-        """Which admitted artifacts a rule or an order would reach; nothing is changed.
+    def radius(self, wanted: NewRule | Order, now: datetime) -> Radius:
+        """Which admitted artifacts a rule or an order would reach, and which hosts run them; nothing is changed.
 
         Raises:
             Unreachable: ``io.failed``.
         """
+        self.hearing.keep()
         with self.store.read() as ledger:
             if isinstance(wanted, NewRule):
-                return standing.radius_of_rule(ledger, wanted)
-            return standing.radius_of_digests(ledger, wanted.digests)
+                return standing.radius_of_rule(ledger, wanted, now)
+            return standing.radius_of_digests(ledger, wanted.digests, now)
 
     def add_rule(self, wanted: NewRule, actor: str, now: datetime, key: str = "") -> RuleAdded:
         """Put a standing rule in force. When this returns, the signed list on disk has it, and names every admitted
@@ -302,11 +307,13 @@ class Authority:
 
     # -- tokens --------------------------------------------------------------------------------------------------------
 
-    def create_token(self, name: Name, roles: Sequence[Role], life: timedelta, actor: str, now: datetime) -> str:
+    def create_token(
+        self, name: Name, roles: Sequence[Role], life: timedelta, actor: str, now: datetime, host: Name | None = None
+    ) -> str:
         """Make an API token; raises as :func:`crl_server.tokens.create_token`."""
         with self.store.write() as ledger:
-            secret = tokens.create_token(ledger, name, roles, life, now)
-            detail = {"roles": sorted(set(roles)), "expires": Time.of(now + life)}
+            secret = tokens.create_token(ledger, name, roles, life, now, host)
+            detail = {"roles": sorted(set(roles)), "expires": Time.of(now + life)} | ({"host": host} if host else {})
             ledger.record(Act(actor, "token.create", name, {**detail}), now)
         return secret
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlmodel import col, func, select
 
-from crl_server import registry, rules
+from crl_server import hosts, registry, rules
 from crl_server.audit import Act
+from crl_server.hosts import RunningOn
 from crl_server.idempotency import fingerprint
 from crl_server.ledger import Ledger
 from crl_server.revoking import check_words
@@ -42,11 +43,15 @@ class Reached(Document, frozen=True, kw_only=True):
 
 
 class Radius(Document, frozen=True, kw_only=True):
-    """What would be denied: how many admitted artifacts, of which plugins, and the first of them by name."""
+    """What would be denied: how many admitted artifacts, of which plugins, and the first of them by name; and on how
+    many hosts that acknowledge any of it runs, the first of them by name.
+    """
 
     artifacts: int
     plugins: tuple[str, ...]
     reached: tuple[Reached, ...]
+    hosts: int = 0
+    running: tuple[RunningOn, ...] = ()
 
 
 class RuleAdded(Document, frozen=True, kw_only=True):
@@ -117,15 +122,16 @@ def in_force(ledger: Ledger) -> Rules:
     )
 
 
-def radius_of_rule(ledger: Ledger, wanted: NewRule) -> Radius:
-    """What a rule would deny of what was admitted."""
-    return _radius(ledger, _matched(ledger, wanted.numbered(1)))
+def radius_of_rule(ledger: Ledger, wanted: NewRule, now: datetime) -> Radius:
+    """What a rule would deny of what was admitted, and where that runs."""
+    rows = tuple(matched(ledger, wanted.numbered(1)))
+    return _radius(ledger, rows, [row.digest for row in rows], now)
 
 
-def radius_of_digests(ledger: Ledger, digests: tuple[Digest, ...]) -> Radius:
-    """Which of these digests were admitted."""
+def radius_of_digests(ledger: Ledger, digests: tuple[Digest, ...], now: datetime) -> Radius:
+    """Which of these digests were admitted, and where any of them runs."""
     found = (registry.artifact(ledger, digest) for digest in digests)
-    return _radius(ledger, (row for row in found if row is not None))
+    return _radius(ledger, [row for row in found if row is not None], digests, now)
 
 
 def commit(ledger: Ledger, wanted: NewRule, through: int, actor: str, now: datetime) -> RuleAdded:
@@ -144,8 +150,8 @@ def commit(ledger: Ledger, wanted: NewRule, through: int, actor: str, now: datet
     number = (ledger.session.exec(select(func.max(StandingRule.number))).one() or 0) + 1
     rule = wanted.numbered(number)
     _check_room(in_force(ledger), rule)
-    matched = [Digest(row.digest) for row in _matched(ledger, rule)]
-    new = tuple(digest for digest in matched if ledger.listed(digest) is None)
+    reached = [Digest(row.digest) for row in matched(ledger, rule)]
+    new = tuple(digest for digest in reached if ledger.listed(digest) is None)
     rules.check_room(ledger.entry_count(through + 1, ledger.last_seq()), len(new))
     seq = ledger.add_event(new, now)
     at = Time.of(now)
@@ -157,16 +163,17 @@ def commit(ledger: Ledger, wanted: NewRule, through: int, actor: str, now: datet
     )  # fmt: skip
     ledger.session.flush()
     ledger.session.add_all(RuleException(rule=number, digest=digest) for digest in rule.excepted)
-    for digest in matched:
+    for digest in reached:
         ledger.add_reason(Revocation(digest=digest, reason=rule.reason, note=wanted.note, at=at, by=actor, rule=number))
     detail = {"rule": rule.id, "match": rule.match, "reason": rule.reason, "note": wanted.note, "seq": seq,
               "listed": len(new), "excepted": len(rule.excepted)}  # fmt: skip
     ledger.record(Act(actor, "rule.add", f"{rule.id} {rule.kind}", detail), now)
-    already = tuple(digest for digest in matched if digest not in new)
+    already = tuple(digest for digest in reached if digest not in new)
     return RuleAdded(rule=rule.id, seq=seq, revoked=new, already=already)
 
 
-def _matched(ledger: Ledger, rule: Rule) -> Iterator[Artifact]:
+def matched(ledger: Ledger, rule: Rule) -> Iterator[Artifact]:
+    """The admitted artifacts that a rule matches."""
     for row in ledger.session.exec(select(Artifact).order_by(col(Artifact.digest))):
         # What was admitted before subjects were kept is not resolved here; hosts hold it against the rule all the same.
         if row.subject is not None:
@@ -175,7 +182,7 @@ def _matched(ledger: Ledger, rule: Rule) -> Iterator[Artifact]:
                 yield row
 
 
-def _radius(ledger: Ledger, rows: Iterator[Artifact]) -> Radius:
+def _radius(ledger: Ledger, rows: Sequence[Artifact], digests: Sequence[str], now: datetime) -> Radius:
     reached = []
     for row in rows:
         listed = ledger.listed(Digest(row.digest)) is not None
@@ -185,7 +192,11 @@ def _radius(ledger: Ledger, rows: Iterator[Artifact]) -> Radius:
             )
         )
     plugins = tuple(sorted({found.plugin_id for found in reached}))
-    return Radius(artifacts=len(reached), plugins=plugins, reached=tuple(reached[:SHOWN]))
+    running = hosts.running(ledger, digests, now)
+    return Radius(
+        artifacts=len(reached), plugins=plugins, reached=tuple(reached[:SHOWN]),
+        hosts=len({found.host for found in running}), running=tuple(running[:SHOWN]),
+    )  # fmt: skip
 
 
 def _check_room(known: Rules, rule: Rule) -> None:

@@ -159,6 +159,41 @@ class Token(SQLModel, table=True):
     created: str = Field(max_length=20)
     expires: str = Field(max_length=20)
     revoked: str | None = Field(default=None, max_length=20)
+    host: str | None = Field(default=None, max_length=64)
+
+
+class HostInstance(SQLModel, table=True):
+    """One process of a host, as it spoke of itself last; ``top_…`` is the highest list that its host ever named."""
+
+    __tablename__ = "host_instance"
+
+    host: str = Field(primary_key=True, max_length=64)
+    instance: str = Field(primary_key=True, max_length=32)
+    epoch: int
+    seq: int
+    top_epoch: int
+    top_seq: int
+    policy: int
+    loadlock: str = Field(max_length=64)
+    plugins: str = Field(max_length=64)
+    running: int
+    omitted: int
+    at: str = Field(max_length=20)
+    heard: str = Field(index=True, max_length=20)
+
+
+class HostPlugin(SQLModel, table=True):
+    """A plugin that a host's process has loaded."""
+
+    __tablename__ = "host_plugin"
+
+    host: str = Field(primary_key=True, max_length=64)
+    instance: str = Field(primary_key=True, max_length=32)
+    digest: str = Field(primary_key=True, index=True, max_length=DIGEST)
+    plugin_id: str = Field(max_length=64)
+    version: str = Field(max_length=64)
+    since: str = Field(max_length=20)
+    state: str = Field(max_length=10)
 
 
 class IdempotencyKey(SQLModel, table=True):

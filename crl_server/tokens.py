@@ -24,13 +24,28 @@ DEFAULT_LIFE = timedelta(days=90)
 MAX_LIFE = timedelta(days=366)
 
 
-def create_token(ledger: Ledger, name: Name, roles: Sequence[Role], life: timedelta, now: datetime) -> str:
+def create_token(
+    ledger: Ledger, name: Name, roles: Sequence[Role], life: timedelta, now: datetime, host: Name | None = None
+) -> str:
     """Make a token; what is returned is shown once and kept nowhere.
 
+    Args:
+        ledger: an open transaction.
+        name: whose it is.
+        roles: what its holder may act as; ``host`` stands alone.
+        life: how long it is valid.
+        now: the moment (aware, UTC).
+        host: with the role ``host``: which one its holder speaks for.
+
     Raises:
-        UsageError: ``usage.exists`` for a name that was used before; ``usage.arguments`` without roles, or for a life
-            of more than a year.
+        UsageError: ``usage.exists`` for a name that was used before; ``usage.arguments`` without roles, for a life
+            of more than a year, or for a host without its role or the reverse.
     """
+    if (host is not None) != ("host" in roles) or (host is not None and set(roles) != {"host"}):
+        raise UsageError(
+            "usage.arguments", "a host's token is for one host and has no other role",
+            found=f"roles {', '.join(sorted(set(roles)))}, host {host}", expected="--role host --host NAME, or neither",
+        )  # fmt: skip
     if not roles or not timedelta(0) < life <= MAX_LIFE:
         raise UsageError("usage.arguments", "a token needs a role, and an end", expected=f"1 to {MAX_LIFE.days} days")
     if ledger.session.get(Token, name) is not None:
@@ -43,6 +58,7 @@ def create_token(ledger: Ledger, name: Name, roles: Sequence[Role], life: timede
             roles=" ".join(sorted(set(roles))),
             created=Time.of(now),
             expires=Time.of(now + life),
+            host=host,
         )
     )
     return secret
@@ -79,7 +95,8 @@ def authenticate(ledger: Ledger, presented: str, now: datetime) -> Identity:
     if token is None or token.revoked is not None or now >= Time(token.expires).instant:
         raise Refused("auth.token", "the API token is not valid", expected="a token that is known and in force")
     held = set(token.roles.split())
-    return Identity(f"token:{token.name}", frozenset(role for role in ROLES if role in held))
+    host = None if token.host is None else Name(token.host)
+    return Identity(f"token:{token.name}", frozenset(role for role in ROLES if role in held), host=host)
 
 
 def _hash(secret: str) -> Hex:

@@ -301,6 +301,7 @@ CODES: dict[str, Code] = {
     "auth.token": Code(None, "no valid API token was presented", "Ask an operator for one ('loadlock token create')."),
     "auth.role": Code(None, "the token's roles do not allow this", "Ask an operator for a token with a role named."),
     "auth.plugin": Code(None, "the token is for other plugins", "Ask an operator for a token for this plugin."),
+    "auth.host": Code(None, "the token is another host's", "Ask an operator for a token of this host."),
     "request.invalid": Code(None, "the request is malformed", "Correct the request as the message says."),
     "request.unknown": Code(None, "there is nothing at this address", "Check the address and the method."),
     "request.idempotency": Code(
@@ -331,6 +332,7 @@ CODES: dict[str, Code] = {
         None, "the list to be published fails the server's own check", "Nothing was published: read what was found."
     ),
     "server.streams": Code(None, "the server holds as many push streams as it may", "Poll; connect again later."),
+    "server.hearing": Code(None, "more acknowledgements wait than the server can keep", "Acknowledge again later."),
     "server.not-ready": Code(None, "the server cannot serve a valid list now", "See the server's log."),
     "audit.chain": Code(None, "the audit log was edited, cut or rewritten", "Keep a copy of it and alarm security."),
     # -- commands ----------------------------------------------------------------------------------------------------

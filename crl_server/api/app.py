@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from crl_server.api import artifacts, audit_log, health, problems, reinstatements, revocations, rules
+from crl_server.api import artifacts, audit_log, health, hosts, problems, reinstatements, revocations, rules
 from crl_server.api.edge import Clock, Edge, nothing
 from crl_server.api.static import StaticTree
 from crl_server.service import Authority
 
-SUBJECTS = (health, artifacts, revocations, rules, reinstatements, audit_log)
+SUBJECTS = (health, artifacts, revocations, rules, reinstatements, audit_log, hosts)
 """The modules whose routes make up the API."""
 
 

@@ -18,6 +18,7 @@ STATUS: Mapping[str, int] = {
     "auth.token": 401,
     "auth.role": 403,
     "auth.plugin": 403,
+    "auth.host": 403,
     "request.unknown": 404,
     "registry.unknown": 404,
     "reinstatement.unknown": 404,

@@ -35,7 +35,7 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
         body = await read_json(request, RevocationBody)
         order = Order(body.digests, body.reason, body.note)
         if body.dry_run:
-            return answer(await run_in_threadpool(edge.authority.radius, order))
+            return answer(await run_in_threadpool(edge.authority.radius, order, now))
         done = await run_in_threadpool(edge.authority.revoke, order, identity.actor, now, key_of(request))
         return answer(done, 201)
 

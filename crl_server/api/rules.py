@@ -38,7 +38,7 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
         body = await read_json(request, RuleBody)
         wanted = NewRule(body.kind, body.match, body.reason, body.note, body.excepted)
         if body.dry_run:
-            return answer(await run_in_threadpool(edge.authority.radius, wanted))
+            return answer(await run_in_threadpool(edge.authority.radius, wanted, now))
         done = await run_in_threadpool(edge.authority.add_rule, wanted, identity.actor, now, key_of(request))
         return answer(done, 201)
 

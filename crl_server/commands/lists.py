@@ -60,7 +60,10 @@ def _revoke(args: argparse.Namespace, output: Output) -> None:
         for found in done["reached"]:
             listed = " (revoked already)" if found["listed"] else ""
             output.say(f"{found['plugin_id']} {found['version']} {found['digest']}{listed}")
-        output.say(f"it would reach {done['artifacts']} admitted artifacts of {len(done['plugins'])} plugins")
+        for found in done["running"]:
+            output.say(f"runs on {found['host']}: {found['plugin_id']} {found['version']}")
+        reach = f"{done['artifacts']} admitted artifacts of {len(done['plugins'])} plugins, on {done['hosts']} hosts"
+        output.say(f"it would reach {reach} that acknowledge")
         output.result({"ok": True, "dry_run": True, **done})
         return
     for digest in done.get("revoked", []):
@@ -99,12 +102,12 @@ def _act(args: argparse.Namespace, digests: tuple[Digest, ...], rule: dict[str, 
         if rule is not None:
             excepted = tuple(digest_of(word) for word in args.excepted)
             wanted = NewRule(rule["kind"], rule["match"], args.reason, args.note, excepted)
-            done = authority.radius(wanted) if args.dry_run else authority.add_rule(
+            done = authority.radius(wanted, now()) if args.dry_run else authority.add_rule(
                 wanted, local_actor(), now(), args.idempotency_key
             )  # fmt: skip
         else:
             order = Order(digests, args.reason, args.note)
-            done = authority.radius(order) if args.dry_run else authority.revoke(
+            done = authority.radius(order, now()) if args.dry_run else authority.revoke(
                 order, local_actor(), now(), args.idempotency_key
             )  # fmt: skip
     found: dict[str, Any] = plain(done)

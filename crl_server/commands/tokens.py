@@ -16,6 +16,7 @@ DEFAULT_DAYS = 90
 def _configure_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="whose it is; a name is used once")
     parser.add_argument("--role", metavar="ROLE", action="append", required=True, choices=ROLES, help=", ".join(ROLES))
+    parser.add_argument("--host", metavar="HOST", help="with the role host, and only with it: which one speaks")
     parser.add_argument(
         "--days", metavar="N", type=int, default=DEFAULT_DAYS, help=f"valid for (default {DEFAULT_DAYS})"
     )
@@ -24,7 +25,8 @@ def _configure_create(parser: argparse.ArgumentParser) -> None:
 def _create(args: argparse.Namespace, output: Output) -> None:
     moment, life = now(), timedelta(days=max(min(args.days, 10_000), 0))
     with opened(args) as authority:
-        token = authority.create_token(given(Name, args.name, "the name"), args.role, life, local_actor(), moment)
+        name, host = given(Name, args.name, "the name"), args.host and given(Name, args.host, "the host")
+        token = authority.create_token(name, args.role, life, local_actor(), moment, host)
     expires = Time.of(moment + life)
     output.say(token)
     output.say(f"for {args.name}, as {', '.join(args.role)}, until {expires}. It is shown once and kept nowhere.")
@@ -56,6 +58,7 @@ def _ls(args: argparse.Namespace, output: Output) -> None:
         {
             "name": row.name,
             "roles": row.roles.split(),
+            "host": row.host,
             "created": row.created,
             "expires": row.expires,
             "revoked": row.revoked,

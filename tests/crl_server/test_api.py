@@ -13,7 +13,7 @@ from crl_server import policies, publishing, registry
 from crl_server.admission import Upload
 from crl_server.api import bodies, health
 from crl_server.audit import parse_entry, verify_log
-from crl_server.roles import ALLOWED, ROLES, Identity, Operation, Role
+from crl_server.roles import ALLOWED, ROLES, STAFF, Identity, Operation, Role
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made
 from tests.crl_server.live import Answer, Live
@@ -50,8 +50,10 @@ def live(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iter
 @pytest.fixture(scope="module")
 def tokens(live: Live) -> dict[str, str]:
     """A token for each role, and one for all roles."""
-    made = {role: live.authority.create_token(Name(role), [role], DAY, ACTOR, NOW) for role in ROLES}
-    return made | {"all": live.authority.create_token(Name("all"), ROLES, DAY, ACTOR, NOW)}
+    create = live.authority.create_token
+    made: dict[str, str] = {role: create(Name(role), [role], DAY, ACTOR, NOW) for role in STAFF}
+    made["host"] = create(Name("host"), ["host"], DAY, ACTOR, NOW, Name("web-1"))
+    return made | {"all": create(Name("all"), STAFF, DAY, ACTOR, NOW)}
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +101,8 @@ REQUESTS: dict[Operation, list[tuple[str, str]]] = {
     "reinstatement.request": [("POST", "/v1/reinstatements")],
     "reinstatement.approve": [("POST", "/v1/reinstatements/1/approval")],
     "audit.read": [("GET", "/v1/audit")],
+    "host.acknowledge": [("POST", "/v1/hosts/web-1/acknowledgement")],
+    "host.read": [("GET", "/v1/hosts"), ("GET", "/v1/coverage"), ("GET", "/v1/components/hosts?purl=pkg:pypi/a")],
 }
 
 

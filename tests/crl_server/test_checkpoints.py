@@ -87,7 +87,7 @@ def test_a_rule_reaches_what_was_admitted_and_what_never_will_be(authority: Auth
     for one in (known, other):
         admit(authority, one)
     wanted = NewRule("signer", {"principal": "team-a"}, "key-compromise")
-    radius = authority.radius(wanted)
+    radius = authority.radius(wanted, NOW)
     assert (radius.artifacts, radius.plugins) == (1, ("csv_exporter",))
     assert [found.digest for found in radius.reached] == [known.artifact]
     done = authority.add_rule(wanted, ACTOR, NOW)
@@ -103,7 +103,7 @@ def test_a_rule_reaches_what_was_admitted_and_what_never_will_be(authority: Auth
 def test_a_dry_run_changes_nothing(authority: Authority) -> None:
     admit(authority, subject("known"))
     before = authority.layout.head.read_bytes(), authority.verify_audit(NOW)
-    authority.radius(NewRule("component", {"purl": "pkg:pypi/requests", "range": "<2.32"}, "vulnerability"))
+    authority.radius(NewRule("component", {"purl": "pkg:pypi/requests", "range": "<2.32"}, "vulnerability"), NOW)
     assert (authority.layout.head.read_bytes(), authority.verify_audit(NOW)) == before
 
 

@@ -1,0 +1,138 @@
+"""``/v1/hosts``, ``/v1/coverage`` and ``/v1/components/hosts``: what hosts go by, and what they run."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import groupby
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from crl_server import hosts, standing
+from crl_server.api.bodies import read_json
+from crl_server.api.edge import Edge, Limit, answer
+from crl_server.ledger import Ledger
+from crl_server.roles import Identity
+from crl_server.service import Authority
+from crl_server.standing import NewRule
+from crl_server.tables import HostInstance
+from verifier.errors import Refused
+from verifier.formats.acknowledgement import Acknowledgement
+
+AfterHost = Annotated[str, Query(max_length=64)]
+"""The name of the last host that was seen."""
+Seq = Annotated[int | None, Query(ge=0, le=2**53 - 1)]
+Purl = Annotated[str, Query(min_length=1, max_length=1000)]
+
+
+def add_routes(app: FastAPI, edge: Edge) -> None:
+    """Add the routes of this subject."""
+
+    @app.post("/v1/hosts/{host}/acknowledgement")
+    async def acknowledge(request: Request, host: str) -> Response:
+        identity, now = await edge.admit(request, "host.acknowledge")
+        claim = await read_json(request, Acknowledgement)
+        return answer(await run_in_threadpool(take, edge.authority, identity, host, claim, now), 202)
+
+    @app.get("/v1/hosts")
+    async def all_hosts(request: Request, after: AfterHost = "", limit: Limit = 100) -> Response:
+        _, now = await edge.admit(request, "host.read")
+        return answer(await run_in_threadpool(listed, edge.authority, after, limit, now))
+
+    @app.get("/v1/coverage")
+    async def how_far(request: Request, seq: Seq = None) -> Response:
+        _, now = await edge.admit(request, "host.read")
+        return answer(await run_in_threadpool(coverage, edge.authority, seq, now))
+
+    @app.get("/v1/components/hosts")
+    async def who_runs(
+        request: Request,
+        purl: Purl,
+        versions: Annotated[str, Query(alias="range", max_length=200)] = "",
+        after: AfterHost = "",
+        limit: Limit = 100,
+    ) -> Response:
+        _, now = await edge.admit(request, "host.read")
+        match = {"purl": purl} | ({"range": versions} if versions else {})
+        return answer(await run_in_threadpool(running, edge.authority, match, after, limit, now))
+
+
+def take(authority: Authority, who: Identity, host: str, claim: Acknowledgement, now: datetime) -> dict[str, Any]:
+    """Take a claim, and tell how far the list has come.
+
+    Raises:
+        Refused: ``auth.host``, ``list.deployment``, ``server.hearing``.
+    """
+    who.check_host(host)
+    who.check_host(claim.host)
+    deployment = authority.record.deployment
+    if claim.deployment != deployment:
+        raise Refused(
+            "list.deployment", "the acknowledgement is about another deployment", found=repr(str(claim.deployment)),
+            expected=repr(str(deployment)),
+        )  # fmt: skip
+    authority.hearing.take(claim, now)
+    with authority.store.read() as ledger:
+        return {"seq": ledger.last_seq()}
+
+
+def listed(authority: Authority, after: str, limit: int, now: datetime) -> dict[str, Any]:
+    """A page of hosts, each with its instances."""
+    authority.hearing.keep()
+    with authority.store.read() as ledger:
+        last = ledger.last_seq()
+        rows = hosts.page(ledger, after, limit)
+    page = [
+        {"host": host, "instances": [_instance(row, last, now) for row in group]}
+        for host, group in groupby(rows, lambda row: row.host)
+    ]
+    return {"seq": last, "hosts": page, "next": page[-1]["host"] if len(page) == limit else None}
+
+
+def _instance(row: HostInstance, last: int, now: datetime) -> dict[str, Any]:
+    return {
+        "instance": row.instance,
+        "state": hosts.state_of(row, last, last, now),
+        "epoch": row.epoch,
+        "seq": row.seq,
+        "policy": row.policy,
+        "loadlock": row.loadlock,
+        "plugins": row.running,
+        "omitted": row.omitted,
+        "at": row.at,
+        "heard": row.heard,
+    }
+
+
+def coverage(authority: Authority, seq: int | None, now: datetime) -> hosts.Coverage:
+    """How far an event has come; without one, the last."""
+    authority.hearing.keep()
+    with authority.store.read() as ledger:
+        return hosts.coverage(ledger, now, seq)
+
+
+def running(authority: Authority, match: dict[str, Any], after: str, limit: int, now: datetime) -> dict[str, Any]:
+    """A page of the hosts that run a plugin which brings a package.
+
+    Raises:
+        UsageError: ``usage.arguments`` for a purl or range that cannot be evaluated.
+    """
+    wanted = NewRule("component", match, "vulnerability")
+    authority.hearing.keep()
+    with authority.store.read() as ledger:
+        return _running(ledger, wanted, after, limit, now)
+
+
+def _running(ledger: Ledger, wanted: NewRule, after: str, limit: int, now: datetime) -> dict[str, Any]:
+    digests = [row.digest for row in standing.matched(ledger, wanted.numbered(1))]
+    found = [row for row in hosts.running(ledger, digests, now) if row.host > after]
+    names = list(dict.fromkeys(row.host for row in found))
+    shown = set(names[:limit])
+    return {
+        **wanted.match,
+        "artifacts": len(digests),
+        "running": [row for row in found if row.host in shown],
+        "unknown": hosts.unknown(ledger),
+        "next": names[limit - 1] if len(names) > limit else None,
+    }

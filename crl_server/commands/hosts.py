@@ -1,0 +1,112 @@
+"""``hosts ls``, ``hosts coverage`` and ``hosts running``: what hosts acknowledged, here or of a server."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from crl_server.commands.common import needing_the_extra, now, opened
+from crl_server.commands.lists import add_server
+from verifier.api_client import api_token, get
+from verifier.command import Command, Output
+from verifier.errors import Refused
+from verifier.formats.strict_json import plain
+
+PAGE = 500
+"""How many hosts are asked for at a time."""
+MAX_PAGES = 1_000
+MAX_ANSWER = 64 * 1024 * 1024
+"""Size cap of one answer in bytes."""
+
+
+def _configure_ls(parser: argparse.ArgumentParser) -> None:
+    add_server(parser)
+
+
+def _ls(args: argparse.Namespace, output: Output) -> None:
+    found = list(_pages(args, "/v1/hosts", {}, "hosts"))
+    for host in found:
+        for one in host["instances"]:
+            where = f"{one['state']:<10} epoch {one['epoch']} seq {one['seq']}, policy {one['policy']}"
+            output.say(f"{host['host']:<32} {where}, {one['plugins']} plugins, heard {one['heard']}")
+    output.say(f"{len(found)} hosts acknowledge")
+    output.result({"ok": True, "hosts": found})
+
+
+def _configure_coverage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seq", metavar="N", type=int, help="the event of the list (default: the last)")
+    add_server(parser)
+
+
+def _coverage(args: argparse.Namespace, output: Output) -> int:
+    found = _ask(args, "/v1/coverage", {} if args.seq is None else {"seq": str(args.seq)})
+    output.say(f"seq {found['seq']}: {found['enforcing']} of {found['hosts']} hosts enforce it")
+    for state in ("lagging", "silent"):
+        for host in found[state]:
+            output.say(f"{state:<10}{host}")
+        if found[f"{state}_count"] > len(found[state]):
+            output.say(f"{state:<10}… and {found[f'{state}_count'] - len(found[state])} more")
+    complete = not found["lagging_count"] and not found["silent_count"]
+    output.result({"ok": complete, **found})
+    return 0 if complete else Refused.exit_status
+
+
+def _configure_running(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("purl", metavar="PURL", help="a package, such as pkg:pypi/foo")
+    parser.add_argument("--range", metavar="RANGE", default="", help="the versions, such as '<2.1'")
+    add_server(parser)
+
+
+def _running(args: argparse.Namespace, output: Output) -> None:
+    match = {"purl": args.purl} | ({"range": args.range} if args.range else {})
+    found = list(_pages(args, "/v1/components/hosts", match, "running"))
+    for row in found:
+        state = "silent" if row["silent"] else f"{row['instances'] - row['stopped']} of {row['instances']} running"
+        output.say(f"{row['host']:<32} {row['plugin_id']} {row['version']} {row['digest']} {state}")
+    output.say(f"{len({row['host'] for row in found})} hosts that acknowledge run it")
+    output.result({"ok": True, "running": found})
+
+
+def _pages(args: argparse.Namespace, path: str, query: dict[str, str], name: str) -> Iterator[dict[str, Any]]:
+    after = ""
+    for _ in range(MAX_PAGES):
+        found = _ask(args, path, query | {"after": after, "limit": str(PAGE)})
+        rows = found.get(name)
+        if not isinstance(rows, list):
+            raise Refused("server.refused", "the server's answer is not a list", expected=name)
+        yield from rows
+        following = found.get("next")
+        if not isinstance(following, str):
+            return
+        after = following
+    raise Refused("server.refused", "the server's list does not end", found=f"{MAX_PAGES} pages")
+
+
+def _ask(args: argparse.Namespace, path: str, query: dict[str, str]) -> dict[str, Any]:
+    """The answer of a server, or of the deployment itself."""
+    if args.server:
+        asked = f"{path}?{urlencode(query)}" if query else path
+        return get(args.server, asked, api_token(args.token_file), limit=MAX_ANSWER)
+    with needing_the_extra():
+        from crl_server.api import hosts
+    moment, after = now(), query.get("after", "")
+    found: Any
+    with opened(args) as authority:
+        if path == "/v1/hosts":
+            found = hosts.listed(authority, after, PAGE, moment)
+        elif path == "/v1/coverage":
+            found = hosts.coverage(authority, args.seq, moment)
+        else:
+            match: dict[str, Any] = {name: value for name, value in query.items() if name in ("purl", "range")}
+            found = hosts.running(authority, match, after, PAGE, moment)
+    values: dict[str, Any] = plain(found)
+    return values
+
+
+COMMANDS = (
+    Command("hosts ls", "list the hosts that acknowledge, and what they go by", _configure_ls, _ls),
+    Command("hosts coverage", "show how many hosts enforce a revocation", _configure_coverage, _coverage),
+    Command("hosts running", "show which hosts run a library now", _configure_running, _running),
+)

@@ -158,12 +158,18 @@ def _describe_git(directory: Path) -> Source:
     )
 
 
+_TAKE_KEYS_OUT = "Move keys out of the project, where one 'git add' would publish them; commit or remove the rest."
+
+
 def _refuse_dirty(directory: Path) -> None:
     changed = _git(directory, "status", "--porcelain=v1", "--untracked-files=normal", "--", ".").splitlines()
     if changed:
         listed = ", ".join(repr(line[3:]) for line in changed[:5])
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-        raise Refused("source.dirty", "the source differs from its commit", found=listed + more)
+        raise Refused(
+            "source.dirty", "the source differs from its commit", found=listed + more,
+            todo=_TAKE_KEYS_OUT if any(line.endswith((".pem", ".key", ".pem.pub")) for line in changed) else "",
+        )  # fmt: skip
 
 
 def _refuse_local_attributes(directory: Path) -> None:

@@ -75,6 +75,13 @@ def test_a_dirty_tree_is_refused_and_the_file_named(repository: Path, change: st
     assert path.name in caught.value.found
 
 
+def test_a_key_in_the_project_is_not_to_be_committed(repository: Path) -> None:
+    (repository / "builder.pem").write_text("a private key")
+    with pytest.raises(Refused) as caught:
+        describe(repository)
+    assert "Move keys out of the project" in caught.value.todo
+
+
 def test_submodules_are_refused(tmp_path: Path) -> None:
     inner = make_repository(tmp_path / "inner", {"a.py": ""})
     outer = make_repository(tmp_path / "outer", {"b.py": ""})

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from attestor.wheelhouse import prepare
 from loadlock.stage import Stage, example_plugin
@@ -36,11 +37,13 @@ class Guide:
         town: where they are run.
         name: the guide's file.
         meant: what a reader puts in the place of the example's words.
+        at: where; in the project by default.
     """
 
-    def __init__(self, town: Town, name: str, meant: Mapping[str, str | Path]) -> None:
+    def __init__(self, town: Town, name: str, meant: Mapping[str, object], at: Path | None = None) -> None:
         self.town = town
         self.meant = meant
+        self._at = at or town.project
         shown = "".join(examples(name, "console")).replace("\\\n", " ")
         self._left = [line[2:] for line in shown.splitlines() if line.startswith("$ ")]
 
@@ -51,13 +54,13 @@ class Guide:
             begins: how the guide's next command begins.
             more: options that stand for what cannot be here (a person at a terminal, a repository on the network).
             status: how it has to end.
-            at: where; in the project by default.
+            at: where, when it is elsewhere than the others.
         """
         line = self._left.pop(0)
         assert line.startswith(begins), line
         for written, meant in self.meant.items():
             line = line.replace(written, str(meant))
-        return self.town.shell(" ".join([line, *more]), status=status, at=at)
+        return self.town.shell(" ".join([line, *more]), status=status, at=at or self._at)
 
     def end(self) -> None:
         """Hold that no command of the guide was left out."""
@@ -93,7 +96,7 @@ class Town:
         root_of_trust = str(self.operate("trust", "policy", "--show")["root"])
         stage.run("host", "enroll", stage.url, "--root", root_of_trust, deployment=stage.host)
 
-    def operate(self, *words: str | Path) -> dict[str, object]:
+    def operate(self, *words: str | Path) -> dict[str, Any]:
         """A command of the operator."""
         return self.stage.run(*words, deployment=self.stage.operator)
 

@@ -79,23 +79,22 @@ def test_owners(town: Town) -> None:
     for half in ("", ".pub"):
         shutil.copy(town.keys / f"owner.pem{half}", town.home / f"team-a.pem{half}")
     offline = town.stage.operator / "offline"
-    guide = Guide(town, "owners.md", {"/media/policy-key": offline})
-    at = {"at": town.home}
-    guide.play("loadlock key new next.pem", **at)
-    guide.play("loadlock key rotate", **at)
+    guide = Guide(town, "owners.md", {"/media/policy-key": offline}, at=town.home)
+    guide.play("loadlock key new next.pem")
+    guide.play("loadlock key rotate")
     deployment = f"--deployment {town.stage.operator}"
-    told = guide.play("loadlock trust rotate-principal rotation.json", deployment, **at)
+    told = guide.play("loadlock trust rotate-principal rotation.json", deployment)
     assert "1 of 1 admitted releases go on counting" in told
     # The same key, stolen in its turn, and the next one.
-    town.shell("loadlock key new after.pem", **at)
+    town.shell("loadlock key new after.pem", at=town.home)
     guide.meant = {"next.pem.pub": "after.pem.pub"}
-    guide.play("loadlock trust rotate-principal --name", deployment, **at)
+    guide.play("loadlock trust rotate-principal --name", deployment)
     for half in ("", ".pub"):
         shutil.copy(town.home / f"after.pem{half}", town.home / f"team-a.pem{half}")
     guide.meant = {"/media/policy-key": offline}
-    guide.play("loadlock handover offer", **at)
-    guide.play("loadlock handover accept", **at)
-    guide.play("loadlock trust transfer", deployment, **at)
+    guide.play("loadlock handover offer")
+    guide.play("loadlock handover accept")
+    guide.play("loadlock trust transfer", deployment)
     guide.end()
     assert town.operate("trust", "policy", "--show")["policy"]["plugins"]["csv_exporter"]["owners"] == ("team-b",)
 

@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 
+from loadlock.testing.loopback import Loopback
 from tests.live_deployment import signed_by
-from tests.loopback import Loopback
 from tests.simulator import Claims, PluginWheel, Simulator
 from tests.wheels import build_wheel
 from verifier.errors import LoadlockError
@@ -31,6 +31,7 @@ from verifier.formats.enrolment import Enrolment, Floor, ServerUrl, dump_enrolme
 from verifier.formats.text import Name, Time
 from verifier.gate import SET_SUFFIX, Gate
 from verifier.home import Home
+from verifier.plugin import take_out
 from verifier.refresh import Refresher, enroll
 from verifier.runtime import stamps
 
@@ -203,7 +204,7 @@ class HostedDeployment:
         for gate in self.gates:
             gate.close()
             for plugin in gate.plugins:
-                plugin._registration.unregister()
+                take_out(plugin)
         self.gates.clear()
         stamps.uninstall()
 

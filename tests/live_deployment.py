@@ -10,9 +10,9 @@ from typing import Any
 
 from securesystemslib.signer import CryptoSigner
 
-from tests.loopback import Loopback
-from tests.trust_samples import Documents, envelope, sha256
-from tests.tuf_repository import TufRepository
+from loadlock.testing.documents import Documents, envelope, sha256
+from loadlock.testing.loopback import Loopback
+from loadlock.testing.repository import TufRepository
 from verifier.formats import dsse
 from verifier.formats.enrolment import Enrolment, Floor, ServerUrl, dump_enrolment, encode_root
 from verifier.formats.text import Name, Time

@@ -195,3 +195,8 @@ def check_replaces(facts: VerifiedPlugin, old: Plugin, loaded: Collection[Plugin
             "plugin.not-newer", "a plugin that may run is replaced by a newer version only",
             found=str(facts.version), expected=f"later than {old.facts.version}",
         )  # fmt: skip
+
+
+def take_out(plugin: Plugin) -> None:
+    """Take a plugin's modules out of this process, as far as Python can, so that it can be loaded anew: for tests."""
+    plugin._registration.unregister()

@@ -18,9 +18,9 @@ from crl_server.issuers import Grant, Issuer, read_issuers
 from crl_server.oidc import AGAIN, FRESH, KEPT, Issuers
 from crl_server.roles import Identity
 from crl_server.service import Authority
+from loadlock.testing.loopback import Loopback, status
 from tests.crl_server.deployments import NOW, made
 from tests.crl_server.live import Live
-from tests.loopback import Loopback, status
 from verifier.errors import LoadlockError
 from verifier.formats.text import Name, PluginId
 

@@ -13,7 +13,7 @@ import crl_server.repository
 from crl_server.repository import OfflineKeys, Repository
 from crl_server.rules import first_checkpoint
 from crl_server.signing import SigningKey
-from tests.trust_samples import Documents
+from loadlock.testing.documents import Documents
 from verifier.errors import LoadlockError, Unreachable
 from verifier.files import write_atomic
 from verifier.formats.revocations import dump

@@ -16,8 +16,8 @@ Real keys sign, python-tuf's own metadata carries the policy, and the code under
 
 from __future__ import annotations
 
+from loadlock.testing.people import Person
 from tests.simulator.claims import Claim, Claims
 from tests.simulator.deployment import EVERYTHING, NOW, PluginWheel, Simulator, put
-from tests.simulator.people import Person
 
 __all__ = ["EVERYTHING", "NOW", "Claim", "Claims", "Person", "PluginWheel", "Simulator", "put"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from loadlock.testing.people import Person
 from tests.sigstore.people import KeylessPerson
-from tests.simulator.people import Person
 from verifier.evidence import ROLE_OF
 from verifier.formats import dsse
 from verifier.formats.bundle import Bundle, dump_bundle

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from loadlock.testing.documents import Documents
+from loadlock.testing.people import Person
+from loadlock.testing.repository import TufRepository
 from tests import wheels
 from tests.simulator.claims import Claim, Claims
 from tests.simulator.findings import BOUNDS, audit, checks
-from tests.simulator.people import Person
-from tests.trust_samples import Documents
-from tests.tuf_repository import TufRepository
 from verifier.decide import Request
 from verifier.formats.enrolment import Floor
 from verifier.formats.manifest import ISOLATIONS

@@ -62,12 +62,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from loadlock.testing.documents import envelope
+from loadlock.testing.people import Person
+from loadlock.testing.repository import CHECKPOINT
 from tests.simulator.claims import Claims
 from tests.simulator.deployment import EVERYTHING, PluginWheel, Simulator, put
 from tests.simulator.findings import with_check, with_vulnerability
-from tests.simulator.people import Person
-from tests.trust_samples import envelope
-from tests.tuf_repository import CHECKPOINT
 from verifier.formats import dsse
 from verifier.formats.findings import AUDIT_FIELD
 from verifier.formats.manifest import Dependency

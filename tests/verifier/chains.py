@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.simulator.people import Person
+from loadlock.testing.people import Person
 from verifier.formats.dsse import IN_TOTO, encode_base64, pae
 from verifier.formats.strict_json import plain
 from verifier.layout_keys import layout_key

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from loadlock.cli import main
+from loadlock.testing.loopback import status
 from tests.hosts import PACKAGE, HostedDeployment, set_of
-from tests.loopback import status
 from verifier.cli import MAX_ARGUMENTS
 from verifier.runtime.stamps import FIELDS
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from loadlock.testing.loopback import status
 from tests.hosts import PACKAGE, HostedDeployment, code_of
-from tests.loopback import status
 from tests.simulator import Claims
 from verifier.errors import LoadlockError, PluginRevoked, Refused, Unreachable
 from verifier.formats.strict_json import dumps

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from loadlock.testing.loopback import status
 from tests.hosts import ROOT, HostedDeployment, code_of, in_fresh_process
-from tests.loopback import status
 from verifier.errors import LoadlockError, PluginRevoked
 from verifier.gate import MAX_INTERVAL, Plugin
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from loadlock.testing.loopback import Answer, Loopback, status
 from tests.hosts import HostedDeployment
 from tests.live_deployment import LiveDeployment, digest
-from tests.loopback import Answer, Loopback, status
 from verifier import push, transport
 from verifier.errors import FormatError, PluginRevoked, Refused, Unreachable
 from verifier.formats.push import MAX_LINE, Announcement, dump_announcement

@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Timestamp
 
+from loadlock.testing.documents import Documents, sha256
+from loadlock.testing.loopback import status
+from loadlock.testing.repository import sign
 from tests.live_deployment import LiveDeployment, digest
-from tests.loopback import status
-from tests.trust_samples import Documents, sha256
-from tests.tuf_repository import sign
 from verifier.errors import FormatError, LoadlockError, Refused, Unreachable
 from verifier.formats.enrolment import Floor
 from verifier.formats.text import Hex

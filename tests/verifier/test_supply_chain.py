@@ -15,7 +15,7 @@ import pytest
 from in_toto.models._signer import load_public_key_from_file  # type: ignore[import-untyped]
 
 from attestor.signers import public_pem
-from tests.simulator.people import Person
+from loadlock.testing.people import Person
 from tests.verifier.chains import DIGEST, ELSEWHERE, MADE, WHEEL, Chain, envelope, lines
 from verifier.errors import FormatError, LoadlockError, Refused
 from verifier.formats.layout import MAX_ARTIFACTS, link_name, parse_layout

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from tests.loopback import Answer, Loopback, status
+from loadlock.testing.loopback import Answer, Loopback, status
 from verifier.errors import FormatError, LoadlockError, Unreachable, UsageError
 from verifier.transport import ERROR_LIMIT, Transport
 

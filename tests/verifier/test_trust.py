@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.trust_samples import DEPLOYMENT, Documents
-from tests.tuf_repository import TufRepository
+from loadlock.testing.documents import DEPLOYMENT, Documents
+from loadlock.testing.repository import TufRepository
 from verifier.errors import Refused
 from verifier.formats.enrolment import Floor
 from verifier.trust import Trust, verify_trust

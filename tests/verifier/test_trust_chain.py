@@ -11,7 +11,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner, Key, Signature, Signer, SSlibKey
 from tuf.api.metadata import Metadata, MetaFile, Root, TargetFile
 
-from tests.tuf_repository import CHECKPOINT, POLICY, TufRepository
+from loadlock.testing.repository import CHECKPOINT, POLICY, TufRepository
 from verifier import tuf_chain
 from verifier.errors import Refused
 from verifier.tuf_chain import Chain, root_keys, verify_chain

@@ -9,8 +9,8 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
 
+from loadlock.testing.documents import envelope, sha256
 from tests.live_deployment import LiveDeployment, signed_by
-from tests.trust_samples import envelope, sha256
 from verifier.enrolment import verify_enrolment
 from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
 from verifier.formats import dsse, strict_json

@@ -73,5 +73,10 @@ def uninstall() -> None:
     _STAMPING.uninstall()
 
 
+def active() -> bool:
+    """Whether log records are stamped now."""
+    return _STAMPING._active
+
+
 # One for the process, like the logging module that it extends.
 _STAMPING = _Stamping()

@@ -19,6 +19,7 @@ HEAD_LIFE = timedelta(hours=6)
 
 
 def sha256(data: bytes) -> str:
+    """The sha256 of some bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -38,6 +39,7 @@ class Documents:
         self.default_rules = (self.keep("rules", EMPTY_RULES), 0)
 
     def keep(self, kind: str, data: bytes) -> str:
+        """Keep a file under its sha256, which is handed back."""
         self.files[kind, sha256(data)] = data
         return sha256(data)
 

@@ -34,6 +34,7 @@ class Loopback:
 
     @property
     def url(self) -> str:
+        """The server's address."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Loopback:

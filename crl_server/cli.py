@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crl_server.commands import checkpoints, deployments, handovers, hosts, lists, tokens, trust
+from crl_server.commands import checkpoints, deployments, exports, handovers, hosts, lists, tokens, trust
 from verifier.command import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -12,5 +12,6 @@ COMMANDS: tuple[Command, ...] = (
     *handovers.COMMANDS,
     *lists.COMMANDS,
     *checkpoints.COMMANDS,
+    *exports.COMMANDS,
     *hosts.COMMANDS,
 )

@@ -29,6 +29,7 @@ from crl_server.reinstating import Requested, Wish
 from crl_server.repository import Repository
 from crl_server.revoking import Order, Revoked
 from crl_server.roles import Identity, Operation, Role
+from crl_server.settings import read_settings
 from crl_server.signing import SigningKey
 from crl_server.standing import NewRule, Radius, RuleAdded
 from crl_server.store import Store
@@ -63,8 +64,8 @@ class Authority:
 
     Raises:
         UsageError: ``usage.deployment`` when it is none; ``usage.configuration`` when the database is of another one,
-            or issuers of tokens contradict themselves.
-        FormatError: ``issuers.toml`` is malformed.
+            or settings or issuers of tokens contradict themselves.
+        FormatError: ``settings.toml`` or ``issuers.toml`` is malformed.
         Unreachable: ``io.failed``.
     """
 
@@ -78,6 +79,7 @@ class Authority:
         self.repository = Repository(self.layout.trust)
         self.publisher = Publisher(self.layout, self.store, self.record.life)
         self.checkpoints = Checkpoints(self.layout, self.store)
+        self.settings = read_settings(self.layout.settings)
         self._issuers = Issuers(read_issuers(self.layout.issuers))
         self.hearing = Hearing(self.store)
         self._denials: deque[datetime] = deque()

@@ -1,4 +1,4 @@
-"""The server's process: refuses to start where it must not, listens, keeps the list fresh, ends gracefully."""
+"""The server's process: refuses to start where it must not, listens, keeps list and exports fresh, ends gracefully."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from crl_server.api.app import create_app
 from crl_server.api.edge import Clock
+from crl_server.export.worker import ExportWorker, exporters
 from crl_server.push import Application, Hub, with_stream
 from crl_server.service import Authority
 from crl_server.signing import check_offline_keys_are_away
@@ -49,7 +51,8 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
 
     Raises:
         Refused: ``server.offline-key``, ``server.behind``, ``server.lint``, ``clock.behind``, ``trust.*``.
-        UsageError: ``usage.configuration`` when the address cannot be listened on.
+        UsageError: ``usage.configuration`` when the address cannot be listened on or an export cannot be set up;
+            ``usage.extra``.
         Unreachable: ``io.failed``.
     """
     policy = authority.repository.trust().policy
@@ -57,6 +60,7 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
     authority.reconcile(clock())
     for warning in authority.warnings(clock()):
         log.warning("%s", warning)
+    exports = [ExportWorker(authority, found, clock) for found in exporters(authority, authority.settings.export)]
     listening = _listen(host, port)
     address = listening.getsockname()
     hub = Hub(authority.layout)
@@ -70,7 +74,11 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     announce(f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}")
-    with listening, Maintenance(authority, clock):
+    with ExitStack() as running:
+        running.enter_context(listening)
+        running.enter_context(Maintenance(authority, clock))
+        for worker in exports:
+            running.enter_context(worker)
         server.run(sockets=[listening])
 
 

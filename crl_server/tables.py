@@ -213,3 +213,37 @@ class Setting(SQLModel, table=True):
 
     name: str = Field(primary_key=True, max_length=50)
     value: str = Field(max_length=200)
+
+
+class ExportLeftover(SQLModel, table=True):
+    """A file of an export that nothing refers to, and since when."""
+
+    __tablename__ = "export_leftover"
+
+    export: str = Field(primary_key=True, max_length=64)
+    path: str = Field(primary_key=True, max_length=200)
+    since: str = Field(max_length=20)
+
+
+class WebhookCursor(SQLModel, table=True):
+    """Up to which entry of the audit log a webhook's deliveries have been written down."""
+
+    __tablename__ = "webhook_cursor"
+
+    webhook: str = Field(primary_key=True, max_length=64)
+    position: int
+
+
+class WebhookDelivery(SQLModel, table=True):
+    """An entry of the audit log that a webhook has not been told of yet: how often it was tried, when it is due again,
+    what went wrong last, and since when it is given up. What was delivered is not here any more.
+    """
+
+    __tablename__ = "webhook_delivery"
+
+    webhook: str = Field(primary_key=True, max_length=64)
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    attempts: int = 0
+    due: str = Field(index=True, max_length=20)
+    found: str = Field(default="", max_length=300)
+    dead: str | None = Field(default=None, max_length=20)

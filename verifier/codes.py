@@ -333,6 +333,15 @@ CODES: dict[str, Code] = {
     ),
     "server.streams": Code(None, "the server holds as many push streams as it may", "Poll; connect again later."),
     "server.hearing": Code(None, "more acknowledgements wait than the server can keep", "Acknowledge again later."),
+    "export.denied": Code(
+        None, "an export's storage does not let us", "Check the credentials, the bucket, and what they may do there."
+    ),
+    "export.conflict": Code(None, "somebody else wrote to an export at the same time", "It is tried again by itself."),
+    "export.behind": Code(
+        None,
+        "an export's place holds something newer than this server",
+        "Find out which server writes there; after a restore, empty the place's timestamp and head.",
+    ),
     "server.not-ready": Code(None, "the server cannot serve a valid list now", "See the server's log."),
     "audit.chain": Code(None, "the audit log was edited, cut or rewritten", "Keep a copy of it and alarm security."),
     # -- commands ----------------------------------------------------------------------------------------------------
@@ -354,6 +363,7 @@ CODES: dict[str, Code] = {
     "usage.identity": Code(None, "no identity to sign with", "Fetch a new token, and sign again."),
     "usage.extra": Code(None, "an optional part of Loadlock is not installed", "Install the extra named."),
     "io.failed": Code(None, "a file could not be read or written", "Check the path, its permissions and the disk."),
+    "unreachable.storage": Code(None, "an export's storage did not answer", "It is tried again by itself."),
     "unreachable.server": Code(None, "the server did not answer", "Check the address and try again."),
     "unreachable.index": Code(None, "the package index did not answer", "Check the network and try again."),
     "unreachable.issuer": Code(None, "an issuer of tokens did not answer", "Try again; ask whoever runs the issuer."),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crl_server.api.static import KINDS
+from crl_server.public_files import KINDS
 from tests.crl_server.deployments import digest, made, revoke
 from tests.crl_server.live import Live, address_of, listen
 from verifier.errors import Refused

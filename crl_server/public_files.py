@@ -1,0 +1,55 @@
+"""The files of the public tree: how they are called, what they are, and how long caches may hold them.
+
+What is not of one of these forms is not of the tree, whatever lies in its directory.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+IMMUTABLE = "public, max-age=31536000, immutable"
+"""For files whose name is their content's digest or version."""
+REVALIDATE = "no-cache"
+"""For files that change under one name: a cache has to ask each time."""
+
+TIMESTAMP = "trust/metadata/timestamp.json"
+HEAD = "lists/head.json"
+ENROLMENT = "enrolment.json"
+
+HEX = r"[0-9a-f]{64}"
+VERSION = r"[1-9][0-9]{0,9}"
+NAME = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
+
+
+class PublicKind(NamedTuple):
+    """A form of name, the media type of such files, and how they may be cached."""
+
+    names: re.Pattern[str]
+    media_type: str
+    caching: str
+
+
+KINDS = (
+    PublicKind(
+        re.compile(r"enrolment\.json|lists/head\.json|trust/metadata/timestamp\.json"), "application/json", REVALIDATE
+    ),
+    PublicKind(re.compile(rf"lists/(?:segments|bases)/{HEX}"), "application/octet-stream", IMMUTABLE),
+    PublicKind(re.compile(rf"lists/rules/{HEX}"), "application/json", IMMUTABLE),
+    PublicKind(
+        re.compile(rf"trust/metadata/{VERSION}\.(?:root|targets|snapshot|checkpoints)\.json"),
+        "application/json",
+        IMMUTABLE,
+    ),
+    PublicKind(
+        re.compile(rf"trust/targets/(?:{HEX}\.(?:policy|trusted_root\.{NAME})|checkpoints/{HEX}\.checkpoint)\.json"),
+        "application/json",
+        IMMUTABLE,
+    ),
+    PublicKind(re.compile(rf"sets/{HEX}\.jsonl"), "application/jsonl", REVALIDATE),
+)
+
+
+def kind_of(path: str) -> PublicKind | None:
+    """The kind of the file at ``path`` below the tree's root, or None when there is no such file by design."""
+    return next((kind for kind in KINDS if kind.names.fullmatch(path)), None)

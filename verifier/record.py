@@ -11,7 +11,7 @@ import hashlib
 import io
 import re
 from collections.abc import Mapping, Set
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from verifier.errors import Refused
 from verifier.wheel_paths import shown
@@ -22,6 +22,22 @@ _ALGORITHMS: Final = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha51
 _SIZE = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
 _NAMED: Final = 3  # offending paths that a message names
 _SIGNATURES: Final = ("RECORD.jws", "RECORD.p7s")
+
+
+class Entry(NamedTuple):
+    """What RECORD says of one file: hash algorithm, hash as it is written, and size in bytes."""
+
+    algorithm: str
+    stated: str
+    size: int
+
+    def new(self, content: bytes = b"") -> Any:
+        """A hash object of the algorithm."""
+        return _ALGORITHMS[self.algorithm](content)
+
+    def state(self, found: Any) -> str:
+        """A hash as RECORD would write it."""
+        return f"{self.algorithm}={base64.urlsafe_b64encode(found.digest()).rstrip(b'=').decode()}"
 
 
 def check_record(files: Mapping[str, bytes], dist_info: str) -> None:
@@ -37,18 +53,56 @@ def check_record(files: Mapping[str, bytes], dist_info: str) -> None:
     own = f"{dist_info}/RECORD"
     if own not in files:
         raise Refused("wheel.record", "the wheel has no RECORD", expected=shown(own))
+    entries = parse_record(files[own], dist_info)
+    _same_set({own, *entries}, files.keys())
+    for path, entry in entries.items():
+        check_content(path, entry, files[path])
+
+
+def parse_record(record: bytes, dist_info: str) -> dict[str, Entry]:
+    """What RECORD says of each file but itself.
+
+    Args:
+        record: its bytes.
+        dist_info: the directory that it is of, without a closing slash.
+
+    Raises:
+        Refused: ``wheel.record``.
+    """
+    own = f"{dist_info}/RECORD"
+    rows = _rows(record)
     for name in _SIGNATURES:
-        if f"{dist_info}/{name}" in files:
+        if f"{dist_info}/{name}" in rows:
             raise Refused("wheel.record", f"the wheel holds {name}, which RECORD cannot cover and nothing here checks")
-    rows = _rows(files[own])
-    _same_set(rows.keys(), files.keys())
-    for path, (digest, size) in rows.items():
-        if path == own:
-            if digest or size:
-                raise Refused("wheel.record", "RECORD states its own hash or size", found=shown(f"{digest},{size}"))
-        else:
-            _check_size(path, size, len(files[path]))
-            _check_digest(path, digest, files[path])
+    if own not in rows:
+        raise Refused("wheel.record", "a file of the wheel is missing from RECORD", found=shown(own))
+    digest, size = rows.pop(own)
+    if digest or size:
+        raise Refused("wheel.record", "RECORD states its own hash or size", found=shown(f"{digest},{size}"))
+    return {path: _entry(path, *columns) for path, columns in rows.items()}
+
+
+def check_content(path: str, entry: Entry, content: bytes) -> None:
+    """Refuse unless a file's content is what RECORD says.
+
+    Raises:
+        Refused: ``wheel.record``.
+    """
+    if len(content) != entry.size:
+        raise Refused(
+            "wheel.record",
+            f"RECORD states another size of {shown(path)}, or none",
+            found=str(entry.size),
+            expected=f"{len(content)}",
+        )
+    actual = entry.state(entry.new(content))
+    if actual != entry.stated:
+        raise Refused(
+            "wheel.record",
+            f"the content of {shown(path)} is not what RECORD says",
+            found=actual,
+            expected=shown(entry.stated),
+        )
 
 
 def _rows(record: bytes) -> dict[str, tuple[str, str]]:
@@ -79,18 +133,8 @@ def _same_set(recorded: Set[str], present: Set[str]) -> None:
             raise Refused("wheel.record", what, found=", ".join(shown(path) for path in sorted(paths)[:_NAMED]))
 
 
-def _check_size(path: str, stated: str, size: int) -> None:
-    if _SIZE.fullmatch(stated) is None or int(stated) != size:
-        raise Refused(
-            "wheel.record",
-            f"RECORD states another size of {shown(path)}, or none",
-            found=shown(stated),
-            expected=f"{size}",
-        )
-
-
-def _check_digest(path: str, stated: str, content: bytes) -> None:
-    algorithm, _, digest = stated.partition("=")
+def _entry(path: str, stated: str, size: str) -> Entry:
+    algorithm, _, _ = stated.partition("=")
     if algorithm not in _ALGORITHMS:
         raise Refused(
             "wheel.record",
@@ -98,11 +142,6 @@ def _check_digest(path: str, stated: str, content: bytes) -> None:
             found=shown(stated),
             expected="sha256, sha384 or sha512",
         )
-    actual = base64.urlsafe_b64encode(_ALGORITHMS[algorithm](content).digest()).rstrip(b"=").decode()
-    if digest != actual:
-        raise Refused(
-            "wheel.record",
-            f"the content of {shown(path)} is not what RECORD says",
-            found=f"{algorithm}={actual}",
-            expected=shown(stated),
-        )
+    if _SIZE.fullmatch(size) is None:
+        raise Refused("wheel.record", f"RECORD states another size of {shown(path)}, or none", found=shown(size))
+    return Entry(algorithm, stated, int(size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -33,6 +34,7 @@ class Snapshot:
         root_is_purelib: what WHEEL says of the root.
         tags: expanded tags, such as "py3-none-any".
         top_levels: the names that an import could name first.
+        unpacked_at: where an installer has unpacked it, and its files are read from; None for a wheel in memory.
     """
 
     digest: str
@@ -46,6 +48,23 @@ class Snapshot:
     root_is_purelib: bool
     tags: frozenset[str]
     top_levels: frozenset[str]
+    unpacked_at: str | None = None
+
+
+class Files(Mapping[str, bytes]):
+    """The files of a wheel, each fetched when it is asked for; what is given out is what was attested."""
+
+    @abstractmethod
+    def sha256(self, path: str) -> bytes:
+        """The sha256 of a file."""
+
+    @abstractmethod
+    def pour(self, path: str, descriptor: int) -> None:
+        """Write a file's content to an empty file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
 
 
 class Place(NamedTuple):
@@ -55,7 +74,7 @@ class Place(NamedTuple):
     sha256: bytes
 
 
-class Contents(Mapping[str, bytes]):
+class Contents(Files):
     """The files of a wheel that was checked whole, now or before, each unpacked when it is asked for.
 
     Args:
@@ -123,7 +142,7 @@ class Contents(Mapping[str, bytes]):
 
 def sha256_of(files: Mapping[str, bytes], path: str) -> bytes:
     """The sha256 of one of a snapshot's files, as bytes."""
-    return files.sha256(path) if isinstance(files, Contents) else hashlib.sha256(files[path]).digest()
+    return files.sha256(path) if isinstance(files, Files) else hashlib.sha256(files[path]).digest()
 
 
 def pour(files: Mapping[str, bytes], path: str, descriptor: int) -> None:
@@ -132,7 +151,7 @@ def pour(files: Mapping[str, bytes], path: str, descriptor: int) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    if isinstance(files, Contents):
+    if isinstance(files, Files):
         files.pour(path, descriptor)
     else:
         write_all(descriptor, files[path])

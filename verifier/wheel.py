@@ -40,8 +40,8 @@ _BYTECODE_SUFFIXES: Final = (".pyc", ".pyo")
 
 
 @dataclass(frozen=True, slots=True)
-class _Name:
-    """What the file name says."""
+class FileName:
+    """What a wheel's file name says: normalised name, canonical version, build number, expanded tags."""
 
     name: str
     version: str
@@ -82,22 +82,37 @@ def read_wheel(
 
 def _read(data: bytes, file_name: str, digest: str, limits: Limits) -> tuple[Snapshot, dict[str, Span]]:
     """Read a wheel of sane size, all of it (2 to 5)."""
-    stated = _parse_file_name(file_name)
+    parse_file_name(file_name)  # before anything is unpacked
     files, spans = read_spans(data, limits)
-    dist_info = _dist_info(files)
-    check_record(files, dist_info)
+    check_record(files, dist_info_of(files))
+    return describe(MappingProxyType(files), file_name, digest), spans
+
+
+def describe(files: Mapping[str, bytes], file_name: str, digest: str) -> Snapshot:
+    """What files are that RECORD describes exactly: a wheel, if (4) and (5) hold.
+
+    Args:
+        files: path to content, read-only.
+        file_name: the wheel's file name.
+        digest: "sha256:<64 hex>" of the wheel.
+
+    Raises:
+        Refused: ``wheel.metadata``, ``wheel.forbidden``, ``wheel.shadowing``.
+    """
+    stated = parse_file_name(file_name)
+    dist_info = dist_info_of(files)
     metadata = parse_metadata(_required(files, dist_info, "METADATA"))
     wheel_file = parse_wheel_file(_required(files, dist_info, "WHEEL"))
     _check_agreement(stated, dist_info, metadata, wheel_file)
     top_levels = _top_levels(files)
     _check_forbidden(files, top_levels)
     _check_shadowing(top_levels)
-    snapshot = Snapshot(
+    return Snapshot(
         digest=digest,
         file_name=file_name,
         name=metadata.name,
         version=metadata.version,
-        files=MappingProxyType(files),
+        files=files,
         dist_info=dist_info,
         record_digest=_sha256(files[f"{dist_info}/RECORD"]),
         metadata=metadata,
@@ -105,14 +120,18 @@ def _read(data: bytes, file_name: str, digest: str, limits: Limits) -> tuple[Sna
         tags=wheel_file.tags,
         top_levels=top_levels,
     )
-    return snapshot, spans
 
 
 def _sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def _parse_file_name(file_name: str) -> _Name:
+def parse_file_name(file_name: str) -> FileName:
+    """Read a wheel's file name.
+
+    Raises:
+        Refused: ``wheel.metadata``.
+    """
     try:
         if len(file_name) > MAX_FILE_NAME or not file_name.isascii():
             raise InvalidWheelFilename(f"longer than {MAX_FILE_NAME} characters, or not ASCII")
@@ -124,11 +143,15 @@ def _parse_file_name(file_name: str) -> _Name:
             found=shown(file_name),
             expected="name-version-python-abi-platform.whl",
         ) from error
-    return _Name(name, str(version), "".join(str(part) for part in build), frozenset(str(tag) for tag in tags))
+    return FileName(name, str(version), "".join(str(part) for part in build), frozenset(str(tag) for tag in tags))
 
 
-def _dist_info(files: Iterable[str]) -> str:
-    """The one dist-info directory at the root."""
+def dist_info_of(files: Iterable[str]) -> str:
+    """The one dist-info directory at the root.
+
+    Raises:
+        Refused: ``wheel.metadata``.
+    """
     roots = {path.partition("/")[0] for path in files}
     found = sorted(root for root in roots if root.casefold().endswith((".dist-info", ".egg-info", "egg-info")))
     if len(found) != 1 or not found[0].endswith(".dist-info"):
@@ -147,7 +170,7 @@ def _required(files: Mapping[str, bytes], dist_info: str, name: str) -> bytes:
         raise Refused("wheel.metadata", f"the wheel has no {name}", expected=shown(f"{dist_info}/{name}")) from None
 
 
-def _check_agreement(stated: _Name, dist_info: str, metadata: CoreMetadata, wheel_file: WheelFile) -> None:
+def _check_agreement(stated: FileName, dist_info: str, metadata: CoreMetadata, wheel_file: WheelFile) -> None:
     """File name, dist-info directory, METADATA and WHEEL say the same (4)."""
     directory_name, _, directory_version = dist_info.removesuffix(".dist-info").partition("-")
     try:

@@ -21,15 +21,18 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+from packaging.version import Version as PackagingVersion
 
 from loadlock.testing.loopback import Loopback
 from tests.live_deployment import signed_by
 from tests.simulator import Claims, PluginWheel, Simulator
 from tests.wheels import build_wheel
+from verifier.artifacts import SET_SUFFIX
 from verifier.errors import LoadlockError
 from verifier.formats.enrolment import Enrolment, Floor, ServerUrl, dump_enrolment, encode_root
-from verifier.formats.text import Name, Time
-from verifier.gate import SET_SUFFIX, Gate
+from verifier.formats.release import Release, ReleasedWheel, dump_release, release_key
+from verifier.formats.text import Digest, Name, Time, Version
+from verifier.gate import Gate
 from verifier.home import Home
 from verifier.plugin import take_out
 from verifier.refresh import Refresher, enroll
@@ -189,7 +192,23 @@ class HostedDeployment:
         if attestations is not None:
             set_of(path).write_bytes(attestations)
             self.server.files[f"sets/{wheel.digest.removeprefix('sha256:')}.jsonl"] = attestations
+            self.release(wheel)
         return path
+
+    def release(self, *wheels: PluginWheel) -> None:
+        """Let the server list wheels as those of a release, in place of what it listed, and hand out their RECORDs."""
+        named = [
+            ReleasedWheel(
+                file=wheel.file_name,
+                digest=Digest(wheel.digest),
+                record=Digest(f"sha256:{hashlib.sha256(wheel.record).hexdigest()}"),
+            )
+            for wheel in wheels
+        ]
+        name, version = wheels[0].name, wheels[0].version
+        document = Release(v=1, name=name, version=Version(str(PackagingVersion(version))), wheels=tuple(named))
+        self.server.files[f"releases/{release_key(name, document.version)}.json"] = dump_release(document)
+        self.server.files |= {f"records/{hashlib.sha256(wheel.record).hexdigest()}": wheel.record for wheel in wheels}
 
     # -- the host ------------------------------------------------------------------------------------------------------
 

@@ -93,7 +93,7 @@ def _fetch(home: Home, wheel: Path, output: Output) -> Path:
 def _digest_of(wheel: Path) -> str:
     import hashlib
 
-    from verifier.gate import read_wheel_file
+    from verifier.artifacts import read_wheel_file
 
     return hashlib.sha256(read_wheel_file(wheel)).hexdigest()
 

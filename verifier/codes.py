@@ -24,6 +24,7 @@ _OLD_COPY = (
 )
 _FOREIGN = "What was in force stays. Check which server this host asks, and who answers in its place."
 _SYNC = "Run 'loadlock host sync' to fetch current trust and lists, then try again."
+_REINSTALL = "Find out who changed what is installed, then install the wheel again."
 _PUBLISHER = "Treat the file as damaged or hostile: fetch it again from its publisher and compare its digest."
 
 CODES: dict[str, Code] = {
@@ -205,6 +206,30 @@ CODES: dict[str, Code] = {
     "decision.capability": Code(
         12, "the plugin declares a capability that the policy does not admit", "Ask who owns it."
     ),
+    "decision.assurance": Code(
+        12,
+        "the tier does not admit how the plugin's files are held against what was attested",
+        "Load the plugin from its wheel, or ask who owns the policy.",
+    ),
+    # -- what an installer has unpacked ------------------------------------------------------------------------------
+    "installed.unknown": Code(None, "no distribution of that name is installed", "Install it, or correct the name."),
+    "installed.unsupported": Code(
+        None, "what is installed was not unpacked from a wheel", "Install the plugin's wheel with pip or uv."
+    ),
+    "installed.editable": Code(
+        None,
+        "what is installed is the source itself, which changes as it is edited",
+        "Install the attested wheel; or use a deployment of the development profile.",
+    ),
+    "installed.ambiguous": Code(
+        None, "several distributions of that name are installed", "Remove all but one of them."
+    ),
+    "installed.changed": Code(None, "an installed file is not the one that was attested", _REINSTALL),
+    "installed.missing": Code(None, "an attested file is not installed", _REINSTALL),
+    "installed.link": Code(
+        None, "an installed file is a link, or lies behind one", "Install with copies of the files."
+    ),
+    "installed.extra": Code(None, "a module that nobody attested lies among the plugin's own", _REINSTALL),
     # -- running plugins ---------------------------------------------------------------------------------------------
     "plugin.revoked": Code(None, "the loaded plugin has been revoked", "Install the remediated version; restart."),
     "plugin.preloaded": Code(None, "a module of that name is already loaded", "Load the plugin before importing it."),

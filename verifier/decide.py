@@ -10,7 +10,7 @@ from verifier.errors import Refused, UsageError
 from verifier.evidence import Evidence
 from verifier.findings import Findings
 from verifier.formats.manifest import CLASSIFICATIONS, ISOLATIONS, Classification, Isolation, SignedManifest
-from verifier.formats.policy import TIERS, PluginRule, Policy, TierName, TierRule
+from verifier.formats.policy import TIERS, Assurance, PluginRule, Policy, TierName, TierRule
 from verifier.formats.statement import CERTIFICATION, parse_certification
 from verifier.formats.text import Digest
 from verifier.revocation_list import Freshness
@@ -73,6 +73,22 @@ def check(
     _check_tier(manifest, tier, policy.tiers[tier], request)
     _check_covenant(manifest, rule, policy.tiers[tier])
     _check_request(manifest, request)
+
+
+def check_assurance(assurance: Assurance, tier: TierName, policy: Policy) -> None:
+    """The tier admits how a plugin's files are held against what was attested; running plugins are asked again.
+
+    Raises:
+        Refused: ``decision.assurance``.
+    """
+    admitted = policy.tiers[tier].assurance
+    if assurance not in admitted:
+        raise Refused(
+            "decision.assurance",
+            f"tier {tier!r} does not admit this level of assurance",
+            found=assurance,
+            expected=", ".join(admitted) or "none",
+        )
 
 
 def check_lists(manifest: SignedManifest, artifact: Digest, rule: PluginRule, policy: Policy) -> None:

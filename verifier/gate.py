@@ -11,7 +11,6 @@ Everything is read once, verified in memory and imported from memory. Loading ne
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import logging
 import os
@@ -25,20 +24,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verifier import importing
+from verifier.artifacts import read_wheel_file, set_of
+from verifier.attested import attested_for, candidate_of
 from verifier.command import find_deployment
 from verifier.decide import Request
 from verifier.errors import PluginRevoked, Refused, UsageError
-from verifier.files import read_capped
-from verifier.formats.bundle import MAX_SET
 from verifier.ground import Opened, ahead, open_ground
 from verifier.home import Home
+from verifier.installations import find_installation
 from verifier.plugin import EntryPoint, Plugin, check_replaces, enter
 from verifier.private_cache import PrivateCache
 from verifier.runtime import stamps
 from verifier.standing import check_standing
 from verifier.steps import Outcome
-from verifier.verify import Ground, VerifiedPlugin, verify
-from verifier.wheel import DEFAULT_LIMITS, read_wheel
+from verifier.verify import Ground, VerifiedPlugin, judge, verify
+from verifier.wheel import read_wheel
 from verifier.wheelhouse import Wheelhouse
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SET_SUFFIX = ".attestations.jsonl"
-"""What follows a wheel's file name in that of its attestation set."""
 REOPEN = timedelta(minutes=5)
 """How long what was read from disk serves, if it does not change: a head key's end, for one, comes by itself."""
 MAX_INTERVAL = 86_400.0
@@ -155,9 +153,17 @@ class Gate:
         """
         path, now = Path(wheel), self._now()
         data = read_wheel_file(path)
-        return verify(
-            data, path.name, self._set_of(path, data), self._ground_at(now), now, self.request, observe, self._read
-        )
+        attestations = set_of(self.home, path, data)
+        return verify(data, path.name, attestations, self._ground_at(now), now, self.request, observe, self._read)
+
+    def verify_installed(self, name: str, observe: Callable[[Outcome], None] | None = None) -> VerifiedPlugin:
+        """Verify a plugin that pip or uv has installed, every file of it, without loading it.
+
+        Raises:
+            Refused: with the code and step of the first check that said no; an ``installed.*`` code.
+            UsageError: ``installed.unknown``; ``io.failed``.
+        """
+        return self._installed(name, observe, thorough=True)
 
     def load(self, wheel: Path | str, *, replacing: Plugin | None = None) -> Plugin:
         """Verify a wheel and make it callable; the same artifact is loaded once.
@@ -171,7 +177,29 @@ class Gate:
             Refused: as :meth:`verify`, or because the wheel cannot be loaded into this process; ``plugin.not-newer``.
             UsageError: as :meth:`verify`; ``usage.arguments`` when this gate has not loaded what is to be replaced.
         """
-        facts = self.verify(wheel)
+        return self._enter(self.verify(wheel), replacing)
+
+    def load_installed(self, name: str) -> Plugin:
+        """Verify a plugin that pip or uv has installed, and make it callable; each file is verified when it is used.
+
+        Args:
+            name: the distribution's name, in any spelling; what an import would take is meant.
+
+        Raises:
+            Refused: as :meth:`verify_installed`, or because it cannot be loaded into this process. A file that was
+                changed is refused when it is used: by whatever imports or reads it.
+            UsageError: as :meth:`verify_installed`.
+        """
+        return self._enter(self._installed(name, None, thorough=False), None)
+
+    def _installed(self, name: str, observe: Callable[[Outcome], None] | None, *, thorough: bool) -> VerifiedPlugin:
+        installation, now = find_installation(name), self._now()
+        chosen = attested_for(self.home, installation)
+        candidate = candidate_of(installation, chosen, thorough=thorough)
+        ground = self._ground_at(now)
+        return judge(candidate, chosen.attestations, ground, now, self.request, observe, self._read)
+
+    def _enter(self, facts: VerifiedPlugin, replacing: Plugin | None) -> Plugin:
         with self._lock:
             plugin = self._plugins.get(facts.artifact_digest)
             if plugin is None:
@@ -324,13 +352,6 @@ class Gate:
                 except (Exception, SystemExit):  # a thread cannot end the process; it could end the watch
                     logger.exception("the host's on_revoked callback raised an error")
 
-    def _set_of(self, path: Path, wheel: bytes) -> bytes | None:
-        beside = path.with_name(path.name + SET_SUFFIX)
-        if os.path.isfile(beside):
-            return _read(beside, MAX_SET, "attestation set", "format.too-large")
-        stored = self.home.set_path(hashlib.sha256(wheel).hexdigest())
-        return _read(stored, MAX_SET, "attestation set", "format.too-large") if os.path.isfile(stored) else None
-
     def _renew_lock(self) -> None:
         self._lock = threading.RLock()
 
@@ -340,29 +361,6 @@ def _drop_frames(error: BaseException) -> None:
     error.__traceback__ = None
     if error.__cause__ is not None:
         _drop_frames(error.__cause__)
-
-
-def read_wheel_file(path: Path) -> bytes:
-    """Read a wheel, once.
-
-    Raises:
-        UsageError: ``wheel.unreadable``: there is nothing that could be checked.
-        Refused: ``wheel.too-large``.
-    """
-    try:
-        return _read(path, DEFAULT_LIMITS.archive, "wheel", "wheel.too-large")
-    except UsageError as error:
-        raise UsageError("wheel.unreadable", error.what, found=error.found) from error
-
-
-def _read(path: Path, limit: int, what: str, too_large: str) -> bytes:
-    """Read a file; one over its cap was looked at, and is refused."""
-    try:
-        return read_capped(path, limit, what)
-    except UsageError as error:
-        if error.code != "format.too-large":
-            raise
-        raise Refused(too_large, error.what, found=repr(path.name), expected=error.expected) from error
 
 
 _gates: weakref.WeakSet[Gate] = weakref.WeakSet()

@@ -9,6 +9,8 @@
     lists/bases/<sha256>
     lists/rules/<sha256>
     sets/<sha256>.jsonl       attestation sets, by the digest of their wheel
+    releases/<sha256>.json    which wheels a release has, by the sha256 of its name and version
+    records/<sha256>          RECORDs of these wheels, by their own digest
     wheels/                   wheels of locked dependencies, put there by whoever runs the host
     lock                      held by the one process that writes
 
@@ -34,6 +36,7 @@ from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import read_capped, write_atomic
 from verifier.formats import strict_json
 from verifier.formats.enrolment import Enrolment, Floor, ServerUrl
+from verifier.formats.release import release_key
 from verifier.formats.revocations import MAX_BASE, MAX_RULES, MAX_TAIL, PREFIX
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Digest, Hex, Name, Time
@@ -272,6 +275,14 @@ class Home:
     def set_path(self, sha256: str) -> Path:
         """Where the attestation set of the wheel with that digest lies, whether or not it exists."""
         return self.directory / "sets" / f"{Hex(sha256)}.jsonl"
+
+    def release_path(self, name: str, version: str) -> Path:
+        """Where the wheels of a release are listed: of a normalised name and canonical version."""
+        return self.directory / "releases" / f"{release_key(name, version)}.json"
+
+    def record_path(self, sha256: str) -> Path:
+        """Where the RECORD of that digest lies, whether or not it exists."""
+        return self.directory / "records" / Hex(sha256)
 
     def writing(self, wait: float = LOCK_WAIT) -> AbstractContextManager[None]:
         """Be the only writer; see :func:`verifier.blobs.writing`."""

@@ -24,20 +24,21 @@ _BYTECODE: Final = "__pycache__"
 _REMOVE: Final = "Find out who put it there, remove it, and install the wheel again."
 
 
-def check_extras(files: InstalledFiles, modules: Modules) -> None:
+def check_extras(modules: Modules) -> None:
     """Return when every attested file is there, and nothing that an import would prefer, or add to a package.
 
     In a package of the wheel, any module that RECORD does not name is refused. A directory that others may share (the
     site directory, a namespace) is looked at for the names of the wheel alone.
 
     Args:
-        files: the installed files.
-        modules: their importable view.
+        modules: the importable view of what is installed.
 
     Raises:
         Refused: ``installed.extra``, ``installed.link``, ``installed.missing``.
     """
-    dist_info = modules.snapshot.dist_info
+    files, dist_info = modules.snapshot.files, modules.snapshot.dist_info
+    if not isinstance(files, InstalledFiles):
+        raise TypeError("these are not the files of an installation")
     inside: dict[str, set[str]] = {}
     for path in files:
         *parents, _ = path.split("/")

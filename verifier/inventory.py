@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from verifier import importing
+from verifier.artifacts import SET_SUFFIX
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.evidence import payload_digest
 from verifier.files import read_capped
 from verifier.formats.bundle import MAX_SET, parse_set
 from verifier.formats.statement import CERTIFICATION, Certification, parse_certification, parse_statement
-from verifier.gate import SET_SUFFIX, Gate
+from verifier.gate import Gate
 from verifier.home import Home
 from verifier.verify import VerifiedPlugin
 

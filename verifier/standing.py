@@ -55,6 +55,7 @@ def _check_policy(plugin: VerifiedPlugin, policy: Policy, request: decide.Reques
             raise Refused(aside.code, "a signature no longer counts", found=aside.reason)
     _check_tier(plugin, policy)
     _check_builders(plugin, policy, rule)
+    decide.check_assurance(plugin.assurance, plugin.tier, policy)
     decide.check(plugin.manifest, plugin.artifact_digest, plugin.tier, rule, policy, request)
 
 

@@ -36,7 +36,7 @@ from verifier.findings import Findings, check_findings
 from verifier.formats.enrolment import Floor
 from verifier.formats.findings import Rating
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
-from verifier.formats.policy import PluginRule, TierName
+from verifier.formats.policy import Assurance, PluginRule, TierName
 from verifier.formats.sbom import Sbom
 from verifier.formats.statement import MANIFEST, SBOM
 from verifier.formats.text import Digest, Name, PluginId, Time, Version
@@ -126,6 +126,7 @@ class VerifiedPlugin:
         verified_at: the moment that was judged at.
         severity: how severe the worst vulnerability is that the audit names; None where it names none.
         warnings: sentences for an operator.
+        assurance: how its files are held against what was attested.
     """
 
     plugin_id: PluginId
@@ -147,6 +148,24 @@ class VerifiedPlugin:
     severity: Rating | None = None
     warnings: tuple[str, ...] = ()
     rebuilders: Mapping[Name, Rebuilt] = field(default_factory=lambda: MappingProxyType({}))
+    assurance: Assurance = "snapshot"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is to be verified: a wheel in memory, or one that an installer has unpacked.
+
+    Attributes:
+        file_name: the wheel's file name.
+        assurance: how its files are held against what was attested.
+        identify: step 1: the artifact's digest, and a word on what was read.
+        open: step 6: its files; of one that is installed, given the signed manifest, which pins RECORD.
+    """
+
+    file_name: str
+    assurance: Assurance
+    identify: Callable[[], tuple[Digest, str]]
+    open: Callable[[SignedManifest | None], Snapshot]
 
 
 def verify(
@@ -159,7 +178,7 @@ def verify(
     observe: Callable[[Outcome], None] | None = None,
     read: WheelReader = read_wheel,
 ) -> VerifiedPlugin:
-    """Verify a plugin.
+    """Verify a plugin whose wheel is in memory.
 
     Args:
         wheel: the wheel, read once.
@@ -174,16 +193,44 @@ def verify(
     Raises:
         Refused: with the code and the step of the first check that said no.
     """
+    held: list[bytes] = []
+
+    def identify() -> tuple[Digest, str]:
+        if len(wheel) > DEFAULT_LIMITS.archive:
+            raise Refused(
+                "wheel.too-large",
+                "the wheel exceeds the size cap",
+                found=f"{len(wheel)} bytes",
+                expected=f"at most {DEFAULT_LIMITS.archive} bytes",
+            )
+        held.append(_frozen(wheel))
+        return Digest(f"sha256:{hashlib.sha256(held[0]).hexdigest()}"), f"{len(wheel)} bytes"
+
+    candidate = Candidate(file_name, "snapshot", identify, lambda _: read(held[0], file_name))
+    return judge(candidate, attestations, ground, wall, request, observe, read)
+
+
+def judge(
+    candidate: Candidate,
+    attestations: bytes | None,
+    ground: Ground,
+    wall: datetime,
+    request: decide.Request = decide.ANY,
+    observe: Callable[[Outcome], None] | None = None,
+    read: WheelReader = read_wheel,
+) -> VerifiedPlugin:
+    """Verify whatever a candidate is; the arguments and what is raised are those of :func:`verify`."""
     steps = Steps(observe)
     now = _stand(steps, ground, wall)
-    wheel, artifact = _read(steps, ground, wheel, now)
-    rule, evidence = _gather(steps, ground, file_name, attestations, artifact)
-    snapshot, manifest = _compare(steps, ground, lambda: read(wheel, file_name), evidence, now)
+    artifact = _identify(steps, ground, candidate, now)
+    rule, evidence = _gather(steps, ground, candidate.file_name, attestations, artifact)
+    snapshot, manifest = _compare(steps, ground, candidate, evidence, now)
     sbom, dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read)
     tier, findings = _authorise(steps, ground, manifest, evidence, rule, now)
     subject = _hold(steps, ground, manifest, evidence, sbom, request)
     with steps(12):
         check_embedded_where_demanded(ground.trust.policy.tiers[tier], snapshot)
+        decide.check_assurance(candidate.assurance, tier, ground.trust.policy)
         decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
         age = ground.revocations.freshness(now, ground.trust.policy.tiers[tier].grace.span)
         warnings = decide.warnings(manifest, evidence, findings, ground.trust.policy, age, now)
@@ -208,6 +255,7 @@ def verify(
         severity=findings.severity,
         warnings=warnings,
         rebuilders=evidence.rebuilders,
+        assurance=candidate.assurance,
     )
 
 
@@ -221,19 +269,11 @@ def _stand(steps: Steps, ground: Ground, wall: datetime) -> datetime:
     return now
 
 
-def _read(steps: Steps, ground: Ground, wheel: bytes, now: datetime) -> tuple[bytes, Digest]:
-    """Steps 1 and 2: the bytes that all the rest is about, which artifact they are, and that it is not revoked."""
+def _identify(steps: Steps, ground: Ground, candidate: Candidate, now: datetime) -> Digest:
+    """Steps 1 and 2: which artifact all the rest is about, and that it is not revoked."""
     with steps(1):
-        if len(wheel) > DEFAULT_LIMITS.archive:
-            raise Refused(
-                "wheel.too-large",
-                "the wheel exceeds the size cap",
-                found=f"{len(wheel)} bytes",
-                expected=f"at most {DEFAULT_LIMITS.archive} bytes",
-            )
-        wheel = _frozen(wheel)
-        digest = Digest(f"sha256:{hashlib.sha256(wheel).hexdigest()}")
-        steps.detail = f"{len(wheel)} bytes, {digest}"
+        digest, what = candidate.identify()
+        steps.detail = f"{what}, {digest}"
     with steps(2):
         check_list(ground.revocations, ground.trust.checkpoint, ground.deployment, ground.floor)
         longest = max(tier.grace.span for tier in ground.trust.policy.tiers.values())  # step 12 knows which tier's
@@ -241,7 +281,7 @@ def _read(steps: Steps, ground: Ground, wheel: bytes, now: datetime) -> tuple[by
         check_not_listed(ground.revocations, digest)
         head = ground.revocations.head
         steps.detail = f"not listed as of seq {head.seq}, issued {head.issued}"
-    return wheel, digest
+    return digest
 
 
 def _frozen(data: bytes) -> bytes:
@@ -269,15 +309,18 @@ def _gather(
 
 
 def _compare(
-    steps: Steps, ground: Ground, read: Callable[[], Snapshot], evidence: Evidence, now: datetime
+    steps: Steps, ground: Ground, candidate: Candidate, evidence: Evidence, now: datetime
 ) -> tuple[Snapshot, SignedManifest]:
     """Steps 6 and 7: that wheel and manifest say the same."""
+    signed = evidence.require(MANIFEST)
+    manifest: SignedManifest | None = None
     with steps(6):
-        snapshot = read()
+        if candidate.assurance == "installed":  # RECORD is read by the manifest's word alone
+            manifest = parse_signed_manifest(signed.statement.predicate)
+        snapshot = candidate.open(manifest)
         steps.detail = f"{len(snapshot.files)} files, RECORD complete"
     with steps(7):
-        signed = evidence.require(MANIFEST)
-        manifest = parse_signed_manifest(signed.statement.predicate)
+        manifest = manifest or parse_signed_manifest(signed.statement.predicate)
         check_manifest(manifest, signed.signer, snapshot, ground.trust.policy, now)
         check_embedded(manifest, snapshot)
         steps.detail = f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}"

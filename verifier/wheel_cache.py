@@ -22,7 +22,7 @@ from verifier.core_metadata import CoreMetadata
 from verifier.private_cache import PrivateCache
 from verifier.snapshot import Contents, Place, Snapshot
 
-READER: Final = 1
+READER: Final = 2
 """Raised with every change of what the strict reader accepts or finds; ``tests/verifier/test_wheel_cache.py`` asks."""
 
 _KIND: Final = "wheel"

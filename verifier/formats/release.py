@@ -1,7 +1,7 @@
 """The wheels of a release that a registry has admitted: by name and version, their digests and those of their RECORDs.
 
-A host uses it to find out which wheel an installer may have unpacked. It is unsigned and chooses nothing: whichever
-wheel it names, that wheel's attestation set has to verify, and pin the RECORD that the installed files are held against.
+A host uses it to find out which wheel an installer may have unpacked. It is unsigned and decides nothing: whichever
+wheel it names, that wheel's attestation set has to verify, and pin the RECORD that installed files are held against.
 ``docs/spec/installed.md`` gives the format.
 """
 

@@ -18,6 +18,7 @@ from typing import Final
 
 from packaging.specifiers import SpecifierSet
 from packaging.tags import sys_tags
+from packaging.version import InvalidVersion, Version
 
 from verifier.errors import Refused
 from verifier.importing.finder import Finder
@@ -142,12 +143,30 @@ def _check_host(top_level: str, portion: Portion) -> None:
     for finder in sys.meta_path:
         find_spec = None if isinstance(finder, Finder) else getattr(finder, "find_spec", None)
         spec: ModuleSpec | None = find_spec(top_level, None) if find_spec else None
-        if spec is not None and not _is_hollow(spec):
+        if spec is not None and not _is_hollow(spec) and not _is_own(spec, top_level, portion):
             where = shown(spec.origin or ", ".join(spec.submodule_search_locations or ()))
             what = f"the host can import another {top_level!r}"
             if portion.is_dependency:
                 raise _of_the_host(what, where, portion)
             raise Refused("wheel.shadowing", what, found=where, todo=_UNINSTALL)
+
+
+def _is_own(spec: ModuleSpec, top_level: str, portion: Portion) -> bool:
+    """Whether a spec is of the installed copy that the portion is served in the place of, and of nothing else."""
+    if portion.stands_for is None:
+        return False
+    files, namespaces = portion.modules.snapshot.files, portion.modules.namespaces
+    if spec.loader is None or spec.origin is None:
+        places = list(spec.submodule_search_locations or ())
+        return top_level in namespaces and all(_within(place, portion.stands_for) == top_level for place in places)
+    return _within(spec.origin, portion.stands_for) in files
+
+
+def _within(place: str, root: str) -> str | None:
+    """A path below a directory, as a wheel would name it; None for one that lies elsewhere."""
+    directory, name = os.path.split(place)
+    relative = os.path.relpath(os.path.join(os.path.realpath(directory), name), root)
+    return None if relative.startswith("..") else relative.replace(os.sep, "/")
 
 
 def _is_hollow(spec: ModuleSpec) -> bool:
@@ -172,9 +191,18 @@ def _check_installed(portion: Portion) -> None:
         if isinstance(found, MemoryDistribution):
             continue  # a registered wheel's, which was compared before
         where, what = shown(str(found.locate_file(""))), f"a distribution named {snapshot.name} is already there"
+        if portion.stands_for == os.path.realpath(str(found.locate_file(""))) and _is_version(found, snapshot.version):
+            continue  # the copy that it is served in the place of
         if portion.is_dependency:
             raise _of_the_host(f"{what}, in version {shown(str(found.version))}", where, portion)
         raise Refused("wheel.shadowing", what, found=where, todo=_UNINSTALL)
+
+
+def _is_version(found: importlib.metadata.Distribution, version: str) -> bool:
+    try:
+        return str(Version(str(found.version))) == version
+    except InvalidVersion:
+        return False
 
 
 def _of_the_host(what: str, found: str, portion: Portion) -> Refused:

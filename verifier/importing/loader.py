@@ -16,6 +16,7 @@ from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import CodeType, ModuleType
 
+from verifier.errors import Refused
 from verifier.importing.code_cache import CodeCache
 from verifier.importing.libraries import Libraries
 from verifier.importing.modules import Modules
@@ -38,9 +39,12 @@ class Portion:
         ready: modules that were imported for the host, as they were then.
         dependencies: of a plugin, the portions of its locked dependencies.
         users: of a dependency, the plugins that lock it.
+        stands_for: the site directory whose copy of the wheel it is served in the place of, if any.
     """
 
-    def __init__(self, modules: Modules, owner: Owner | None, cache: CodeCache | None = None) -> None:
+    def __init__(
+        self, modules: Modules, owner: Owner | None, cache: CodeCache | None = None, stands_for: str | None = None
+    ) -> None:
         self.modules = modules
         self.owner = owner
         self.cache = cache
@@ -51,6 +55,7 @@ class Portion:
         self.ready: dict[str, ModuleType] = {}
         self.dependencies: tuple[Portion, ...] = ()
         self.users: list[Portion] = []
+        self.stands_for = stands_for
 
     @property
     def is_dependency(self) -> bool:
@@ -148,7 +153,10 @@ class SourceLoader(ModuleLoader, importlib.abc.ExecutionLoader):
     def get_source(self, fullname: str) -> str:
         """The module's source, for tracebacks, ``inspect`` and ``linecache``."""
         self._check(fullname)
-        return importlib.util.decode_source(self._portion.tree.files[self._source.path])
+        try:
+            return importlib.util.decode_source(self._portion.tree.files[self._source.path])
+        except Refused as error:  # changed since it ran: a traceback goes without its lines
+            raise ImportError(str(error), name=fullname) from error
 
     def _compile(self, file_name: str) -> CodeType:
         return compile(self._portion.tree.files[self._source.path], file_name, "exec", dont_inherit=True)

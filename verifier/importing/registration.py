@@ -105,13 +105,13 @@ def register(
             was registered, and nothing has left.
     """
     owner = Owner(plugin_id or snapshot.name, snapshot.digest)
-    plugin = Portion(Modules(snapshot), owner, cache)
+    plugin = Portion(Modules(snapshot), owner, cache, snapshot.unpacked_at)
     with _LOCK:
         leaving = _leaving(replacing, {wheel.digest for wheel in dependencies})
         served = tuple(portion for portion in _FINDER.portions if portion not in leaving)
         shared = {other.modules.snapshot.digest: other for other in served if other.is_dependency}
         plugin.dependencies = tuple(
-            shared.get(wheel.digest) or Portion(Modules(wheel), None, cache)
+            shared.get(wheel.digest) or Portion(Modules(wheel), None, cache, snapshot.unpacked_at)
             for wheel in sorted(dependencies, key=lambda wheel: wheel.name)
         )
         new = [portion for portion in (*plugin.dependencies, plugin) if portion not in served]

@@ -20,12 +20,13 @@ from loadlock.testing.loopback import Loopback
 from loadlock.testing.people import Person
 from loadlock.testing.repository import TufRepository
 from loadlock.testing.statements import Release, honest, make_wheel
+from verifier.artifacts import SET_SUFFIX
 from verifier.decide import Request
 from verifier.formats import dsse
 from verifier.formats.enrolment import Enrolment, Floor, ServerUrl, dump_enrolment, encode_root
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Name, PluginId, Time
-from verifier.gate import SET_SUFFIX, Gate
+from verifier.gate import Gate
 from verifier.home import Home
 from verifier.hosting import Plugins, Settings
 from verifier.plugin import Plugin, take_out

@@ -7,19 +7,34 @@ sent it; the same key with another request is refused.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import NamedTuple, TypeVar
 
 from sqlmodel import col, delete
 
 from crl_server.ledger import Ledger
 from crl_server.tables import IdempotencyKey
 from verifier.errors import Refused, UsageError
+from verifier.formats.strict_json import Document, dumps, parse
 from verifier.formats.text import Hex, Time
+
+D = TypeVar("D", bound=Document)
 
 MAX_KEY = 200
 """How many characters a key may have."""
+MAX_ANSWER = 1024 * 1024
+"""Size cap of a remembered answer in bytes."""
 KEPT = timedelta(days=7)
 """How long keys are remembered."""
+
+
+class Asked(NamedTuple):
+    """Who asks for what (a fingerprint), under which key; an empty key stands for none."""
+
+    actor: str
+    key: str
+    request: Hex
 
 
 def check_key(key: str) -> None:
@@ -61,6 +76,27 @@ def remember(ledger: Ledger, actor: str, key: str, request: Hex, answer: bytes, 
     if key:
         row = IdempotencyKey(actor=actor, key=key, request=request, answer=answer.decode(), at=Time.of(now))
         ledger.session.add(row)
+
+
+def once(ledger: Ledger, asked: Asked, kind: type[D], do: Callable[[], D], now: datetime) -> D:
+    """Do something, unless it was done before under this key: then what was answered comes back.
+
+    Args:
+        ledger: an open transaction, in which ``do`` works too.
+        asked: who asks for what, under which key.
+        kind: the type of the answer.
+        do: does it.
+        now: the moment (aware, UTC).
+
+    Raises:
+        Refused: as :func:`answered`; and whatever ``do`` raises.
+    """
+    known = answered(ledger, asked.actor, asked.key, asked.request)
+    if known is not None:
+        return parse(known, kind, limit=MAX_ANSWER, what="remembered answer")
+    done = do()
+    remember(ledger, asked.actor, asked.key, asked.request, dumps(done), now)
+    return done
 
 
 def forget(ledger: Ledger, now: datetime) -> None:

@@ -11,7 +11,7 @@ from sqlmodel import col, func, select, update
 from crl_server.audit import Act
 from crl_server.idempotency import fingerprint
 from crl_server.ledger import Ledger
-from crl_server.revoking import MAX_NOTE
+from crl_server.revoking import check_note
 from crl_server.tables import ListEntry, Reinstatement, Revocation, RuleException, StandingRule
 from verifier.errors import Refused, UsageError
 from verifier.formats.strict_json import Document, dumps
@@ -43,9 +43,9 @@ class Wish:
     def __post_init__(self) -> None:
         if self.digest is None and self.rule is None:
             raise UsageError("usage.arguments", "nothing to reinstate", expected="a digest, a rule, or both")
-        plain = all(letter.isprintable() or letter == "\n" for letter in self.note)
-        if not 1 <= len(self.note) <= MAX_NOTE or not plain:
-            raise UsageError("usage.arguments", "a reinstatement needs a note", expected=f"1 to {MAX_NOTE} characters")
+        if not self.note:
+            raise UsageError("usage.arguments", "a reinstatement needs a note", expected="a sentence that says why")
+        check_note(self.note)
 
     @property
     def fingerprint(self) -> Hex:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from crl_server.ledger import Ledger
 from crl_server.tables import Revocation
 from verifier.errors import UsageError
 from verifier.formats.strict_json import Document, dumps
-from verifier.formats.text import Digest, Hex, Time
+from verifier.formats.text import PARAGRAPHS, Digest, Hex, Time
 
 MAX_DIGESTS = 1000
 """How many digests one order may revoke."""
@@ -69,7 +70,16 @@ def check_words(reason: str, note: str) -> None:
         raise UsageError(
             "usage.arguments", "unknown reason", found=repr(reason[:80]), expected=", ".join(rules.REASONS)
         )
-    if len(note) > MAX_NOTE or any(not letter.isprintable() and letter != "\n" for letter in note):
+    check_note(note)
+
+
+def check_note(note: str) -> None:
+    """Demand a note that shows as it is written.
+
+    Raises:
+        UsageError: ``usage.arguments``.
+    """
+    if len(note) > MAX_NOTE or not re.match(PARAGRAPHS, note):
         raise UsageError("usage.arguments", "the note is not plain text", expected=f"up to {MAX_NOTE} characters")
 
 

@@ -19,6 +19,7 @@ from crl_server.audit import Act, verify_log
 from crl_server.checkpointing import Checkpoints, Prepared
 from crl_server.dossier import Dossier
 from crl_server.hearing import Hearing
+from crl_server.idempotency import Asked, once
 from crl_server.issuers import read_issuers
 from crl_server.layout import Layout
 from crl_server.locking import exclusive
@@ -41,8 +42,6 @@ from verifier.formats.text import Name, Time
 from verifier.revocation_list import RevocationList
 from verifier.trust import Trust
 
-MAX_ANSWER = 1024 * 1024
-"""Size cap of a remembered answer in bytes."""
 MAX_DENIALS = 100
 """How many refused writes are recorded within an hour: anybody can cause them."""
 HOUR = timedelta(hours=1)
@@ -188,12 +187,8 @@ class Authority:
         self._check_head_key()
         through = self.repository.trust().checkpoint.through
         with self.store.write() as ledger:
-            known = idempotency.answered(ledger, actor, key, order.fingerprint)
-            if known is not None:
-                done = parse(known, Revoked, limit=MAX_ANSWER, what="remembered answer")
-            else:
-                done = revoking.commit(ledger, order, through, actor, now)
-                idempotency.remember(ledger, actor, key, order.fingerprint, dumps(done), now)
+            asked = Asked(actor, key, order.fingerprint)
+            done = once(ledger, asked, Revoked, lambda: revoking.commit(ledger, order, through, actor, now), now)
         with _committed():
             published = self.publisher.publish(now, done.seq)
         missing = [digest for digest in order.digests if not published.lists(digest)]
@@ -230,12 +225,8 @@ class Authority:
         self._check_head_key()
         through = self.repository.trust().checkpoint.through
         with self.store.write() as ledger:
-            known = idempotency.answered(ledger, actor, key, wanted.fingerprint)
-            if known is not None:
-                done = parse(known, RuleAdded, limit=MAX_ANSWER, what="remembered answer")
-            else:
-                done = standing.commit(ledger, wanted, through, actor, now)
-                idempotency.remember(ledger, actor, key, wanted.fingerprint, dumps(done), now)
+            asked = Asked(actor, key, wanted.fingerprint)
+            done = once(ledger, asked, RuleAdded, lambda: standing.commit(ledger, wanted, through, actor, now), now)
         with _committed():
             published = self.publisher.publish(now, done.seq)
         if done.rule not in {rule.id for rule in published.rules.rules}:
@@ -260,7 +251,7 @@ class Authority:
         with self.store.read() as ledger:
             known = idempotency.answered(ledger, who.actor, key, upload.fingerprint)
         if known is not None:
-            return parse(known, Admission, limit=MAX_ANSWER, what="remembered answer")
+            return parse(known, Admission, limit=idempotency.MAX_ANSWER, what="remembered answer")
         standing = self.standing(now)
         admitted = admission.judge(upload, standing.trust, standing.revocations, now)
         who.check_plugin(admitted.plugin.plugin_id)
@@ -279,17 +270,17 @@ class Authority:
         """
         idempotency.check_key(key)
         with self.store.write() as ledger:
-            known = idempotency.answered(ledger, actor, key, wish.fingerprint)
-            if known is not None:
-                return parse(known, Requested, limit=MAX_ANSWER, what="remembered answer")
-            done = reinstating.ask(ledger, wish, actor, now)
-            idempotency.remember(ledger, actor, key, wish.fingerprint, dumps(done), now)
-        return done
+            asked = Asked(actor, key, wish.fingerprint)
+            return once(ledger, asked, Requested, lambda: reinstating.ask(ledger, wish, actor, now), now)
 
-    def approve_reinstatement(self, number: int, actor: str, now: datetime) -> Requested:
-        """Agree to somebody else's request; raises as :func:`crl_server.reinstating.approve`."""
+    def approve_reinstatement(self, number: int, actor: str, now: datetime, key: str = "") -> Requested:
+        """Agree to somebody else's request; raises as :func:`crl_server.reinstating.approve`, and as
+        :func:`crl_server.idempotency.answered`.
+        """
+        idempotency.check_key(key)
         with self.store.write() as ledger:
-            return reinstating.approve(ledger, number, actor, now)
+            asked = Asked(actor, key, idempotency.fingerprint(b"approve", str(number).encode()))
+            return once(ledger, asked, Requested, lambda: reinstating.approve(ledger, number, actor, now), now)
 
     def prepare_checkpoint(self, directory: Path, actor: str, now: datetime, *, cut: bool = False) -> Prepared:
         """Lay out the next checkpoint for its signers; raises as :meth:`Publisher.publish` and

@@ -1,21 +1,28 @@
-"""Write what the documents take from the code: the table of error codes, and the JSON Schema of the manifest.
+"""Write what the documents take from the code: the table of error codes, the JSON Schema of the manifest,
+and the OpenAPI document of the service.
 
     python -m tools.generated_docs
 
-A test compares both files with the code, so that neither can be forgotten.
+A test compares the files with the code, so that none can be forgotten.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from verifier.codes import CODES
+from verifier.formats.enrolment import ServerUrl
 from verifier.formats.manifest import manifest_schema
+from verifier.formats.text import Name, Time, Version
 
 ROOT = Path(__file__).resolve().parents[1]
 ERRORS = ROOT / "docs" / "spec" / "errors.md"
 SCHEMA = ROOT / "docs" / "schemas" / "plugin-manifest.v1.json"
+OPENAPI = ROOT / "docs" / "schemas" / "openapi.v1.json"
 START, END = "<!-- codes: begin -->\n", "<!-- codes: end -->\n"
 
 
@@ -39,6 +46,23 @@ def schema_file() -> str:
     return json.dumps(manifest_schema(), indent=2) + "\n"
 
 
+def openapi_file() -> str:
+    """The OpenAPI document of the service, as the published file holds it: that of a deployment made for this."""
+    from crl_server.api.app import create_app
+    from crl_server.api.describe import openapi
+    from crl_server.initialise import Plan, initialise
+    from crl_server.layout import Deployment
+    from crl_server.service import Authority
+
+    now = datetime.now(UTC)
+    with TemporaryDirectory() as directory:
+        record = Deployment(v=1, deployment=Name("any"), server=ServerUrl("http://127.0.0.1:1"), created=Time.of(now))
+        initialise(Path(directory) / "any", Plan(record, "demo", Version("1.0")), "local:docs", now)
+        with closing(Authority(Path(directory) / "any")) as authority:
+            return json.dumps(openapi(create_app(authority, lambda: now)), indent=2) + "\n"
+
+
 if __name__ == "__main__":
     ERRORS.write_text(error_page(ERRORS.read_text(encoding="utf-8")), encoding="utf-8")
     SCHEMA.write_text(schema_file(), encoding="utf-8")
+    OPENAPI.write_text(openapi_file(), encoding="utf-8")

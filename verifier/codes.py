@@ -332,6 +332,7 @@ CODES: dict[str, Code] = {
     "request.idempotency": Code(
         None, "an idempotency key was used before for another request", "Use a new key for a new request."
     ),
+    "request.rate": Code(None, "somebody writes faster than the service allows", "Wait as long as Retry-After says."),
     "registry.unknown": Code(None, "the registry does not know it", "Publish it first, or check what was asked for."),
     "list.full": Code(None, "the list's tail is full", "Publish a checkpoint that takes the tail into its base."),
     "reinstatement.unknown": Code(None, "there is nothing to take back", "Check the digest, the rule or the number."),

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from crl_server.api import artifacts, audit_log, health, hosts, problems, reinstatements, revocations, rules
+from crl_server.api import (
+    artifacts,
+    audit_log,
+    description,
+    health,
+    hosts,
+    problems,
+    reinstatements,
+    revocations,
+    rules,
+)
 from crl_server.api.edge import Clock, Edge, nothing
+from crl_server.api.limits import DEFAULT_RATE, Rate
 from crl_server.api.static import StaticTree
 from crl_server.service import Authority
 
-SUBJECTS = (health, artifacts, revocations, rules, reinstatements, audit_log, hosts)
+SUBJECTS = (description, health, artifacts, revocations, rules, reinstatements, audit_log, hosts)
 """The modules whose routes make up the API."""
 
 
-def create_app(authority: Authority, clock: Clock) -> FastAPI:
+def create_app(authority: Authority, clock: Clock, rate: Rate = DEFAULT_RATE) -> FastAPI:
     """The service of one deployment.
 
     Args:
         authority: does the work.
         clock: tells the time, aware and in UTC; asked once a request.
+        rate: how many writes each identity may send.
     """
     app = FastAPI(title="Loadlock", openapi_url=None, docs_url=None, redoc_url=None)
     problems.install(app)
-    edge = Edge(authority, clock)
+    edge = Edge(authority, clock, rate)
     for subject in SUBJECTS:
         subject.add_routes(app, edge)
     app.add_api_route("/v1/{rest:path}", nothing, methods=["GET", "HEAD"])

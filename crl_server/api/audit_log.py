@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from crl_server.api.edge import Edge, Limit, answer
+from crl_server.api.describe import told
+from crl_server.api.edge import Edge, Limit, tagged
 from crl_server.store import Store
-from verifier.formats.revocations import sha256_hex
+from verifier.formats.revocations import AuditHead, sha256_hex
+from verifier.formats.strict_json import Document
+from verifier.formats.text import Hex
+
+AfterIndex = Annotated[int, Query(ge=-1, le=2**53 - 1)]
+
+
+class Line(Document, frozen=True, kw_only=True):
+    """An entry: its exact text, whose sha256 the next entry names."""
+
+    line: str
+    sha256: Hex
+
+
+class AuditPage(Document, frozen=True, kw_only=True):
+    """Entries in order, what to pass as ``after`` for more (null at the end), and the state of the whole log."""
+
+    entries: tuple[Line, ...]
+    next: int | None
+    state: AuditHead
 
 
 def add_routes(app: FastAPI, edge: Edge) -> None:
     """Add the routes of this subject."""
 
     @app.get("/v1/audit")
-    async def entries(
-        request: Request, after: Annotated[int, Query(ge=-1, le=2**53 - 1)] = -1, limit: Limit = 100
-    ) -> Response:
+    @told("The audit log, in order.", "audit.read", answer=AuditPage, tagged=True)
+    async def entries(request: Request, after: AfterIndex = -1, limit: Limit = 100) -> Response:
         await edge.admit(request, "audit.read")
-        return answer(await run_in_threadpool(audit_log, edge.authority.store, after, limit))
+        return tagged(request, await run_in_threadpool(audit_log, edge.authority.store, after, limit))
 
 
-def audit_log(store: Store, after: int, limit: int) -> dict[str, Any]:
-    """A page of the audit log: each entry's exact text and its hash, and the state of the whole log."""
+def audit_log(store: Store, after: int, limit: int) -> AuditPage:
+    """A page of the audit log."""
     with store.read() as ledger:
         lines = list(ledger.audit_lines(after, limit))
         state = ledger.audit_state()
-    page = [{"line": line.decode("utf-8", "replace"), "sha256": sha256_hex(line)} for line in lines]
-    return {"entries": page, "next": after + limit if len(lines) == limit else None, "state": state}
+    page = tuple(Line(line=line.decode("utf-8", "replace"), sha256=sha256_hex(line)) for line in lines)
+    return AuditPage(entries=page, next=after + limit if len(lines) == limit else None, state=state)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
+from msgspec import Meta
 
 from crl_server.admission import Upload
+from crl_server.revoking import MAX_NOTE
 from verifier.errors import FormatError, UsageError
 from verifier.formats.bundle import MAX_SET
 from verifier.formats.strict_json import Document, parse
+from verifier.formats.text import PARAGRAPHS
 from verifier.supply_chain import MAX_CHAIN
 from verifier.wheel import DEFAULT_LIMITS
 
 T = TypeVar("T", bound=Document)
 
+Note = Annotated[str, Meta(max_length=MAX_NOTE, pattern=PARAGRAPHS)]
+"""A few sentences; lines may end in them, nothing else that is not shown as it is written."""
+UNIQUE = {"uniqueItems": True}
 MAX_JSON = 256 * 1024
 """Size cap of a JSON body in bytes."""
 MAX_UPLOAD = DEFAULT_LIMITS.archive + MAX_SET + MAX_CHAIN + 64 * 1024

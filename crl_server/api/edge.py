@@ -7,30 +7,39 @@ joins them, in the order in which addresses are matched.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from crl_server.api.limits import Buckets, Rate
+from crl_server.idempotency import check_key
 from crl_server.ledger import MAX_PAGE
 from crl_server.roles import WRITES, Identity, Operation, authorise
 from crl_server.service import Authority
 from verifier.errors import Refused, UsageError
 from verifier.formats.strict_json import dumps
-from verifier.formats.text import Digest, PluginId
+from verifier.formats.text import Digest
 
 Clock = Callable[[], datetime]
 
 UPLOADS_AT_ONCE = 2
 """How many uploads are held in memory at a time; the others wait."""
 BEARER = "Bearer "
+JSON = "application/json"
+PRIVATE = "private, no-cache"
+"""How an answer with an ETag may be kept: by its asker, who asks each time whether it still stands."""
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 """How many rows of a page are asked for."""
 AfterId = Annotated[int, Query(ge=0, le=2**53 - 1)]
 """The id of the last row that was seen."""
+DigestPart = Annotated[str, Path(pattern=f"^{Digest.grammar.pattern}$")]
+PluginPart = Annotated[str, Path(max_length=64, pattern="^[a-z0-9](?:_?[a-z0-9])*$")]
+"""Parts of an address."""
 
 
 class Edge:
@@ -39,13 +48,15 @@ class Edge:
     Args:
         authority: does the work.
         clock: tells the time, aware and in UTC; asked once a request.
+        rate: how many writes each identity may send.
 
     Attributes:
         uploads: holds back uploads when too many are in memory.
     """
 
-    def __init__(self, authority: Authority, clock: Clock) -> None:
+    def __init__(self, authority: Authority, clock: Clock, rate: Rate) -> None:
         self.authority = authority
+        self._writes = Buckets(rate)
         self.clock = clock
         self.uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
@@ -53,10 +64,17 @@ class Edge:
         """Who asks and when, once it is known that they may.
 
         Raises:
-            Refused: ``auth.token`` or ``auth.role``; recorded when it was a write.
+            Refused: ``auth.token`` or ``auth.role``, recorded when it was a write; ``request.rate``.
+            UsageError: ``request.invalid`` for a query that the route does not know; ``usage.arguments`` for a write
+                under an unusable idempotency key.
         """
         now = self.clock()
-        return await run_in_threadpool(self._judge, request.headers.get("authorization", ""), operation, now), now
+        identity = await run_in_threadpool(self._judge, request.headers.get("authorization", ""), operation, now)
+        if operation in WRITES:
+            self._writes.take(identity.actor, now)
+            check_key(key_of(request))
+        check_query(request)
+        return identity, now
 
     def _judge(self, header: str, operation: Operation, now: datetime) -> Identity:
         actor = "anonymous"
@@ -73,6 +91,23 @@ class Edge:
         return identity
 
 
+def check_query(request: Request) -> None:
+    """Demand that every parameter of a query is one that the route knows, and stands there once: a misspelt limit or
+    filter would silently show something else than what was asked for.
+
+    Raises:
+        UsageError: ``request.invalid``.
+    """
+    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    given = [name for name, _ in request.query_params.multi_items()]
+    wrong = [name for name in given if name not in known or given.count(name) > 1]
+    if wrong:
+        raise UsageError(
+            "request.invalid", "the query is not one that this address takes", found=ascii(wrong[0][:80]),
+            expected=f"{', '.join(sorted(known)) or 'no parameters'}, each at most once",
+        )  # fmt: skip
+
+
 async def nothing() -> Response:
     """Addresses below ``/v1`` that are not there are not files either."""
     raise Refused("request.unknown", "there is nothing at this address")
@@ -86,16 +121,26 @@ def key_of(request: Request) -> str:
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """An answer in JSON, which nobody on the way keeps."""
     common = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return Response(dumps(value), status, common | (headers or {}), "application/json")
+    return Response(dumps(value), status, common | (headers or {}), JSON)
 
 
-def parsed(kind: type[Digest] | type[PluginId], value: str) -> Any:
-    """A part of an address in its type.
+def tagged(request: Request, value: Any, media: str = JSON) -> Response:
+    """An answer to a question that is asked again and again: whoever has it already is told so in a few bytes.
 
-    Raises:
-        UsageError: ``request.invalid``.
+    Args:
+        request: the question.
+        value: the answer: bytes as they are, anything else as JSON.
+        media: the answer's media type.
     """
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise UsageError("request.invalid", "the address is malformed", found=str(error)) from None
+    data = value if isinstance(value, bytes) else dumps(value)
+    tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": PRIVATE, "Vary": "Authorization", "X-Content-Type-Options": "nosniff"}
+    if matches(request, tag):
+        return Response(status_code=304, headers=headers)
+    return Response(data, headers=headers, media_type=media)
+
+
+def matches(request: Request, tag: str) -> bool:
+    """Whether a request says that its sender has what ``tag`` stands for (RFC 9110 section 13.1.2)."""
+    header = request.headers.get("if-none-match", "")
+    return header.strip() == "*" or tag in (given.strip().removeprefix("W/") for given in header.split(","))

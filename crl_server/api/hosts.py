@@ -11,7 +11,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from crl_server import hosts, standing
 from crl_server.api.bodies import read_json
-from crl_server.api.edge import Edge, Limit, answer
+from crl_server.api.describe import told
+from crl_server.api.edge import Edge, Limit, answer, tagged
 from crl_server.ledger import Ledger
 from crl_server.roles import Identity
 from crl_server.service import Authority
@@ -23,6 +24,7 @@ from verifier.formats.acknowledgement import Acknowledgement
 AfterHost = Annotated[str, Query(max_length=64)]
 """The name of the last host that was seen."""
 Seq = Annotated[int | None, Query(ge=0, le=2**53 - 1)]
+MATCHED = ("usage.arguments",)
 Purl = Annotated[str, Query(min_length=1, max_length=1000)]
 
 
@@ -30,22 +32,29 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
     """Add the routes of this subject."""
 
     @app.post("/v1/hosts/{host}/acknowledgement")
+    @told(
+        "Say what a host goes by and what it runs.", "host.acknowledge",
+        body=Acknowledgement, answer=dict, status=202, codes=("auth.host", "list.deployment", "server.hearing"),
+    )  # fmt: skip
     async def acknowledge(request: Request, host: str) -> Response:
         identity, now = await edge.admit(request, "host.acknowledge")
         claim = await read_json(request, Acknowledgement)
         return answer(await run_in_threadpool(take, edge.authority, identity, host, claim, now), 202)
 
     @app.get("/v1/hosts")
+    @told("Hosts by name, each with its instances.", "host.read", answer=dict, tagged=True)
     async def all_hosts(request: Request, after: AfterHost = "", limit: Limit = 100) -> Response:
         _, now = await edge.admit(request, "host.read")
-        return answer(await run_in_threadpool(listed, edge.authority, after, limit, now))
+        return tagged(request, await run_in_threadpool(listed, edge.authority, after, limit, now))
 
     @app.get("/v1/coverage")
+    @told("How far an event of the list has come.", "host.read", answer=hosts.Coverage, tagged=True)
     async def how_far(request: Request, seq: Seq = None) -> Response:
         _, now = await edge.admit(request, "host.read")
-        return answer(await run_in_threadpool(coverage, edge.authority, seq, now))
+        return tagged(request, await run_in_threadpool(coverage, edge.authority, seq, now))
 
     @app.get("/v1/components/hosts")
+    @told("Which hosts run something that brings a package.", "host.read", answer=dict, tagged=True, codes=MATCHED)
     async def who_runs(
         request: Request,
         purl: Purl,
@@ -55,7 +64,7 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
     ) -> Response:
         _, now = await edge.admit(request, "host.read")
         match = {"purl": purl} | ({"range": versions} if versions else {})
-        return answer(await run_in_threadpool(running, edge.authority, match, after, limit, now))
+        return tagged(request, await run_in_threadpool(running, edge.authority, match, after, limit, now))
 
 
 def take(authority: Authority, who: Identity, host: str, claim: Acknowledgement, now: datetime) -> dict[str, Any]:

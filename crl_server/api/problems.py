@@ -7,12 +7,28 @@ from collections.abc import Mapping
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import HTTPException, RequestValidationError
 
+from crl_server.api.limits import TooMany
 from verifier.errors import FormatError, LoadlockError, UsageError
-from verifier.formats.strict_json import dumps
+from verifier.formats.strict_json import Document, dumps
 
 MEDIA_TYPE = "application/problem+json"
 TYPE = "https://loadlock.dev/problems/"
 """What a problem's ``type`` begins with; the code follows."""
+
+
+class Problem(Document, frozen=True, kw_only=True):
+    """A problem document: the members of RFC 9457, and our code, step and sentences."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    step: int | None
+    what: str
+    found: str
+    expected: str
+    todo: str
+
 
 STATUS: Mapping[str, int] = {
     "auth.token": 401,
@@ -20,6 +36,7 @@ STATUS: Mapping[str, int] = {
     "auth.plugin": 403,
     "auth.host": 403,
     "request.unknown": 404,
+    "request.rate": 429,
     "registry.unknown": 404,
     "reinstatement.unknown": 404,
     "reinstatement.own": 403,
@@ -47,10 +64,12 @@ def status_of(code: str) -> int:
 def problem(error: LoadlockError, status: int | None = None) -> Response:
     """The answer that tells of an error."""
     number = status or status_of(error.code)
-    document = {"type": TYPE + error.code, "title": error.what, "status": number, **error.document()}
+    document = Problem(type=TYPE + error.code, title=error.what, status=number, **error.document())
     headers = {"Cache-Control": "no-store"}
     if number == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="loadlock"'
+    if isinstance(error, TooMany):
+        headers["Retry-After"] = str(error.seconds)
     return Response(dumps(document), number, headers, MEDIA_TYPE)
 
 

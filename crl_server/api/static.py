@@ -14,6 +14,7 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 
+from crl_server.api.edge import matches
 from crl_server.public_files import IMMUTABLE, PublicKind, kind_of
 from verifier.errors import UsageError
 
@@ -44,7 +45,7 @@ class StaticTree:
 async def _fixed(path: Path, kind: PublicKind, request: Request) -> Response:
     """A file whose name says what is in it; it may be large, and is sent in pieces."""
     headers = _headers(path.name, kind)
-    if _matches(request, headers["ETag"]):
+    if matches(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return FileResponse(path, headers=headers, media_type=kind.media_type)
 
@@ -53,7 +54,7 @@ async def _changing(path: Path, kind: PublicKind, request: Request) -> Response:
     """A file that is replaced now and then: read in one go, so that tag and content belong together."""
     data = await run_in_threadpool(path.read_bytes)
     headers = _headers(hashlib.sha256(data).hexdigest(), kind)
-    if _matches(request, headers["ETag"]):
+    if matches(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
         return Response(headers=headers | {"Content-Length": str(len(data))}, media_type=kind.media_type)
@@ -69,8 +70,3 @@ def _is_file(path: Path) -> bool:
         return stat.S_ISREG(path.lstat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
-
-
-def _matches(request: Request, tag: str) -> bool:
-    header = request.headers.get("if-none-match", "")
-    return header.strip() == "*" or tag in (given.strip().removeprefix("W/") for given in header.split(","))

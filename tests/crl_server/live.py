@@ -13,8 +13,12 @@ import urllib3
 import uvicorn
 
 from crl_server.api.app import create_app
+from crl_server.api.limits import Rate
 from crl_server.service import Authority
 from tests.crl_server.deployments import NOW
+
+MANY = Rate(burst=100_000, each_second=1.0)
+"""As many writes as a test may want; the clock stands still."""
 
 
 class Answer(NamedTuple):
@@ -52,12 +56,12 @@ class Live:
         address: its address.
     """
 
-    def __init__(self, authority: Authority, listening: socket.socket | None = None) -> None:
+    def __init__(self, authority: Authority, listening: socket.socket | None = None, rate: Rate = MANY) -> None:
         self.authority = authority
         self.now: datetime = NOW
         self._socket = listening or listen()
         self.address = address_of(self._socket)
-        config = uvicorn.Config(create_app(authority, lambda: self.now), log_level="critical", access_log=False)
+        config = uvicorn.Config(create_app(authority, lambda: self.now, rate), log_level="critical", access_log=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
         self._pool = urllib3.PoolManager(retries=False, timeout=20)

@@ -168,10 +168,10 @@ def test_refused_writes_are_recorded_and_refused_reads_are_not(live: Live, token
         (revocation(1, surprise=1), 422, "format.schema"),
         (b'{"digests":["sha256:00"],"reason":"mistake"}', 422, "format.schema"),
         (b'{"digests":"sha256:00","reason":"mistake"}', 422, "format.schema"),
-        (revocation(1, reason="because"), 400, "usage.arguments"),
-        (revocation(), 400, "usage.arguments"),
+        (revocation(1, reason="because"), 422, "format.schema"),
+        (revocation(), 422, "format.schema"),
         (revocation(1, 1), 400, "usage.arguments"),
-        (revocation(1, note="\x1b[2J"), 400, "usage.arguments"),
+        (revocation(1, note="\x1b[2J"), 422, "format.schema"),
         (b" " * (bodies.MAX_JSON + 1), 413, "format.too-large"),
     ],
 )
@@ -470,9 +470,17 @@ def test_the_unexpected_tells_nothing_of_the_inside(live: Live, monkeypatch: pyt
     assert b"RuntimeError" not in answer.body
 
 
-def test_no_answer_of_the_api_is_cached(live: Live, tokens: dict[str, str]) -> None:
-    for path in ("/v1/plugins", "/v1/revocations", "/v1/nothing", "/healthz"):
+def test_nobody_on_the_way_keeps_an_answer_and_who_asked_may_ask_whether_it_still_stands(
+    live: Live, tokens: dict[str, str]
+) -> None:
+    for path in ("/v1/nothing", "/v1/plugins?limit=0", "/healthz"):
         assert live.ask("GET", path, tokens["all"]).headers["cache-control"] == "no-store"
+    for path in ("/v1/plugins", "/v1/revocations", "/v1/rules", "/v1/audit", "/v1/reinstatements"):
+        first = live.ask("GET", path, tokens["all"])
+        assert (first.headers["cache-control"], first.headers["vary"]) == ("private, no-cache", "Authorization")
+        again = live.ask("GET", path, tokens["all"], headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status, again.body) == (304, b"")
+        refusal(live.ask("GET", path, headers={"If-None-Match": first.headers["etag"]}), 401, "auth.token")
 
 
 def test_nothing_of_the_deployment_but_its_public_tree_is_served(live: Live) -> None:

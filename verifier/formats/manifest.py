@@ -15,6 +15,7 @@ from msgspec import Meta
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from verifier.formats.json_schema import in_ecma, schema_of_text
 from verifier.formats.strict_json import Document, dumps, parse, plain
 from verifier.formats.text import (
     PLAIN,
@@ -240,11 +241,11 @@ def dump_manifest(manifest: Manifest) -> bytes:
 
 def manifest_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of what an owner writes, generated from the types above."""
-    schema = msgspec.json.schema(Manifest, schema_hook=_schema_of_text)
+    schema = msgspec.json.schema(Manifest, schema_hook=schema_of_text)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://loadlock.dev/schemas/plugin-manifest.v1.json",
-        **_ecma_patterns(plain(schema)),
+        **in_ecma(plain(schema)),
     }
 
 
@@ -252,20 +253,3 @@ def _refuse_twice(field: str, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{field}: {twice[0]!r} stands there twice")
-
-
-def _schema_of_text(type_: type[Any]) -> dict[str, Any]:
-    if issubclass(type_, Text):
-        return {"type": "string", "pattern": rf"\A(?:{type_.grammar.pattern})\Z", "description": type_.words}
-    raise NotImplementedError(type_)
-
-
-def _ecma_patterns(schema: Any) -> Any:
-    # JSON Schema's dialect is ECMA 262, where \A and \Z are the letters A and Z, and ^ and $ match at the ends only.
-    if isinstance(schema, dict):
-        return {
-            key: value.replace(r"\A", "^").replace(r"\Z", "$") if key == "pattern" and isinstance(value, str)
-            else _ecma_patterns(value)
-            for key, value in schema.items()
-        }  # fmt: skip
-    return [_ecma_patterns(item) for item in schema] if isinstance(schema, list) else schema

@@ -22,8 +22,11 @@ PLAIN = rf"\A[^{_ACTS}]*\Z"
 """The pattern of one line of text that shows as it is written."""
 URI = rf"\A[^ {_ACTS}]*\Z"
 """The pattern of a URI: such text without a space. What it identifies is compared whole, never taken apart."""
+PARAGRAPHS = rf"\A(?:[^{_ACTS}]|\n)*\Z"
+"""The pattern of such text in several lines."""
 PATTERNS = {
     PLAIN: "one line of text, without control characters or bidirectional overrides",
+    PARAGRAPHS: "text without control characters or bidirectional overrides",
     URI: "a URI, without spaces or control characters",
 }
 """Patterns in words, for who reads an error."""

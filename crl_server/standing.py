@@ -50,8 +50,8 @@ class Radius(Document, frozen=True, kw_only=True):
     artifacts: int
     plugins: tuple[str, ...]
     reached: tuple[Reached, ...]
-    hosts: int = 0
-    running: tuple[RunningOn, ...] = ()
+    hosts: int
+    running: tuple[RunningOn, ...]
 
 
 class RuleAdded(Document, frozen=True, kw_only=True):

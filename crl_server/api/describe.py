@@ -13,7 +13,6 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute
 
 from crl_server.api.problems import MEDIA_TYPE, Problem, status_of
 from crl_server.roles import ALLOWED, WRITES, Operation
@@ -77,7 +76,7 @@ def told(summary: str, may: Operation | None, **more: Any) -> Callable[[F], F]:
     return decorate
 
 
-def told_routes(routes: Iterable[BaseRoute]) -> list[tuple[APIRoute, Told]]:
+def told_routes(routes: Iterable[object]) -> list[tuple[APIRoute, Told]]:
     """The routes that say something of themselves."""
     return [(r, r.endpoint.told) for r in routes if isinstance(r, APIRoute) and hasattr(r.endpoint, "told")]
 

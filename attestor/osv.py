@@ -259,7 +259,7 @@ def _zip(place: Path) -> Iterator[tuple[str, bytes]]:
                 raise UsageError("usage.arguments", "the database holds two files of one name", found=repr(place.name))
             for entry in entries:
                 yield entry.filename, _entry(archive, entry)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:  # of a later version, of names in no UTF-8
         raise UsageError("usage.arguments", "the database is no zip", found=repr(place.name)) from error
 
 

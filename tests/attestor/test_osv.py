@@ -51,6 +51,19 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     assert code_of(tmp_path / "text") == "usage.arguments"
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"PK\x01\x02\x14\x03\x14\x00", b"PK\x01\x02\x14\x03\x40\x00"), (b"X-1.json", b"X-\xff.json")]
+)
+def test_a_zip_of_another_kind_is_refused(tmp_path: Path, old: bytes, new: bytes) -> None:
+    # Of a later version; and with a name that says that it is UTF-8, and is not.
+    data = zipped(tmp_path / "db.zip", {"X-1.json": advisory()}).read_bytes()
+    flagged = bytearray(data.replace(old, new))
+    central = flagged.index(b"PK\x01\x02")
+    flagged[central + 9] |= 0x08
+    (tmp_path / "db.zip").write_bytes(flagged)
+    assert code_of(tmp_path / "db.zip") == "usage.arguments"
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "db.zip", "w") as archive:

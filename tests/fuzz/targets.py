@@ -1,0 +1,152 @@
+"""Every parser that reads what somebody else wrote, as a function of bytes; and what it starts from.
+
+Seeds of the documented formats are their vectors; those of everything else are the files in ``corpus/<target>/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from attestor import manifest as written_manifest
+from attestor import osv, unpack, waivers, zip_headers
+from crl_server import audit, issuers, settings
+from tests.verifier.formats.vectors import PARSERS, VECTORS
+from verifier import archive, core_metadata, identities, keyless, record, wheel
+from verifier.codes import CODES
+from verifier.errors import LoadlockError
+from verifier.formats import acknowledgement, layout, push
+from verifier.importing import elf
+from verifier.keys import PublicKey
+from verifier.private_keys import PrivateKey
+from verifier.push import announcements
+from verifier.tuf_chain import root_keys
+
+CORPUS = Path(__file__).resolve().parent / "corpus"
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+MAX_INPUT = 64 * 1024
+"""How long, in bytes, what is fuzzed may become: caps have tests of their own."""
+
+Parser = Callable[[bytes], object]
+
+
+def _from_file(read: Callable[[Path], object]) -> Parser:
+    """A reader of files as a function of their bytes."""
+
+    def parse(data: bytes) -> object:
+        with NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            Path(file.name).chmod(0o600)
+            return read(Path(file.name))
+
+    return parse
+
+
+def _wheel(data: bytes) -> object:
+    read = wheel.read_wheel(data, "sample_plugin-1.0-py3-none-any.whl")
+    return read, zip_headers.read_entries(data)
+
+
+def _sdist(data: bytes) -> object:
+    with unpack.gunzip(data) as stream:
+        return unpack.read_members(stream)
+
+
+def _accepting(check: Callable[[bytes], None]) -> Parser:
+    """A check that hands nothing back, as a function that says when it has accepted."""
+
+    def parse(data: bytes) -> object:
+        check(data)
+        return True
+
+    return parse
+
+
+def _record(data: bytes) -> None:
+    record.check_record({"a.py": b"A = 1\n", "a-1.0.dist-info/RECORD": data}, "a-1.0.dist-info")
+
+
+class _Lines:
+    """A stream of server-sent events that has arrived whole."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def lines(self, limit: int) -> Iterable[bytes]:
+        """Its lines, as the transport cuts them."""
+        return (line[:limit] for line in self._data.splitlines())
+
+
+def _stream(data: bytes) -> object:
+    stream: Any = _Lines(data)
+    return list(announcements(stream))
+
+
+TARGETS: dict[str, Parser] = {
+    **PARSERS,
+    "acknowledgement": acknowledgement.parse_acknowledgement,
+    "archive": archive.read_archive,
+    "audit-entry": audit.parse_entry,
+    "certificate": identities.read_claims,
+    "elf": partial(elf.read_dynamic, path="a.so"),
+    "host-identity": acknowledgement.parse_identity,
+    "identity": identities.parse_identity,
+    "issuers": _from_file(issuers.read_issuers),
+    "layout": layout.parse_layout,
+    "link": layout.parse_link,
+    "metadata": core_metadata.parse_metadata,
+    "osv-database": _from_file(partial(osv.read_database, now=NOW)),
+    "private-key": _from_file(PrivateKey.read),
+    "public-key": PublicKey.from_spki,
+    "push": push.parse_announcement,
+    "push-stream": _stream,
+    "record": _accepting(_record),
+    "sdist": _sdist,
+    "settings": _from_file(settings.read_settings),
+    "sigstore-root": _accepting(keyless.check_trusted_root),
+    "tuf-root": root_keys,
+    "waivers": _from_file(waivers.read_waivers),
+    "wheel": _wheel,
+    "wheel-file": core_metadata.parse_wheel_file,
+    "written-manifest": _from_file(written_manifest.read_manifest),
+}
+
+
+def seeds_of(target: str) -> list[bytes]:
+    """What a target starts from: at least one input that it accepts."""
+    files = sorted((CORPUS / target).glob("*")) if (CORPUS / target).is_dir() else []
+    vectors = [vector.data for vector in VECTORS if vector.format == target]
+    made = _keys() if target == "private-key" else ()
+    return [data for data in (*(path.read_bytes() for path in files), *vectors, *made) if len(data) <= MAX_INPUT]
+
+
+def _keys() -> tuple[bytes, ...]:
+    """Private keys, which are made anew because none belongs into a repository."""
+    keys = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)), ec.derive_private_key(1, ec.SECP256R1())
+    return tuple(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        for key in keys
+    )
+
+
+def feed(target: str, data: bytes) -> object:
+    """Give bytes to a target; hand back what it made of them, or None when it refused.
+
+    Raises:
+        AssertionError: it refused with a code that nobody knows, or in words that no terminal should print.
+        Exception: whatever else it raised, which it must not.
+    """
+    try:
+        return TARGETS[target](data)
+    except LoadlockError as error:
+        assert error.code in CODES, error.code
+        assert str(error).replace("\n", "").isprintable(), repr(str(error))
+        return None

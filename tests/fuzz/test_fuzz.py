@@ -1,0 +1,34 @@
+"""No bytes bring a parser to anything but a value or a refusal with words: a short search, the same in each run.
+
+``python -m tests.fuzz`` searches for longer (README.md).
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.mutants import mutants
+from tests.fuzz.targets import CORPUS, TARGETS, feed, seeds_of
+
+SHORT = settings(
+    deadline=None, derandomize=True, database=None, max_examples=120, suppress_health_check=list(HealthCheck)
+)
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+def test_a_target_starts_from_what_it_accepts(target: str) -> None:
+    # From inputs that are refused at their first byte a search would find nothing.
+    assert any(feed(target, seed) is not None for seed in seeds_of(target))
+
+
+def test_every_seed_belongs_to_a_target() -> None:
+    assert {path.name for path in CORPUS.iterdir()} <= set(TARGETS)
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS))
+@SHORT
+@given(st.data())
+def test_a_value_or_a_refusal(target: str, data: st.DataObject) -> None:
+    feed(target, data.draw(mutants(seeds_of(target))))

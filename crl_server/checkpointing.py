@@ -123,8 +123,8 @@ class Checkpoints:
             Unreachable: ``io.failed``.
         """
         document, metadata = dossier.checkpoint, dossier.metadata
-        online = SigningKey.read(self._layout.online / "timestamp.pem")
         with exclusive(self._layout.lock):
+            online = SigningKey.read(self._layout.online / "timestamp.pem")
             epoch = self._repository.trust().checkpoint.epoch + 1
             self._repository.check_checkpoints(document, metadata, now)
             with self._store.write() as ledger:

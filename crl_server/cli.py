@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from crl_server.commands import checkpoints, deployments, exports, handovers, hosts, lists, tokens, trust
+from crl_server.commands import checkpoints, deployments, exports, handovers, hosts, lists, rotation, tokens, trust
 from verifier.command import Command
 
 COMMANDS: tuple[Command, ...] = (
     *deployments.COMMANDS,
     *tokens.COMMANDS,
     *trust.COMMANDS,
+    *rotation.COMMANDS,
     *handovers.COMMANDS,
+    *hosts.COMMANDS,
     *lists.COMMANDS,
     *checkpoints.COMMANDS,
     *exports.COMMANDS,
-    *hosts.COMMANDS,
 )

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from crl_server import audit
 from crl_server.audit import Entry
 from crl_server.dossier import Dossier
-from crl_server.repository import Repository, check_role, role_of
+from crl_server.repository import Repository
 from crl_server.signing import SigningKey
+from crl_server.tuf_roles import check_role, role_of
 from verifier.errors import Refused, UsageError
 from verifier.formats.revocations import (
     MAX_BASE,

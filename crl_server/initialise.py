@@ -14,10 +14,11 @@ from crl_server.audit import Act
 from crl_server.layout import OFFLINE_KEYS, ONLINE_KEYS, PRINCIPALS, Deployment, Layout, dump_deployment
 from crl_server.offline import Office
 from crl_server.publishing import Publisher
-from crl_server.repository import OfflineKeys, Repository
+from crl_server.repository import Repository
 from crl_server.rules import first_checkpoint
 from crl_server.signing import DIRECTORY_MODE, SigningKey
 from crl_server.store import Store
+from crl_server.tuf_roles import OfflineKeys
 from verifier.errors import Unreachable, UsageError
 from verifier.files import sync_directory, write_atomic
 from verifier.formats.policy import Policy, Profile, dump_policy

@@ -106,6 +106,11 @@ class Layout:
         return self.root / "server" / "publish.lock"
 
     @property
+    def journal(self) -> Path:
+        """What a rotation has yet to write; it exists for moments, or after a crash."""
+        return self.root / "server" / "rotation.json"
+
+    @property
     def public(self) -> Path:
         """The static tree."""
         return self.root / "public"

@@ -13,6 +13,7 @@ from crl_server.layout import Deployment, Layout
 from crl_server.locking import exclusive
 from crl_server.publishing import Publisher
 from crl_server.repository import Repository
+from crl_server.rotations import key_ids
 from crl_server.signing import SigningKey
 from crl_server.store import Store
 from verifier.errors import FormatError, Refused, UsageError
@@ -94,9 +95,9 @@ class Office:
             Unreachable: ``io.failed``.
         """
         key = self._key("targets.pem")
-        online = SigningKey.read(self._layout.online / "timestamp.pem")
-        head = SigningKey.read(self._layout.online / "head.pem")
         with exclusive(self._layout.lock):
+            online = SigningKey.read(self._layout.online / "timestamp.pem")
+            head = SigningKey.read(self._layout.online / "head.pem")
             before = self._repository.trust().policy
             policy = policies.to_sign(text, self._record.deployment, before.version + 1, now)
             policies.check_head_key(policy, head.public.id, now)
@@ -182,7 +183,10 @@ class Office:
         )  # fmt: skip
 
     def _sign_enrolment_where_possible(self, head: Head, actor: str, now: datetime) -> bool:
+        """Not where the root keys are elsewhere, nor where these are no longer the root's."""
         if not all((self._keys / name).is_file() for name in ROOT_KEYS):
+            return False
+        if not {self._key(name).public.id for name in ROOT_KEYS} <= {*key_ids(self._repository.roles().root, "root")}:
             return False
         self.sign_enrolment(head, actor, now)
         return True

@@ -159,6 +159,14 @@ class Publisher:
         data = read_capped(self._layout.head, MAX_ENVELOPE, "revocation head")
         return self._last[1] if self._last[1].envelope == data else None
 
+    def head_key(self) -> Digest:
+        """The id of the key that signs heads; without it nothing can be published.
+
+        Raises:
+            UsageError: ``usage.key``.
+        """
+        return SigningKey.read(self._layout.online / "head.pem").public.id
+
     def prepare(self) -> None:
         """Write the files that every list builds on: the empty base and the empty rules."""
         for kind, data in (("bases", EMPTY_SET), ("rules", EMPTY_RULES)):

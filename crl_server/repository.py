@@ -15,16 +15,12 @@ visible, so a crash leaves a repository that verifies. Layout and names are thos
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
-from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
+from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import (
-    DelegatedRole,
-    Delegations,
-    Key,
     Metadata,
     MetaFile,
     Root,
@@ -37,27 +33,24 @@ from tuf.api.metadata import (
 from crl_server.rules import half_spent
 from crl_server.signing import SigningKey
 from crl_server.trust_files import CHECKPOINT, POLICY, SignedT, TrustFiles, target_name
+from crl_server.tuf_roles import (
+    CHECKPOINTS_LIFE,
+    SNAPSHOT_LIFE,
+    THRESHOLD,
+    TIMESTAMP_LIFE,
+    OfflineKeys,
+    Roles,
+    check_role,
+    cut,
+    delegations,
+    first_root,
+    role_end,
+    role_of,
+)
 from verifier.errors import Refused, UsageError
-from verifier.files import write_atomic
 from verifier.formats.text import Name
 from verifier.trust import Trust
 from verifier.tuf_chain import TRUSTED_ROOT, trusted_root_name
-
-ROOT_LIFE = timedelta(days=365)
-TARGETS_LIFE = timedelta(days=30)
-CHECKPOINTS_LIFE = timedelta(days=365)
-SNAPSHOT_LIFE = timedelta(days=7)
-TIMESTAMP_LIFE = timedelta(days=1)
-THRESHOLD = 2
-"""How many offline keys sign a root, and a checkpoint."""
-
-
-class OfflineKeys(NamedTuple):
-    """The keys that a new repository is signed with and that are then taken away."""
-
-    roots: tuple[SigningKey, SigningKey]
-    targets: SigningKey
-    checkpoints: tuple[SigningKey, SigningKey]
 
 
 class Repository:
@@ -65,11 +58,12 @@ class Repository:
 
     Args:
         directory: ``public/trust`` of the deployment.
+        files: how it is read and written, where not as it lies there.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, files: TrustFiles | None = None) -> None:
         self.directory = directory
-        self._files = TrustFiles(directory)
+        self._files = files or TrustFiles(directory)
 
     def trust(self) -> Trust:
         """What the repository says; raises as :meth:`crl_server.trust_files.TrustFiles.trust`."""
@@ -78,6 +72,21 @@ class Repository:
     def root(self, version: int) -> bytes:
         """The bytes of one root; raises as :meth:`crl_server.trust_files.TrustFiles.root`."""
         return self._files.root(version)
+
+    def roles(self) -> Roles:
+        """The verified roles that people sign, as they can be edited.
+
+        Raises:
+            Refused: ``trust.*`` when what is there does not verify.
+        """
+        trust = self.trust()
+        return Roles(
+            self._files.read(f"{trust.root_version}.root.json", Root),
+            self._files.read(f"{trust.targets_version}.targets.json", Targets),
+            self._files.read(f"{trust.checkpoints_version}.checkpoints.json", Targets),
+        )
+
+    # -- writing -------------------------------------------------------------------------------------------------------
 
     def create(
         self, keys: OfflineKeys, online: SigningKey, policy: bytes, checkpoint: bytes, until: datetime, now: datetime
@@ -95,11 +104,11 @@ class Repository:
         Raises:
             Unreachable: ``io.failed``.
         """
-        self._write("root", _first_root(keys, online, now), keys.roots, versioned=True)
-        checkpoints = Targets(expires=_cut(now + CHECKPOINTS_LIFE))
+        self._write("root", first_root(keys, online, now), keys.roots, versioned=True)
+        checkpoints = Targets(expires=cut(now + CHECKPOINTS_LIFE))
         self._target(checkpoints, CHECKPOINT, checkpoint)
         self._write("checkpoints", checkpoints, keys.checkpoints, versioned=True)
-        targets = Targets(expires=_until(until, now), delegations=_delegations(keys.checkpoints))
+        targets = Targets(expires=role_end(until, now), delegations=delegations(keys.checkpoints))
         self._target(targets, POLICY, policy)
         self._write("targets", targets, (keys.targets,), versioned=True)
         self._announce(0, 0, {"targets": 1, "checkpoints": 1}, online, now)
@@ -129,9 +138,9 @@ class Repository:
         """
         self.check_policy_key(key)
         trust = self.trust()
-        targets = self._files.read(f"{trust.targets_version}.targets.json", Targets)
+        targets = self.roles().targets
         targets.version += 1
-        targets.expires = _until(until, now)
+        targets.expires = role_end(until, now)
         self._target(targets, POLICY, policy)
         for path in [path for path in targets.targets if trusted_root_name(path)]:
             del targets.targets[path]
@@ -148,7 +157,7 @@ class Repository:
             UsageError: ``usage.key``.
             Refused: ``trust.*`` when what is there does not verify.
         """
-        root = self._files.read(f"{self.trust().root_version}.root.json", Root)
+        root = self.roles().root
         if key.tuf.public_key.keyid not in root.roles["targets"].keyids:
             raise UsageError(
                 "usage.key",
@@ -182,7 +191,7 @@ class Repository:
         Raises:
             Refused: ``trust.*`` when what is there does not verify.
         """
-        role = Targets(version=self.trust().checkpoints_version + 1, expires=_cut(now + CHECKPOINTS_LIFE))
+        role = Targets(version=self.trust().checkpoints_version + 1, expires=cut(now + CHECKPOINTS_LIFE))
         role.targets[CHECKPOINT] = TargetFile.from_data(CHECKPOINT, checkpoint, ["sha256"])
         return Metadata(role).to_bytes()
 
@@ -194,12 +203,10 @@ class Repository:
             Refused: ``checkpoint.signatures``; ``checkpoint.outdated`` for another version or what has expired;
                 ``trust.*`` when what is there does not verify.
         """
-        trust = self.trust()
-        targets = self._files.read(f"{trust.targets_version}.targets.json", Targets)
         role, signed = role_of(metadata)
-        check_role(role, checkpoint, trust.checkpoints_version + 1, now)
+        check_role(role, checkpoint, self.trust().checkpoints_version + 1, now)
         try:
-            targets.verify_delegate("checkpoints", signed.signed_bytes, signed.signatures)
+            self.roles().targets.verify_delegate("checkpoints", signed.signed_bytes, signed.signatures)
         except UnsignedMetadataError as error:
             raise Refused(
                 "checkpoint.signatures", "the checkpoint is not signed by enough holders of its keys",
@@ -212,8 +219,7 @@ class Repository:
         Raises:
             Refused: ``trust.*`` when what is there does not verify.
         """
-        targets = self._files.read(f"{self.trust().targets_version}.targets.json", Targets)
-        return frozenset(targets.get_delegated_role("checkpoints").keyids)
+        return frozenset(self.roles().targets.get_delegated_role("checkpoints").keyids)
 
     def publish_checkpoint(self, checkpoint: bytes, metadata: bytes, online: SigningKey, now: datetime) -> None:
         """Write a checkpoint that :meth:`check_checkpoints` has accepted, and announce it.
@@ -224,8 +230,8 @@ class Repository:
         """
         trust = self.trust()
         role, _ = role_of(metadata)
-        write_atomic(self.directory / target_name(CHECKPOINT, role.targets[CHECKPOINT].hashes["sha256"]), checkpoint)
-        write_atomic(self.directory / "metadata" / f"{role.version}.checkpoints.json", metadata)
+        self._files.put(target_name(CHECKPOINT, role.targets[CHECKPOINT].hashes["sha256"]), checkpoint)
+        self._files.put(f"metadata/{role.version}.checkpoints.json", metadata)
         versions = {"targets": trust.targets_version, "checkpoints": role.version}
         self._announce(trust.roles["snapshot"].version, trust.roles["timestamp"].version, versions, online, now)
 
@@ -239,84 +245,24 @@ class Repository:
             f"{role}.json": MetaFile.from_data(version, self._files.metadata(f"{version}.{role}.json"), ["sha256"])
             for role, version in versions.items()
         }
-        signed = Snapshot(version=snapshot + 1, expires=_cut(now + SNAPSHOT_LIFE), meta=meta)
+        signed = Snapshot(version=snapshot + 1, expires=cut(now + SNAPSHOT_LIFE), meta=meta)
         self._write("snapshot", signed, (online,), versioned=True)
         self._stamp(snapshot + 1, timestamp, online, now)
 
     def _stamp(self, snapshot: int, timestamp: int, online: SigningKey, now: datetime) -> None:
         """Write the timestamp after ``timestamp``, over the snapshot of that version."""
         meta = MetaFile.from_data(snapshot, self._files.metadata(f"{snapshot}.snapshot.json"), ["sha256"])
-        signed = Timestamp(version=timestamp + 1, expires=_cut(now + TIMESTAMP_LIFE), snapshot_meta=meta)
+        signed = Timestamp(version=timestamp + 1, expires=cut(now + TIMESTAMP_LIFE), snapshot_meta=meta)
         self._write("timestamp", signed, (online,), versioned=False)
 
     def _target(self, role: Targets, path: str, data: bytes) -> None:
         listed = TargetFile.from_data(path, data, ["sha256"])
         role.targets[path] = listed
-        write_atomic(self.directory / target_name(path, listed.hashes["sha256"]), data)
+        self._files.put(target_name(path, listed.hashes["sha256"]), data)
 
     def _write(self, role: str, signed: SignedT, keys: Sequence[SigningKey], *, versioned: bool) -> None:
         metadata: Metadata[SignedT] = Metadata(signed)
         for key in keys:
             metadata.sign(key.tuf, append=True)
         prefix = f"{signed.version}." if versioned else ""
-        write_atomic(self.directory / "metadata" / f"{prefix}{role}.json", metadata.to_bytes())
-
-
-def role_of(metadata: bytes) -> tuple[Targets, Metadata[Targets]]:
-    """The role ``checkpoints`` in its metadata; its signatures are still to be judged.
-
-    Raises:
-        Refused: ``trust.metadata``.
-    """
-    try:
-        found: Metadata[Targets] = Metadata.from_bytes(metadata)
-    except (RepositoryError, KeyError, ValueError, TypeError) as error:
-        raise Refused(
-            "trust.metadata", "the checkpoint's metadata is malformed", found=ascii(str(error))[:200]
-        ) from error
-    if not isinstance(found.signed, Targets):
-        raise Refused("trust.metadata", "the checkpoint's metadata is of another kind", found=ascii(found.signed.type))
-    return found.signed, found
-
-
-def check_role(role: Targets, checkpoint: bytes, version: int, now: datetime) -> None:
-    """Demand that the role is of that version, in force, and names exactly this checkpoint and nothing else.
-
-    Raises:
-        Refused: ``checkpoint.outdated``, ``trust.metadata``.
-    """
-    if role.version != version or role.expires <= now:
-        raise Refused(
-            "checkpoint.outdated", "the checkpoint's metadata is not the next one",
-            found=f"version {role.version}, until {role.expires:%Y-%m-%dT%H:%M:%SZ}", expected=f"version {version}",
-        )  # fmt: skip
-    listed = role.targets.get(CHECKPOINT)
-    same = TargetFile.from_data(CHECKPOINT, checkpoint, ["sha256"])
-    alone = set(role.targets) == {CHECKPOINT} and role.delegations is None and not role.unrecognized_fields
-    if not alone or listed != same or role.expires > now + CHECKPOINTS_LIFE + timedelta(days=1):
-        raise Refused("trust.metadata", "the checkpoint's metadata names something else than this checkpoint")
-
-
-def _first_root(keys: OfflineKeys, online: SigningKey, now: datetime) -> Root:
-    root = Root(expires=_cut(now + ROOT_LIFE), consistent_snapshot=True)
-    for key in keys.roots:
-        root.add_key(key.tuf.public_key, "root")
-    root.roles["root"].threshold = THRESHOLD
-    root.add_key(keys.targets.tuf.public_key, "targets")
-    for role in ("snapshot", "timestamp"):
-        root.add_key(online.tuf.public_key, role)
-    return root
-
-
-def _delegations(keys: Sequence[SigningKey]) -> Delegations:
-    public: dict[str, Key] = {key.tuf.public_key.keyid: key.tuf.public_key for key in keys}
-    role = DelegatedRole("checkpoints", list(public), THRESHOLD, terminating=True, paths=["checkpoints/*"])
-    return Delegations(public, {"checkpoints": role})
-
-
-def _until(until: datetime, now: datetime) -> datetime:
-    return _cut(min(until, now + TARGETS_LIFE))
-
-
-def _cut(moment: datetime) -> datetime:
-    return moment.replace(microsecond=0)
+        self._files.put(f"metadata/{prefix}{role}.json", metadata.to_bytes())

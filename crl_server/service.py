@@ -30,15 +30,18 @@ from crl_server.reinstating import Requested, Wish
 from crl_server.repository import Repository
 from crl_server.revoking import Order, Revoked
 from crl_server.roles import Identity, Operation, Role
+from crl_server.rotating import Rotations
+from crl_server.rotation_dossier import RotationDossier
+from crl_server.rotation_review import Review
 from crl_server.settings import read_settings
 from crl_server.signing import SigningKey
 from crl_server.standing import NewRule, Radius, RuleAdded
 from crl_server.store import Store
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import write_atomic
-from verifier.formats.revocations import AuditHead
+from verifier.formats.revocations import AuditHead, sha256_hex
 from verifier.formats.strict_json import dumps, parse
-from verifier.formats.text import Name, Time
+from verifier.formats.text import Digest, Name, Time
 from verifier.revocation_list import RevocationList
 from verifier.trust import Trust
 
@@ -78,6 +81,7 @@ class Authority:
         self.repository = Repository(self.layout.trust)
         self.publisher = Publisher(self.layout, self.store, self.record.life)
         self.checkpoints = Checkpoints(self.layout, self.store)
+        self.rotations = Rotations(self.layout, self.record, self.store, self.publisher)
         self.settings = read_settings(self.layout.settings)
         self._issuers = Issuers(read_issuers(self.layout.issuers))
         self.hearing = Hearing(self.store)
@@ -91,6 +95,7 @@ class Authority:
                 found=repr(named),
                 expected=repr(str(self.record.deployment)),
             )
+        self.rotations.resume()
 
     def close(self) -> None:
         """Keep what hosts have said and is not kept yet, and close the database."""
@@ -127,7 +132,7 @@ class Authority:
             UsageError: ``usage.key``, ``io.failed``: an online key is not usable.
             Unreachable: ``io.failed``.
         """
-        self._check_head_key()
+        self.publisher.head_key()
         self.checkpoints.resume(now)
         self.maintain(now)
         with self.store.read() as ledger:
@@ -143,9 +148,9 @@ class Authority:
             Refused: as :meth:`reconcile`.
             Unreachable: ``io.failed``.
         """
-        online = SigningKey.read(self.layout.online / "timestamp.pem")
+        self.rotations.resume()
         with exclusive(self.layout.lock):
-            renewed = self.repository.renew(online, now)
+            renewed = self.repository.renew(SigningKey.read(self.layout.online / "timestamp.pem"), now)
         with self.store.write() as ledger:
             idempotency.forget(ledger, now)
             hosts.forget(ledger, now)
@@ -153,9 +158,9 @@ class Authority:
                 ledger.record(Act("server", "trust.resign", "timestamp", {}), now)
         self.publisher.publish(now)
 
-    def _check_head_key(self) -> None:
-        """Without it nothing can be published, however little there is to publish now."""
-        SigningKey.read(self.layout.online / "head.pem")
+    def first_root(self) -> Digest:
+        """The fingerprint of the first root, by which signers and the first hosts know the deployment."""
+        return Digest(f"sha256:{sha256_hex(self.repository.root(1))}")
 
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """What will expire that only people can renew: told during the last third of its life."""
@@ -184,7 +189,7 @@ class Authority:
             Unreachable: ``io.failed``, likewise.
         """
         idempotency.check_key(key)
-        self._check_head_key()
+        self.publisher.head_key()
         through = self.repository.trust().checkpoint.through
         with self.store.write() as ledger:
             asked = Asked(actor, key, order.fingerprint)
@@ -222,7 +227,7 @@ class Authority:
             As :meth:`revoke`.
         """
         idempotency.check_key(key)
-        self._check_head_key()
+        self.publisher.head_key()
         through = self.repository.trust().checkpoint.through
         with self.store.write() as ledger:
             asked = Asked(actor, key, wanted.fingerprint)
@@ -293,10 +298,19 @@ class Authority:
         """Put a signed checkpoint in force, with a head of the new epoch; raises as
         :meth:`crl_server.checkpointing.Checkpoints.publish` and :meth:`Publisher.publish`.
         """
-        self._check_head_key()
+        self.publisher.head_key()
         self.publisher.publish(now)
         self.checkpoints.publish(dossier, actor, now)
         return self.publisher.publish(now)
+
+    def publish_rotation(self, dossier: RotationDossier, actor: str, now: datetime, *, dry_run: bool = False) -> Review:
+        """Put a signed rotation in force, and publish a list that asks hosts to follow it; raises as
+        :meth:`crl_server.rotating.Rotations.publish` and :meth:`Publisher.publish`.
+        """
+        self.publisher.publish(now)  # with the head key that hosts know: nothing committed is left behind
+        found = self.rotations.publish(dossier, actor, now, dry_run=dry_run)
+        self.publisher.publish(now)
+        return found
 
     # -- tokens --------------------------------------------------------------------------------------------------------
 

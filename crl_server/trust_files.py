@@ -1,4 +1,4 @@
-"""The trust repository as it lies on disk: read, and verified as hosts verify it; once, while it stays the same."""
+"""The trust repository as it lies on disk: written, read, and verified as hosts verify it; once, while it stays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from crl_server.stamps import stamps
 from verifier.errors import LoadlockError, Refused
-from verifier.files import read_capped
+from verifier.files import read_capped, write_atomic
 from verifier.trust import Trust, verify_trust
 from verifier.tuf_chain import trusted_root_name
 
@@ -74,7 +74,7 @@ class TrustFiles:
 
     def _stored(self) -> tuple[Sequence[bytes], Mapping[str, bytes], Mapping[str, bytes]]:
         roots = [self.root(1)]
-        while (self.directory / f"metadata/{len(roots) + 1}.root.json").is_file():
+        while self._has(f"metadata/{len(roots) + 1}.root.json"):
             roots.append(self.root(len(roots) + 1))
         metadata = {f"{version}.root.json": data for version, data in enumerate(roots[1:], 2)}
         metadata["timestamp.json"] = self.metadata("timestamp.json")
@@ -110,6 +110,17 @@ class TrustFiles:
         if not isinstance(metadata.signed, kind):
             raise TypeError(f"{name} is metadata of another kind")
         return metadata.signed
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write one file, by its path below the repository's directory.
+
+        Raises:
+            Unreachable: ``io.failed``.
+        """
+        write_atomic(self.directory / name, data)
+
+    def _has(self, name: str) -> bool:
+        return (self.directory / name).is_file()
 
     def _bytes(self, name: str) -> bytes:
         path = self.directory / name

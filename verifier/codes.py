@@ -350,6 +350,17 @@ CODES: dict[str, Code] = {
     "checkpoint.signatures": Code(
         None, "a checkpoint lacks a signature", "Have two holders of a checkpoint key sign it."
     ),
+    "rotation.unfounded": Code(
+        None,
+        "a rotation changes something else than it says",
+        "Do not sign it: keep the directory and alarm security.",
+    ),
+    "rotation.outdated": Code(
+        None, "trust has changed since this rotation was laid out", "Run 'loadlock trust rotate' again."
+    ),
+    "rotation.signatures": Code(
+        None, "a rotation lacks a signature", "Have those sign it who are named: 'loadlock trust sign'."
+    ),
     "server.offline-key": Code(
         None, "the server can read an offline key", "Move the offline keys to a medium that this machine does not hold."
     ),

@@ -131,7 +131,7 @@ def root_keys(root: bytes) -> RootKeys:
     """
     verified = _pinned(root)
     role = verified.roles[Root.type]
-    keys = tuple(_public_key(verified.get_key(keyid)) for keyid in role.keyids)
+    keys = tuple(public_key(verified.get_key(keyid)) for keyid in role.keyids)
     return RootKeys(verified.version, keys, role.threshold)
 
 
@@ -318,15 +318,21 @@ def _check_separation(root: Root, targets: Targets, delegation: DelegatedRole) -
 def _distinct_keys(delegator: Root | Targets, role: Role) -> set[str]:
     if len(role.keyids) > KEYS_LIMIT:
         raise _Flaw(f"it names {len(role.keyids)} keys, more than {KEYS_LIMIT}")
-    ids = [_public_key(delegator.get_key(keyid)).id for keyid in role.keyids]
+    ids = [public_key(delegator.get_key(keyid)).id for keyid in role.keyids]
     if len(set(ids)) != len(ids):
         raise _Flaw("one key stands under several key ids")
     return set(ids)
 
 
-def _public_key(key: Key) -> PublicKey:
+def public_key(key: Key) -> PublicKey:
+    """A key of TUF metadata as the project's own; of the two kinds that are taken.
+
+    Raises:
+        Refused: ``usage.key``.
+        ValueError, KeyError, AttributeError: its value is malformed.
+    """
     if (key.keytype, key.scheme) not in _KEY_KINDS:
-        raise _Flaw(f"a key is of unknown kind {key.keytype!r}, {key.scheme!r}")
+        raise Refused("usage.key", "a key is of unknown kind", found=f"{key.keytype!r}, {key.scheme!r}")
     public = key.keyval["public"]
     if key.keytype == "ecdsa":
         return PublicKey.from_pem(public.encode("ascii"))

@@ -355,7 +355,7 @@ def test_a_kind_of_key_beyond_the_two_is_refused_by_name() -> None:
     repo.publish_online(NOW)
     error = refusal(repo)
     assert error.code == "trust.metadata"
-    assert "unknown kind 'rsa'" in error.found
+    assert "unknown kind: 'rsa'" in error.found
 
 
 def test_a_role_of_more_keys_than_the_cap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

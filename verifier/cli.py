@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from verifier import plugins_cli
+from verifier import exec_cli, plugins_cli
 from verifier.command import DIRECTORY_NAME, ENVIRONMENT, Command, Output, find_deployment
 from verifier.errors import FormatError, LoadlockError, PluginFailed, UsageError
 
@@ -258,5 +258,6 @@ COMMANDS: tuple[Command, ...] = (
     Command("run", "verify a plugin, load it from memory and call an entry point", _configure_run, _run),
     Command("host enroll", "pin a deployment's root of trust on this host", _configure_enroll, _enroll),
     Command("host sync", "fetch current trust, revocation list and attestation sets", _configure_sync, _sync),
+    exec_cli.COMMAND,
     *plugins_cli.commands(_configure_request, _open_gate),
 )

@@ -74,10 +74,9 @@ def attest(people: dict[str, KeySigner], tmp_path_factory: pytest.TempPathFactor
     return once
 
 
-@pytest.fixture(scope="session")
-def hosted(people: dict[str, KeySigner], tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostedDeployment]:
-    """A deployment whose policy names these people for the five plugins, and a host that is enrolled in it."""
-    deployment = HostedDeployment(tmp_path_factory.mktemp("hosted"))
+def deployment_of(people: dict[str, KeySigner], directory: Path) -> HostedDeployment:
+    """A deployment whose policy names these people for the five plugins, and a host; entering it enrols that."""
+    deployment = HostedDeployment(directory)
     rules = deployment.sim.rules
     for role, signer in people.items():
         key = signer.public_key
@@ -86,5 +85,11 @@ def hosted(people: dict[str, KeySigner], tmp_path_factory: pytest.TempPathFactor
     for plugin in plugins():
         rules["plugins"][plugin.name.replace("-", "_")] = {f"{role}s": [role] for role in ROLES}
     deployment.sim.policy("certifiers.certifier.max_tier", "core")
-    with deployment:
+    return deployment
+
+
+@pytest.fixture(scope="session")
+def hosted(people: dict[str, KeySigner], tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostedDeployment]:
+    """One host that may load all five."""
+    with deployment_of(people, tmp_path_factory.mktemp("hosted")) as deployment:
         yield deployment

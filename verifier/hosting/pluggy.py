@@ -10,6 +10,7 @@ manager.load_setuptools_entrypoints("myhost")
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 from typing import Any
 
@@ -38,8 +39,6 @@ class VerifiedPluginManager(pluggy.PluginManager):
     def __init__(self, project_name: str, plugins: Plugins) -> None:
         super().__init__(project_name)
         self.verified = plugins
-        self._handles: list[tuple[Any, Plugin]] = []
-        plugins.subscribe(self._on_revoked)
 
     def load_setuptools_entrypoints(self, group: str, name: str | None = None) -> int:
         """Register the verified plugins of a group; whatever fails is reported by ``plugins.refused``.
@@ -51,35 +50,65 @@ class VerifiedPluginManager(pluggy.PluginManager):
         Returns:
             How many were registered.
         """
-        return sum(
-            self._take(point)
-            for point in self.verified.entry_points(group, name)
-            # As pluggy does: what is registered under the name, or blocked, stays as it is.
-            if not self.get_plugin(point.name) and not self.is_blocked(point.name)
-        )
+        return register_verified(self, self.verified, group, name)
 
-    def _take(self, point: EntryPoint) -> bool:
-        try:
-            implementation = point.load()
-            with point.plugin.run():  # what registering calls at once, of hooks that remember, belongs to a run too
-                self.register(implementation, name=point.name)
-        except LoadlockError as error:
-            self.verified.report(point.plugin, error)
-            return False
-        except pluggy.PluginValidationError as error:
-            failed = PluginFailed("plugin.failed", "the plugin's hooks do not fit the host's", found=str(error)[:500])
-            self.verified.report(point.plugin, failed)
-            return False
-        for caller in self.get_hookcallers(implementation) or ():
-            for hook in caller.get_hookimpls():
-                if hook.plugin is implementation:
-                    hook.function = guarded_call(point.plugin, hook.function)  # type: ignore[misc]  # ours to wrap
-        self._handles.append((implementation, point.plugin))
-        self._plugin_distinfo.append((implementation, distribution_of(point.plugin)))
-        return True
 
-    def _on_revoked(self, plugin: Plugin, error: PluginRevoked) -> None:
-        for implementation, of in list(self._handles):
-            if of is plugin and self.is_registered(implementation):
-                self.unregister(implementation)
+def register_verified(manager: pluggy.PluginManager, plugins: Plugins, group: str, name: str | None = None) -> int:
+    """Register the verified plugins of a group with any plugin manager, and take out what is revoked later on.
+
+    Args:
+        manager: the host's.
+        plugins: the host's plugins.
+        group: the group of entry points.
+        name: only the one of this name.
+
+    Returns:
+        How many were registered.
+    """
+    taken = [
+        (implementation, point.plugin)
+        for point in plugins.entry_points(group, name)
+        # As pluggy does: what is registered under the name, or blocked, stays as it is.
+        if not manager.get_plugin(point.name) and not manager.is_blocked(point.name)
+        if (implementation := _take(manager, plugins, point)) is not None
+    ]
+
+    def on_revoked(plugin: Plugin, error: PluginRevoked) -> None:
+        for implementation, of in taken:
+            if of is plugin and manager.is_registered(implementation):
+                manager.unregister(implementation)
                 logger.error("%s was taken out: %s", plugin, error.found)
+
+    if taken:
+        plugins.subscribe(on_revoked)
+    return len(taken)
+
+
+def _take(manager: pluggy.PluginManager, plugins: Plugins, point: EntryPoint) -> Any:
+    """Register one; None, and reported, if it fails."""
+    try:
+        implementation = point.load()
+        with point.plugin.run():  # what registering calls at once, of hooks that remember, belongs to a run too
+            manager.register(implementation, name=point.name)
+    except LoadlockError as error:
+        plugins.report(point.plugin, error)
+        return None
+    except pluggy.PluginValidationError as error:
+        failed = PluginFailed("plugin.failed", "the plugin's hooks do not fit the host's", found=str(error)[:500])
+        plugins.report(point.plugin, failed)
+        return None
+    for caller in manager.get_hookcallers(implementation) or ():
+        for hook in caller.get_hookimpls():
+            if hook.plugin is implementation:
+                hook.function = guarded_call(point.plugin, hook.function)  # type: ignore[misc]  # ours to wrap
+    manager._plugin_distinfo.append((implementation, _as_listed(distribution_of(point.plugin))))
+    return implementation
+
+
+def _as_listed(distribution: importlib.metadata.Distribution) -> Any:
+    """A distribution as the installed pluggy keeps it: up to 1.6 in a wrapper of its own."""
+    if hasattr(pluggy.PluginManager, "list_plugin_distributions"):
+        return distribution
+    from pluggy._manager import DistFacade  # type: ignore[attr-defined]  # what it hands out itself
+
+    return DistFacade(distribution)

@@ -1,0 +1,71 @@
+"""``host exec``: run an unchanged host, whose plugins are found behind the gate."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from verifier.command import Command, Output
+from verifier.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from verifier.hosting import Plugins
+
+
+def _configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--settings", metavar="FILE", help="the host's settings (default: loadlock.toml in the deployment directory)"
+    )
+    parser.add_argument("program", metavar="PROGRAM", help="a program that the host's distribution installs")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
+
+
+def _exec(args: argparse.Namespace, output: Output) -> int:
+    from verifier.hosting import Plugins
+    from verifier.hosting.discovery import guard
+
+    program = _program(args.program)
+    with Plugins.open(args.settings or args.deployment) as plugins, guard(plugins):
+        status = _run(program, [args.program, *args.arguments])
+        output.result({"ok": status == 0, "status": status, **_told(plugins)})
+    return status
+
+
+def _program(name: str) -> EntryPoint:
+    from importlib.metadata import entry_points
+
+    found = list(entry_points(group="console_scripts", name=name))
+    if len(found) != 1:
+        raise UsageError(
+            "usage.arguments", "no distribution in this environment installs that program, or several do",
+            found=f"{name!a}: {len(found)}", expected="one",
+        )  # fmt: skip
+    return found[0]
+
+
+def _run(program: EntryPoint, argv: list[str]) -> int:
+    """What the script that an installer writes does; its exit status."""
+    before, sys.argv = sys.argv, argv
+    try:
+        ended = program.load()()
+    except SystemExit as end:
+        ended = end.code
+    finally:
+        sys.argv = before
+    if ended is None or isinstance(ended, int):
+        return ended or 0
+    sys.stderr.write(f"{ended}\n")  # as Python does with what a script ends with
+    return 1
+
+
+def _told(plugins: Plugins) -> dict[str, Any]:
+    return {
+        "loaded": [plugin.facts.artifact_digest for plugin in plugins.loaded],
+        "refused": [{"file": refused.path.name, "error": refused.error.document()} for refused in plugins.refused],
+    }
+
+
+COMMAND = Command("host exec", "run a host unchanged, its plugins behind the gate", _configure, _exec)

@@ -1,6 +1,6 @@
 """Real hosts, not changed in any way, find their real plugins behind the gate alone: by pluggy and by entry points.
 
-Each is run three times: with its plugin, with a revoked one, and with one that was tampered with. Of those two it has to
+Each is run with its plugin, with a revoked one, and with one that was tampered with. Of those two it has to
 make what it would make if the plugin were not there.
 """
 

@@ -32,7 +32,7 @@ Action = Literal[
     "deployment.create", "artifact.admit", "artifact.revoke", "list.publish", "trust.resign",
     "policy.sign", "enrolment.sign", "token.create", "token.revoke", "access.denied",
     "rule.add", "reinstatement.request", "reinstatement.approve", "checkpoint.prepare", "checkpoint.publish",
-    "list.recover", "trust.prepare", "trust.rotate", "deployment.restore",
+    "list.recover", "trust.prepare", "trust.rotate", "deployment.restore", "session.begin", "session.end",
 ]  # fmt: skip
 
 

@@ -110,6 +110,12 @@ def approve(ledger: Ledger, number: int, actor: str, now: datetime) -> Requested
     return Requested(id=number, missing="a checkpoint")
 
 
+def pending(ledger: Ledger) -> int:
+    """How many requests await a second person."""
+    waiting = col(Reinstatement.epoch).is_(None) & col(Reinstatement.approved_by).is_(None)
+    return ledger.session.exec(select(func.count()).select_from(Reinstatement).where(waiting)).one()
+
+
 def approved(ledger: Ledger) -> Sequence[Reinstatement]:
     """The requests that a second person agreed to, and that no checkpoint has carried out."""
     query = select(Reinstatement).where(col(Reinstatement.epoch).is_(None), col(Reinstatement.approved_by).is_not(None))

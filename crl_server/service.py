@@ -83,7 +83,8 @@ class Authority:
         self.checkpoints = Checkpoints(self.layout, self.store)
         self.rotations = Rotations(self.layout, self.record, self.store, self.publisher)
         self.settings = read_settings(self.layout.settings)
-        self._issuers = Issuers(read_issuers(self.layout.issuers))
+        self.issuers = read_issuers(self.layout.issuers)
+        self._issuers = Issuers(self.issuers)
         self.hearing = Hearing(self.store)
         self._denials: deque[datetime] = deque()
         with self.store.read() as ledger:

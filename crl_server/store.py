@@ -19,7 +19,7 @@ from verifier.errors import Unreachable
 
 BUSY_TIMEOUT = 20.0
 """How long, in seconds, to wait for another process's transaction."""
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The newest migration."""
 CONNECTIONS = 8
 """How many connections the pool keeps."""

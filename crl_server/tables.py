@@ -247,3 +247,19 @@ class WebhookDelivery(SQLModel, table=True):
     due: str = Field(index=True, max_length=20)
     found: str = Field(default="", max_length=300)
     dead: str | None = Field(default=None, max_length=20)
+
+
+class ConsoleSession(SQLModel, table=True):
+    """Somebody signed in at the console: never the browser's secret, only its sha256. ``source`` is the token's name,
+    or the issuer with a digest of what the operator says of it.
+    """
+
+    __tablename__ = "console_session"
+
+    sha256: str = Field(primary_key=True, max_length=64)
+    actor: str = Field(index=True, max_length=200)
+    roles: str = Field(max_length=200)
+    source: str = Field(max_length=200)
+    began: str = Field(max_length=20)
+    used: str = Field(max_length=20)
+    ends: str = Field(max_length=20)

@@ -92,6 +92,19 @@ def authenticate(ledger: Ledger, presented: str, now: datetime) -> Identity:
     if presented.startswith(PREFIX) and len(presented) <= MAX_TOKEN:
         # Looked up by its hash: how far a guess agrees with a token shows in no time that could be measured.
         token = ledger.session.exec(select(Token).where(Token.sha256 == _hash(presented))).first()
+    return _identity(token, now)
+
+
+def identity_of(ledger: Ledger, name: str, now: datetime) -> Identity:
+    """Who a token of that name belongs to, for whoever has presented it before.
+
+    Raises:
+        Refused: ``auth.token``, as :func:`authenticate`.
+    """
+    return _identity(ledger.session.get(Token, name), now)
+
+
+def _identity(token: Token | None, now: datetime) -> Identity:
     if token is None or token.revoked is not None or now >= Time(token.expires).instant:
         raise Refused("auth.token", "the API token is not valid", expected="a token that is known and in force")
     held = set(token.roles.split())

@@ -18,6 +18,7 @@ from crl_server.api import (
 from crl_server.api.edge import Clock, Edge, nothing
 from crl_server.api.limits import DEFAULT_RATE, Rate
 from crl_server.api.static import StaticTree
+from crl_server.console.join import add_console
 from crl_server.service import Authority
 
 SUBJECTS = (description, health, artifacts, revocations, rules, reinstatements, audit_log, hosts)
@@ -38,5 +39,6 @@ def create_app(authority: Authority, clock: Clock, rate: Rate = DEFAULT_RATE) ->
     for subject in SUBJECTS:
         subject.add_routes(app, edge)
     app.add_api_route("/v1/{rest:path}", nothing, methods=["GET", "HEAD"])
+    add_console(app, edge)
     app.add_api_route("/{path:path}", StaticTree(authority.layout.public), methods=["GET", "HEAD"])
     return app

@@ -37,7 +37,7 @@ async def read_json(request: Request, kind: type[T]) -> T:
     Raises:
         FormatError: any ``format.*`` code.
     """
-    return parse(await _capped(request, MAX_JSON).body(), kind, limit=MAX_JSON, what="request body")
+    return parse(await capped(request, MAX_JSON).body(), kind, limit=MAX_JSON, what="request body")
 
 
 async def read_upload(request: Request) -> Upload:
@@ -49,7 +49,7 @@ async def read_upload(request: Request) -> Upload:
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise _malformed("a body of another type")
-    async with _capped(request, MAX_UPLOAD).form(max_files=len(PARTS + OPTIONAL), max_fields=0) as form:
+    async with capped(request, MAX_UPLOAD).form(max_files=len(PARTS + OPTIONAL), max_fields=0) as form:
         parts = [(name, part) for name, part in form.multi_items() if not isinstance(part, str)]
         if sorted(name for name, _ in parts if name not in OPTIONAL) != sorted(PARTS) or len(parts) != len(dict(parts)):
             raise _malformed(f"parts {[name[:40] for name, _ in form.multi_items()]!r}")
@@ -78,7 +78,7 @@ def _malformed(found: str) -> UsageError:
     )
 
 
-def _capped(request: Request, limit: int) -> Request:
+def capped(request: Request, limit: int) -> Request:
     """The same request, whose body raises as soon as it exceeds ``limit`` bytes."""
     _check(int(length) if (length := request.headers.get("content-length", "0")).isdecimal() else 0, limit)
     received = 0

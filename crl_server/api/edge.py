@@ -51,12 +51,13 @@ class Edge:
         rate: how many writes each identity may send.
 
     Attributes:
+        writes: counts them, each identity's by itself.
         uploads: holds back uploads when too many are in memory.
     """
 
     def __init__(self, authority: Authority, clock: Clock, rate: Rate) -> None:
         self.authority = authority
-        self._writes = Buckets(rate)
+        self.writes = Buckets(rate)
         self.clock = clock
         self.uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
@@ -71,7 +72,7 @@ class Edge:
         now = self.clock()
         identity = await run_in_threadpool(self._judge, request.headers.get("authorization", ""), operation, now)
         if operation in WRITES:
-            self._writes.take(identity.actor, now)
+            self.writes.take(identity.actor, now)
             check_key(key_of(request))
         check_query(request)
         return identity, now

@@ -32,6 +32,9 @@ class Problem(Document, frozen=True, kw_only=True):
 
 STATUS: Mapping[str, int] = {
     "auth.token": 401,
+    "auth.session": 401,
+    "auth.login": 401,
+    "auth.form": 403,
     "auth.role": 403,
     "auth.plugin": 403,
     "auth.host": 403,

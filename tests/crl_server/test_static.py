@@ -46,7 +46,6 @@ def paths(live: Live) -> list[str]:
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "//",
         "/notes.txt",
         "/lists",

@@ -1,0 +1,69 @@
+"""Taking back: who asked for what, the second person's approval, and what still awaits its checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from crl_server.console import questions
+from crl_server.console.desk import Desk, Facts
+from crl_server.console.forms import Form
+from crl_server.reinstating import Wish
+from verifier.errors import UsageError
+from verifier.formats.text import Digest
+
+SHOWN = 50
+Number = Annotated[int, Path(ge=1, le=2**53)]
+
+
+def add_pages(console: FastAPI, desk: Desk) -> None:
+    """Add the pages."""
+
+    @console.get("/approvals")
+    async def approvals(request: Request, before: Annotated[int, Query(ge=0, le=2**53)] = 0) -> Response:
+        visitor = await desk.reader(request, "revocation.read")
+        return await desk.show(visitor, "approvals.html", lambda: _facts(desk, before))
+
+    @console.post("/approvals")
+    async def ask(request: Request) -> Response:
+        visitor, form = await desk.writer(request, "reinstatement.request")
+        wish, key = wish_in(form), form.text("idempotency")
+        asking = desk.authority.request_reinstatement
+        await run_in_threadpool(asking, wish, visitor.identity.actor, visitor.now, key)
+        return desk.away("/approvals")
+
+    @console.post("/approvals/{number}")
+    async def approve(request: Request, number: Number) -> Response:
+        visitor, _ = await desk.writer(request, "reinstatement.approve")
+        approving = desk.authority.approve_reinstatement
+        await run_in_threadpool(approving, number, visitor.identity.actor, visitor.now)
+        return desk.away("/approvals")
+
+
+def wish_in(form: Form) -> Wish:
+    """What a form asks to take back.
+
+    Raises:
+        UsageError: ``usage.arguments``.
+    """
+    digest, rule = form.text("digest"), form.text("rule").removeprefix("R")
+    if rule and not (rule.isascii() and rule.isdecimal() and len(rule) <= 12):
+        raise UsageError("usage.arguments", "this is no rule", found=f"{rule!a:.80}", expected="R and a number")
+    try:
+        return Wish(Digest(digest) if digest else None, int(rule) if rule else None, form.text("note"))
+    except ValueError as error:
+        raise UsageError("usage.arguments", "this is no digest", found=str(error)[:200]) from None
+
+
+def _facts(desk: Desk, before: int) -> Facts:
+    with desk.authority.store.read() as ledger:
+        waiting = questions.open_requests(ledger)
+        past = questions.past_requests(ledger, before, SHOWN)
+    return {
+        "awaiting": [row for row in waiting if row.approved_by is None],
+        "approved": [row for row in waiting if row.approved_by is not None],
+        "past": past,
+        "more": past[-1].id if len(past) == SHOWN else None,
+    }

@@ -1,0 +1,141 @@
+"""The registry's pages: plugins, one plugin with its versions, one artifact with its covenant, evidence and parts."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+
+from crl_server import registry
+from crl_server.api.edge import DigestPart, PluginPart
+from crl_server.console import covenant, questions
+from crl_server.console.desk import Desk, Facts
+from crl_server.console.evidence import evidence
+from crl_server.tables import Artifact
+from verifier.errors import Refused
+from verifier.formats.manifest import parse_signed_manifest
+from verifier.formats.policy import Policy
+from verifier.formats.text import Digest, PluginId
+
+SHOWN = 50
+PARTS = 100
+"""How many components a page has."""
+
+Words = Annotated[str, Query(max_length=200)]
+
+
+def add_pages(console: FastAPI, desk: Desk) -> None:
+    """Add the pages."""
+
+    @console.get("/plugins")
+    async def plugins(request: Request, q: Words = "", after: Annotated[str, Query(max_length=64)] = "") -> Response:
+        live = request.headers.get("hx-target") == "results"
+        visitor = await desk.reader(request, "artifact.read")
+        template = "plugins_rows.html" if live else "plugins.html"
+        return await desk.show(visitor, template, lambda: _plugins(desk, q.strip(), after))
+
+    @console.get("/plugins/{plugin_id}")
+    async def plugin(request: Request, plugin_id: PluginPart) -> Response:
+        visitor = await desk.reader(request, "artifact.read")
+        return await desk.show(visitor, "plugin.html", lambda: _plugin(desk, PluginId(plugin_id)))
+
+    @console.get("/artifacts/{digest}")
+    async def artifact(request: Request, digest: DigestPart) -> Response:
+        visitor = await desk.reader(request, "artifact.read")
+        return await desk.show(visitor, "artifact.html", lambda: _artifact(desk, Digest(digest)))
+
+    @console.get("/artifacts/{digest}/components")
+    async def components(
+        request: Request, digest: DigestPart, after: Annotated[int, Query(ge=0, le=2**53)] = 0
+    ) -> Response:
+        visitor = await desk.reader(request, "artifact.read")
+        return await desk.show(visitor, "components.html", lambda: _components(desk, Digest(digest), after))
+
+
+def _plugins(desk: Desk, wanted: str, after: str) -> Facts:
+    with desk.authority.store.read() as ledger:
+        rows = questions.plugins(ledger, wanted, after, SHOWN)
+        shown = [_line(row, versions, revoked) for row, versions, revoked in rows]
+    return {"rows": shown, "wanted": wanted, "more": shown[-1]["plugin_id"] if len(rows) == SHOWN else None}
+
+
+def _line(row: Artifact, versions: int, revoked: int) -> dict[str, Any]:
+    manifest = parse_signed_manifest(row.manifest)
+    return {
+        "plugin_id": row.plugin_id, "description": manifest.description, "owner": manifest.owner, "kind": manifest.kind,
+        "maturity": manifest.maturity, "version": row.version, "tier": row.tier, "admitted_at": row.admitted_at,
+        "capabilities": [entry.name for entry in manifest.capabilities], "versions": versions, "revoked": revoked,
+    }  # fmt: skip
+
+
+def _plugin(desk: Desk, plugin_id: PluginId) -> Facts:
+    policy = desk.authority.repository.trust().policy
+    with desk.authority.store.read() as ledger:
+        rows = registry.artifacts(ledger, plugin_id)
+        if not rows:
+            raise Refused("registry.unknown", "the registry has no such plugin", found=repr(plugin_id))
+        versions = [
+            (row, ledger.reasons(Digest(row.digest)), ledger.listed(Digest(row.digest)) is not None) for row in rows
+        ]
+        rules = questions.rules_about(ledger, plugin_id)
+    # Its covenant is shown of the newest version that is not revoked, else of the newest.
+    newest = next((row for row, _, listed in versions if not listed), rows[0])
+    return {
+        "plugin_id": plugin_id,
+        "versions": versions,
+        "newest": newest,
+        "rule": policy.plugins.get(plugin_id),
+        "standing": rules,
+        **_covenant(newest),
+    }
+
+
+def _covenant(row: Artifact) -> dict[str, Any]:
+    manifest = parse_signed_manifest(row.manifest)
+    return {
+        "manifest": manifest,
+        "capabilities": covenant.capabilities(manifest),
+        "destinations": covenant.destinations(manifest),
+        "limits": covenant.limits(manifest.limits),
+        "data": covenant.data(manifest),
+    }
+
+
+def _artifact(desk: Desk, digest: Digest) -> Facts:
+    policy = desk.authority.repository.trust().policy
+    with desk.authority.store.read() as ledger:
+        row = registry.artifact(ledger, digest)
+        reasons = questions.all_reasons(ledger, digest)
+        if row is None and not reasons:
+            raise Refused("registry.unknown", "the registry has no such artifact", found=digest)
+        facts: dict[str, Any] = {
+            "digest": digest,
+            "row": row,
+            "reasons": reasons,
+            "listed": ledger.listed(digest),
+            "requests": questions.requests_about(ledger, digest),
+            "key": secrets.token_urlsafe(24),
+        }
+        if row is not None:
+            facts |= _known(row, policy) | _parts(questions.components(ledger, digest, 0, PARTS + 1), digest)
+            facts["count"] = questions.component_count(ledger, digest)
+    return facts
+
+
+def _known(row: Artifact, policy: Policy) -> dict[str, Any]:
+    return {"evidence": evidence(row.attestations, json.loads(row.signers), policy), **_covenant(row)}
+
+
+def _parts(rows: Any, digest: Digest) -> dict[str, Any]:
+    return {"parts": rows[:PARTS], "more": rows[PARTS - 1].id if len(rows) > PARTS else None, "digest": digest}
+
+
+def _components(desk: Desk, digest: Digest, after: int) -> Facts:
+    with desk.authority.store.read() as ledger:
+        row = registry.artifact(ledger, digest)
+        if row is None:
+            raise Refused("registry.unknown", "the registry has no such artifact", found=digest)
+        found = questions.components(ledger, digest, after, PARTS + 1)
+        return {"row": row, "count": questions.component_count(ledger, digest), **_parts(found, digest)}

@@ -1,0 +1,256 @@
+"""What the console asks of the database beyond what the API asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlmodel import col, func, select
+
+from crl_server.ledger import Ledger
+from crl_server.tables import (
+    Artifact,
+    AuditLine,
+    Component,
+    Event,
+    ListEntry,
+    Reinstatement,
+    Revocation,
+    RuleException,
+    StandingRule,
+)
+
+
+class Counts(NamedTuple):
+    """How much there is of everything."""
+
+    revoked: int
+    rules: int
+    plugins: int
+    artifacts: int
+    awaiting_approval: int
+    awaiting_checkpoint: int
+
+
+class Shown(NamedTuple):
+    """A reason for which an artifact is or was on the list, with what is known of the artifact."""
+
+    revocation: Revocation
+    seq: int
+    plugin_id: str | None
+    version: str | None
+
+
+def counts(ledger: Ledger) -> Counts:
+    """How much there is of everything."""
+
+    def count(query: object) -> int:
+        return ledger.session.exec(query).one()  # type: ignore[call-overload,no-any-return]
+
+    listed = select(func.count()).select_from(ListEntry).where(col(ListEntry.removed).is_(None))
+    rules = select(func.count()).select_from(StandingRule).where(col(StandingRule.removed).is_(None))
+    requests = select(func.count()).select_from(Reinstatement).where(col(Reinstatement.epoch).is_(None))
+    return Counts(
+        revoked=count(listed),
+        rules=count(rules),
+        plugins=count(select(func.count(func.distinct(Artifact.plugin_id)))),
+        artifacts=count(select(func.count()).select_from(Artifact)),
+        awaiting_approval=count(requests.where(col(Reinstatement.approved_by).is_(None))),
+        awaiting_checkpoint=count(requests.where(col(Reinstatement.approved_by).is_not(None))),
+    )
+
+
+def newest_revocations(
+    ledger: Ledger, limit: int, before: int | None = None, reason: str = "", by: str = ""
+) -> Sequence[Shown]:
+    """Reasons below the id ``before``, the newest first.
+
+    Args:
+        ledger: an open transaction.
+        limit: how many at most.
+        before: the id of the last one that was seen.
+        reason: only those of this reason; empty for any.
+        by: only those by this actor; empty for any.
+    """
+    query = (
+        select(Revocation, ListEntry.seq, Artifact.plugin_id, Artifact.version)
+        .join(ListEntry, col(Revocation.digest) == col(ListEntry.digest))
+        .join(Artifact, col(Revocation.digest) == col(Artifact.digest), isouter=True)
+    )
+    if before is not None:
+        query = query.where(col(Revocation.id) < before)
+    if reason:
+        query = query.where(Revocation.reason == reason)
+    if by:
+        query = query.where(Revocation.by == by)
+    return [Shown(*row) for row in ledger.session.exec(query.order_by(col(Revocation.id).desc()).limit(limit))]
+
+
+def open_requests(ledger: Ledger) -> Sequence[Reinstatement]:
+    """Requests to take something back that no checkpoint has carried out, the oldest first."""
+    query = select(Reinstatement).where(col(Reinstatement.epoch).is_(None))
+    return ledger.session.exec(query.order_by(col(Reinstatement.id))).all()
+
+
+def plugin_ids(ledger: Ledger, limit: int = 500) -> Sequence[str]:
+    """The ids of plugins, for who types one."""
+    query = select(Artifact.plugin_id).distinct().order_by(col(Artifact.plugin_id)).limit(limit)
+    return ledger.session.exec(query).all()
+
+
+def event(ledger: Ledger, seq: int) -> Event | None:
+    """An event of the list."""
+    return ledger.session.get(Event, seq)
+
+
+def listed_by(ledger: Ledger, seq: int, limit: int) -> Sequence[tuple[str, str | None, str | None]]:
+    """The digests that an event put on the list, with plugin and version of those that were admitted."""
+    query = (
+        select(ListEntry.digest, Artifact.plugin_id, Artifact.version)
+        .join(Artifact, col(ListEntry.digest) == col(Artifact.digest), isouter=True)
+        .where(ListEntry.seq == seq)
+        .order_by(col(ListEntry.digest))
+        .limit(limit)
+    )
+    return ledger.session.exec(query).all()
+
+
+def rules_of(ledger: Ledger, seq: int) -> Sequence[StandingRule]:
+    """The standing rules that an event brought."""
+    return ledger.session.exec(select(StandingRule).where(StandingRule.seq == seq)).all()
+
+
+def past_requests(ledger: Ledger, before: int, limit: int) -> Sequence[Reinstatement]:
+    """Requests that a checkpoint has carried out, the newest first, below the id ``before`` (0: from the newest)."""
+    query = select(Reinstatement).where(col(Reinstatement.epoch).is_not(None))
+    if before:
+        query = query.where(col(Reinstatement.id) < before)
+    return ledger.session.exec(query.order_by(col(Reinstatement.id).desc()).limit(limit)).all()
+
+
+# -- the registry ------------------------------------------------------------------------------------------------------
+
+
+def plugins(ledger: Ledger, wanted: str, after: str, limit: int) -> Sequence[tuple[Artifact, int, int]]:
+    """Plugins in alphabetical order: the last admitted artifact of each, how many there are, how many are revoked.
+
+    Args:
+        ledger: an open transaction.
+        wanted: what the plugin's id has to contain; empty for any.
+        after: the last plugin id that was seen.
+        limit: how many at most.
+    """
+    ids = select(Artifact.plugin_id).where(col(Artifact.plugin_id) > after).distinct()
+    if wanted:
+        ids = ids.where(col(Artifact.plugin_id).contains(wanted.lower().replace("-", "_"), autoescape=True))
+    found = []
+    for plugin_id in ledger.session.exec(ids.order_by(col(Artifact.plugin_id)).limit(limit)).all():
+        own = select(Artifact).where(Artifact.plugin_id == plugin_id)
+        newest = ledger.session.exec(own.order_by(col(Artifact.admitted_at).desc(), col(Artifact.digest))).first()
+        digests = select(Artifact.digest).where(Artifact.plugin_id == plugin_id)
+        listed = select(func.count()).select_from(ListEntry).where(col(ListEntry.removed).is_(None))
+        revoked = ledger.session.exec(listed.where(col(ListEntry.digest).in_(digests))).one()
+        count = ledger.session.exec(select(func.count()).select_from(digests.subquery())).one()
+        if newest is not None:
+            found.append((newest, count, revoked))
+    return found
+
+
+def components(ledger: Ledger, digest: str, after: int, limit: int) -> Sequence[Component]:
+    """The components of an artifact past the id ``after``, as its SBOM lists them."""
+    query = select(Component).where(Component.artifact == digest, col(Component.id) > after)
+    return ledger.session.exec(query.order_by(col(Component.id)).limit(limit)).all()
+
+
+def component_count(ledger: Ledger, digest: str) -> int:
+    """How many components an artifact has."""
+    return ledger.session.exec(select(func.count()).select_from(Component).where(Component.artifact == digest)).one()
+
+
+def all_reasons(ledger: Ledger, digest: str) -> Sequence[Revocation]:
+    """Every reason for which a digest is or was on the list, the newest first."""
+    query = select(Revocation).where(Revocation.digest == digest)
+    return ledger.session.exec(query.order_by(col(Revocation.id).desc())).all()
+
+
+def requests_about(ledger: Ledger, digest: str) -> Sequence[Reinstatement]:
+    """Open requests to take that digest back."""
+    query = select(Reinstatement).where(Reinstatement.digest == digest, col(Reinstatement.epoch).is_(None))
+    return ledger.session.exec(query.order_by(col(Reinstatement.id))).all()
+
+
+# -- standing rules ----------------------------------------------------------------------------------------------------
+
+
+def rules(ledger: Ledger) -> Sequence[tuple[StandingRule, int]]:
+    """Every standing rule there is or was, the newest first, with how many reasons on the list come from it."""
+    reasons = select(func.count()).select_from(Revocation).where(col(Revocation.withdrawn).is_(None))
+    return [
+        (row, ledger.session.exec(reasons.where(Revocation.rule == row.number)).one())
+        for row in ledger.session.exec(select(StandingRule).order_by(col(StandingRule.number).desc()))
+    ]
+
+
+def rules_about(ledger: Ledger, plugin_id: str) -> Sequence[StandingRule]:
+    """The rules in force that deny an artifact of that plugin that was admitted."""
+    own = select(Artifact.digest).where(Artifact.plugin_id == plugin_id)
+    numbers = select(Revocation.rule).where(col(Revocation.digest).in_(own), col(Revocation.rule).is_not(None))
+    query = select(StandingRule).where(col(StandingRule.number).in_(numbers), col(StandingRule.removed).is_(None))
+    return ledger.session.exec(query.order_by(col(StandingRule.number))).all()
+
+
+def exceptions(ledger: Ledger) -> dict[int, int]:
+    """How many artifacts each standing rule excepts; rules without exceptions are not there."""
+    query = select(RuleException.rule, func.count()).group_by(col(RuleException.rule))
+    return dict(ledger.session.exec(query).all())
+
+
+# -- the audit log -----------------------------------------------------------------------------------------------------
+
+
+def audit_lines(ledger: Ledger, first: int, end: int) -> Sequence[tuple[int, bytes]]:
+    """Entries from the index ``first`` to before ``end``, the last one first, as they are stored."""
+    query = select(AuditLine.index, AuditLine.line).where(col(AuditLine.index) >= first, col(AuditLine.index) < end)
+    rows: Sequence[tuple[int, object]] = ledger.session.exec(query.order_by(col(AuditLine.index).desc())).all()
+    # Who tampers may have put text there, where SQLite allows it.
+    return [(index, line if isinstance(line, bytes) else str(line).encode()) for index, line in rows]
+
+
+# -- search ------------------------------------------------------------------------------------------------------------
+
+
+def artifacts_like(ledger: Ledger, wanted: str, prefix: str, limit: int) -> Sequence[Artifact]:
+    """Artifacts whose digest begins with ``prefix`` (unless that is empty), or whose file name contains ``wanted``."""
+    fits = col(Artifact.file_name).contains(wanted, autoescape=True)
+    if prefix:
+        fits = fits | col(Artifact.digest).startswith(f"sha256:{prefix}", autoescape=True)
+    return ledger.session.exec(select(Artifact).where(fits).order_by(col(Artifact.digest)).limit(limit)).all()
+
+
+def components_like(ledger: Ledger, wanted: str, limit: int) -> Sequence[tuple[Component, str, str]]:
+    """Components whose name or purl contains ``wanted``, with plugin and version of what brings them along."""
+    fits = col(Component.name).contains(wanted, autoescape=True) | col(Component.purl).contains(wanted, autoescape=True)
+    query = (
+        select(Component, Artifact.plugin_id, Artifact.version)
+        .join(Artifact, col(Component.artifact) == col(Artifact.digest))
+        .where(fits)
+        .order_by(col(Component.name), col(Component.id))
+        .limit(limit)
+    )
+    return ledger.session.exec(query).all()
+
+
+def revocations_like(ledger: Ledger, wanted: str, prefix: str, limit: int) -> Sequence[Revocation]:
+    """Reasons whose digest begins with ``prefix`` (unless that is empty), or whose note or actor has ``wanted``."""
+    fits = col(Revocation.note).contains(wanted, autoescape=True) | col(Revocation.by).contains(wanted, autoescape=True)
+    if prefix:
+        fits = fits | col(Revocation.digest).startswith(f"sha256:{prefix}", autoescape=True)
+    return ledger.session.exec(select(Revocation).where(fits).order_by(col(Revocation.id).desc()).limit(limit)).all()
+
+
+def rules_like(ledger: Ledger, wanted: str, number: int | None, limit: int) -> Sequence[StandingRule]:
+    """Standing rules of that number, or whose note contains ``wanted``."""
+    fits = col(StandingRule.note).contains(wanted, autoescape=True)
+    if number is not None:
+        fits = fits | (col(StandingRule.number) == number)
+    return ledger.session.exec(select(StandingRule).where(fits).order_by(col(StandingRule.number)).limit(limit)).all()

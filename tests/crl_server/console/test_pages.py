@@ -1,0 +1,79 @@
+"""The console without JavaScript: every page, as HTTP alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.crl_server.console.visitor import Visitor
+from tests.crl_server.console.world import World
+from tests.crl_server.deployments import digest
+from tests.crl_server.live import Live
+
+
+def test_the_overview_says_what_stands(ann: Visitor) -> None:
+    page = ann.page("/")
+    for words in (
+        "8</strong> artifacts revoked",
+        "1</strong> standing rule",
+        "2</strong> plugins",
+        "the policy expires at",
+    ):
+        assert words in page
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/plugins", ["sample_plugin", "other_plugin", "1 of 3"]),
+        ("/plugins?q=other", ["other_plugin", "Plugins that fit"]),
+        ("/plugins?q=nothing", ["No plugin fits"]),
+        (
+            "/plugins/sample_plugin",
+            ["talks to other machines", "every host below mirror.example.org", "at most 256 MiB"],
+        ),
+        ("/revocations", ["wrong digest, see the ticket", "oidc:sso:carol"]),
+        ("/revocations?reason=mistake", ["wrong digest"]),
+        ("/rules", ["pkg:pypi/left-pad", "until it is mended", "in force"]),
+        ("/approvals", ["the report was about another plugin", "Approve"]),
+        ("/audit", ["Whole.", "artifact.revoke", "session.begin"]),
+        ("/audit?action=rule.add", ["oidc:sso:dora"]),
+        ("/search?q=sample", ["/console/plugins/sample_plugin"]),
+        ("/search?q=left-pad", ["finds for"]),
+        ("/search?q=R1", ["component, vulnerability"]),
+        ("/search", ["a digest or its beginning"]),
+    ],
+)
+def test_each_page_shows_what_it_is_for(ann: Visitor, path: str, words: list[str]) -> None:
+    page = ann.page(path)
+    assert [word for word in words if word not in page] == []
+
+
+def test_an_artifact_shows_its_evidence(ann: Visitor, world: tuple[World, Live]) -> None:
+    page = ann.page(f"/artifacts/{world[0].wheels['sample_plugin 1.2'].digest}")
+    for words in ("Manifest", "Provenance", "Certification", "SBOM", ">owner", ">builder", ">certifier", "counts"):
+        assert words in page
+
+
+def test_a_revoked_artifact_says_so(ann: Visitor, world: tuple[World, Live]) -> None:
+    assert "CVE-2026-0001" in ann.page(f"/artifacts/{world[0].wheels['sample_plugin 1.0'].digest}")
+    assert "was not admitted here" in ann.page(f"/artifacts/{digest('a')}")
+
+
+def test_revoking_shows_what_it_reaches_before_it_is_done(ann: Visitor, world: tuple[World, Live]) -> None:
+    wheel = world[0].wheels["sample_plugin 1.1"]
+    form = ann.fields(ann.page("/revoke"), "/revoke/review")
+    wish = {"kind": "artifacts", "digests": wheel.digest, "reason": "vulnerability", "note": "see the ticket"}
+    review = ann.post("/revoke/review", form | wish)
+    page = review.body.decode()
+    assert (review.status, "1</strong> of 4 admitted artifacts" in page, "sample_plugin" in page) == (200, True, True)
+    assert "in use" in ann.page("/plugins/sample_plugin")
+    done = ann.post("/revoke", ann.fields(page, "/revoke"))
+    assert done.status == 303
+    assert wheel.digest in ann.page(done.headers["location"].removeprefix("/console"))
+    assert "Revoked." in ann.page(f"/artifacts/{wheel.digest}")
+
+
+def test_the_servers_own_address_leads_to_the_console(live: Live) -> None:
+    for path in ("/", "/console"):
+        answer = live.ask("GET", path)
+        assert (answer.status, answer.headers["location"]) == (303, "/console/")

@@ -30,7 +30,8 @@ def previous_set(server: str, token: str, plugin: PluginId, artifact: Digest) ->
         UsageError: ``usage.configuration``; Unreachable: ``unreachable.server``; Refused: with the server's code.
     """
     try:
-        listing = get(server, f"/v1/plugins/{plugin}", token, limit=MAX_LISTING)
+        # The last thousand: an older one that none of them follows unrevoked is no precedent to compare with.
+        listing = get(server, f"/v1/plugins/{plugin}?limit=1000", token, limit=MAX_LISTING)
     except Refused as refusal:
         if refusal.code == "registry.unknown":
             return None

@@ -131,13 +131,28 @@ def _plugins(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         if following is None:
             return
         after = _plugin_id(following)
-    raise Refused("server.refused", "the registry's list does not end", found=f"{MAX_PAGES} pages")
+    raise _endless()
+
+
+def _endless() -> Refused:
+    return Refused("server.refused", "the registry's list does not end", found=f"{MAX_PAGES} pages")
 
 
 def _artifacts(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    for row in _rows(_ask(args, f"/v1/plugins/{_plugin_id(args.target)}"), "artifacts"):
-        kept = {name: row.get(name) for name in ("plugin_id", "version", "tier", "digest", "admitted_at")}
-        yield kept | {"state": "revoked" if row.get("revoked") != [] else "admitted"}
+    """What the registry says there is of one plugin, page by page."""
+    from verifier.formats.text import Digest
+
+    path, after = f"/v1/plugins/{_plugin_id(args.target)}", ""
+    for _ in range(MAX_PAGES):
+        page = _ask(args, path + after)
+        for row in _rows(page, "artifacts"):
+            kept = {name: row.get(name) for name in ("plugin_id", "version", "tier", "digest", "admitted_at")}
+            yield kept | {"state": "revoked" if row.get("revoked") != [] else "admitted"}
+        following = page.get("next")
+        if following is None:
+            return
+        after = f"?after={given(Digest, str(following), 'the end of a page')}"
+    raise _endless()
 
 
 def _plugin_id(text: object) -> str:

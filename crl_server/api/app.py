@@ -10,6 +10,7 @@ from crl_server.api import (
     description,
     health,
     hosts,
+    plugins,
     problems,
     reinstatements,
     revocations,
@@ -21,7 +22,7 @@ from crl_server.api.static import StaticTree
 from crl_server.console.join import add_console
 from crl_server.service import Authority
 
-SUBJECTS = (description, health, artifacts, revocations, rules, reinstatements, audit_log, hosts)
+SUBJECTS = (description, health, artifacts, plugins, revocations, rules, reinstatements, audit_log, hosts)
 """The modules whose routes make up the API."""
 
 

@@ -1,4 +1,4 @@
-"""``/v1/artifacts`` and ``/v1/plugins``: admitting, and what the registry shows."""
+"""``/v1/artifacts``: admitting, what is known of what was admitted, and which artifacts bring a component."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlmodel import select
 
-from crl_server import registry
+from crl_server import registry, standing
 from crl_server.admission import Admission
 from crl_server.api.bodies import OPTIONAL, PARTS, read_upload
 from crl_server.api.describe import told
-from crl_server.api.edge import DigestPart, Edge, Limit, PluginPart, answer, key_of, tagged
-from crl_server.api.revocations import Reason, reason_of
-from crl_server.ledger import Ledger
+from crl_server.api.edge import AfterDigest, DigestPart, Edge, Limit, answer, key_of, tagged
+from crl_server.api.plugins import Summary, summary
+from crl_server.standing import NewRule
 from crl_server.store import Store
 from crl_server.tables import Artifact, Component
 from verifier.errors import Refused
+from verifier.formats.bundle import parse_set
+from verifier.formats.revocations import sha256_hex
+from verifier.formats.statement import SBOM, Statement, parse_statement
 from verifier.formats.strict_json import Document
-from verifier.formats.text import Digest, PluginId
+from verifier.formats.text import Digest
 
 ADMISSION = (
     "auth.plugin", "server.*", "clock.behind", "request.idempotency", "trust.*", "list.*", "revoked.*", "set.*",
@@ -28,23 +31,11 @@ ADMISSION = (
     "rule.*", "decision.*", "layout.*", "format.*", "findings.*", "usage.*",
 )  # fmt: skip
 """The groups of codes that a plugin may be refused with."""
+SET = "application/jsonl"
+CYCLONEDX = "application/vnd.cyclonedx+json"
+Purl = Annotated[str, Query(min_length=1, max_length=500)]
+Range = Annotated[str, Query(alias="range", max_length=200)]
 UNKNOWN = ("registry.unknown",)
-
-
-class Summary(Document, frozen=True, kw_only=True):
-    """An admitted artifact: what it is, who signed what of it, and why it is revoked, if it is."""
-
-    digest: str
-    file_name: str
-    plugin_id: str
-    version: str
-    tier: str
-    manifest_digest: str
-    signers: dict[str, str]
-    policy_version: int
-    admitted_at: str
-    admitted_by: str
-    revoked: tuple[Reason, ...]
 
 
 class ComponentRow(Document, frozen=True, kw_only=True):
@@ -63,25 +54,38 @@ class ArtifactDetail(Summary, frozen=True, kw_only=True):
     attestations: str
 
 
-class PluginRow(Document, frozen=True, kw_only=True):
-    """A plugin and its number of artifacts."""
+class Evidence(Document, frozen=True, kw_only=True):
+    """A statement that counted when the artifact was admitted: its type, its signer, and the sha256 of its payload."""
 
+    predicate_type: str
+    signer: str
+    payload: str
+
+
+class EvidenceList(Document, frozen=True, kw_only=True):
+    """What an artifact was admitted on, and where the whole set is."""
+
+    digest: str
+    set_digest: str
+    statements: tuple[Evidence, ...]
+    attestations: str
+
+
+class Bringing(Document, frozen=True, kw_only=True):
+    """An admitted artifact that brings a component."""
+
+    digest: str
     plugin_id: str
-    artifacts: int
+    version: str
+    tier: str
+    revoked: bool
 
 
-class PluginPage(Document, frozen=True, kw_only=True):
-    """Plugins in alphabetical order; ``next`` is what to pass as ``after`` for more, null at the end."""
+class BringingPage(Document, frozen=True, kw_only=True):
+    """Artifacts by digest; ``next`` is what to pass as ``after`` for more, null at the end."""
 
-    plugins: tuple[PluginRow, ...]
+    artifacts: tuple[Bringing, ...]
     next: str | None
-
-
-class PluginDetail(Document, frozen=True, kw_only=True):
-    """A plugin's artifacts, the last admitted first."""
-
-    plugin_id: str
-    artifacts: tuple[Summary, ...]
 
 
 def add_routes(app: FastAPI, edge: Edge) -> None:
@@ -105,46 +109,35 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
         await edge.admit(request, "artifact.read")
         return tagged(request, await run_in_threadpool(artifact, edge.authority.store, Digest(digest)))
 
-    @app.get("/v1/plugins")
-    @told("Plugins in alphabetical order.", "artifact.read", answer=PluginPage, tagged=True)
-    async def all_plugins(
-        request: Request, after: Annotated[str, Query(max_length=64)] = "", limit: Limit = 100
+    @app.get("/v1/artifacts/{digest}/evidence")
+    @told("What an artifact was admitted on.", "artifact.read", answer=EvidenceList, tagged=True, codes=UNKNOWN)
+    async def its_evidence(request: Request, digest: DigestPart) -> Response:
+        await edge.admit(request, "artifact.read")
+        return tagged(request, await run_in_threadpool(evidence, edge.authority.store, Digest(digest)))
+
+    @app.get("/v1/artifacts/{digest}/attestations")
+    @told("The attestation set.", "artifact.read", media=SET, tagged=True, codes=UNKNOWN)
+    async def its_set(request: Request, digest: DigestPart) -> Response:
+        await edge.admit(request, "artifact.read")
+        return tagged(request, await run_in_threadpool(attestations, edge.authority.store, Digest(digest)), SET)
+
+    @app.get("/v1/artifacts/{digest}/sbom")
+    @told("The SBOM, byte for byte as it was signed.", "artifact.read", media=CYCLONEDX, tagged=True, codes=UNKNOWN)
+    async def its_sbom(request: Request, digest: DigestPart) -> Response:
+        await edge.admit(request, "artifact.read")
+        return tagged(request, await run_in_threadpool(sbom, edge.authority.store, Digest(digest)), CYCLONEDX)
+
+    @app.get("/v1/components/artifacts")
+    @told(
+        "Which artifacts bring a package.", "artifact.read",
+        answer=BringingPage, tagged=True, codes=("usage.arguments",),
+    )  # fmt: skip
+    async def who_brings(
+        request: Request, purl: Purl, versions: Range = "", after: AfterDigest = None, limit: Limit = 100
     ) -> Response:
         await edge.admit(request, "artifact.read")
-        return tagged(request, await run_in_threadpool(plugins, edge.authority.store, after, limit))
-
-    @app.get("/v1/plugins/{plugin_id}")
-    @told(
-        "A plugin's artifacts, the last admitted first.",
-        "artifact.read",
-        answer=PluginDetail,
-        tagged=True,
-        codes=UNKNOWN,
-    )
-    async def one_plugin(request: Request, plugin_id: PluginPart) -> Response:
-        await edge.admit(request, "artifact.read")
-        return tagged(request, await run_in_threadpool(plugin, edge.authority.store, PluginId(plugin_id)))
-
-
-def plugins(store: Store, after: str, limit: int) -> PluginPage:
-    """A page of plugin ids, each with its number of artifacts."""
-    with store.read() as ledger:
-        rows = registry.plugins(ledger, after, limit)
-    page = tuple(PluginRow(plugin_id=plugin_id, artifacts=count) for plugin_id, count in rows)
-    return PluginPage(plugins=page, next=page[-1].plugin_id if len(rows) == limit else None)
-
-
-def plugin(store: Store, plugin_id: PluginId) -> PluginDetail:
-    """A plugin's artifacts, the last admitted first.
-
-    Raises:
-        Refused: ``registry.unknown``.
-    """
-    with store.read() as ledger:
-        rows = registry.artifacts(ledger, plugin_id)
-        if not rows:
-            raise Refused("registry.unknown", "the registry has no such plugin", found=plugin_id)
-        return PluginDetail(plugin_id=plugin_id, artifacts=tuple(Summary(**_fields(ledger, row)) for row in rows))
+        wanted = component_rule(purl, versions)
+        return tagged(request, await run_in_threadpool(bringing, edge.authority.store, wanted, after or "", limit))
 
 
 def artifact(store: Store, wanted: Digest) -> ArtifactDetail:
@@ -159,24 +152,85 @@ def artifact(store: Store, wanted: Digest) -> ArtifactDetail:
             raise Refused("registry.unknown", "the registry has no such artifact", found=wanted)
         parts = ledger.session.exec(select(Component).where(Component.artifact == wanted)).all()
         return ArtifactDetail(
-            **_fields(ledger, row),
+            **summary(ledger, row),
             manifest=json.loads(row.manifest),
             components=tuple(ComponentRow(name=part.name, version=part.version, purl=part.purl) for part in parts),
             attestations=f"/sets/{wanted.hex}.jsonl",
         )
 
 
-def _fields(ledger: Ledger, row: Artifact) -> dict[str, Any]:
-    return {
-        "digest": row.digest,
-        "file_name": row.file_name,
-        "plugin_id": row.plugin_id,
-        "version": row.version,
-        "tier": row.tier,
-        "manifest_digest": row.manifest_digest,
-        "signers": json.loads(row.signers),
-        "policy_version": row.policy_version,
-        "admitted_at": row.admitted_at,
-        "admitted_by": row.admitted_by,
-        "revoked": tuple(reason_of(reason) for reason in ledger.reasons(Digest(row.digest))),
-    }
+def evidence(store: Store, wanted: Digest) -> EvidenceList:
+    """The statements that counted when an artifact was admitted; raises as :func:`artifact`."""
+    row, counted = _counted(store, wanted)
+    signers = json.loads(row.signers)
+    found = [
+        Evidence(
+            predicate_type=statement.predicate_type, signer=signers.get(statement.predicate_type, ""), payload=payload
+        )
+        for payload, statement in counted
+    ]
+    return EvidenceList(
+        digest=wanted,
+        set_digest=f"sha256:{sha256_hex(row.attestations)}",
+        statements=tuple(sorted(found, key=lambda one: (one.predicate_type, one.payload))),
+        attestations=f"/sets/{wanted.hex}.jsonl",
+    )
+
+
+def attestations(store: Store, wanted: Digest) -> bytes:
+    """An artifact's attestation set; raises as :func:`artifact`."""
+    return _row(store, wanted).attestations
+
+
+def sbom(store: Store, wanted: Digest) -> bytes:
+    """An artifact's SBOM in the exact bytes that were signed; raises as :func:`artifact`."""
+    _, counted = _counted(store, wanted)
+    found = next((statement for _, statement in counted if statement.predicate_type == SBOM), None)
+    if found is None:
+        raise Refused("registry.unknown", "the registry has no SBOM of this artifact", found=wanted)
+    return found.predicate
+
+
+def bringing(store: Store, wanted: NewRule, after: str, limit: int) -> BringingPage:
+    """A page of the artifacts that bring a component."""
+    with store.read() as ledger:
+        rows = [row for row in standing.matched(ledger, wanted.numbered(1)) if row.digest > after]
+        page = tuple(
+            Bringing(
+                digest=row.digest, plugin_id=row.plugin_id, version=row.version, tier=row.tier,
+                revoked=ledger.listed(Digest(row.digest)) is not None,
+            )
+            for row in rows[:limit]
+        )  # fmt: skip
+    return BringingPage(artifacts=page, next=page[-1].digest if len(rows) > limit else None)
+
+
+def component_rule(purl: str, versions: str) -> NewRule:
+    """The question which artifacts bring a package, as the rule that would revoke them.
+
+    Raises:
+        UsageError: ``usage.arguments`` for a purl or range that cannot be evaluated.
+    """
+    return NewRule("component", {"purl": purl} | ({"range": versions} if versions else {}), "vulnerability")
+
+
+def _row(store: Store, wanted: Digest) -> Artifact:
+    with store.read() as ledger:
+        row = registry.artifact(ledger, wanted)
+    if row is None:
+        raise Refused("registry.unknown", "the registry has no such artifact", found=wanted)
+    return row
+
+
+def _counted(store: Store, wanted: Digest) -> tuple[Artifact, list[tuple[str, Statement]]]:
+    """An artifact, and the statements of its set that counted, each with the digest of its payload."""
+    row = _row(store, wanted)
+    known = json.loads(row.subject)["statements"] if row.subject is not None else []
+    found = []
+    for bundle in parse_set(row.attestations):
+        # Which payloads counted was found out when their signatures were verified, at admission.
+        payload = bundle.envelope.unverified_payload
+        digest = f"sha256:{sha256_hex(payload)}"
+        if digest in known:
+            found.append((digest, parse_statement(payload)))
+    return row, found

@@ -40,6 +40,8 @@ AfterId = Annotated[int, Query(ge=0, le=2**53 - 1)]
 DigestPart = Annotated[str, Path(pattern=f"^{Digest.grammar.pattern}$")]
 PluginPart = Annotated[str, Path(max_length=64, pattern="^[a-z0-9](?:_?[a-z0-9])*$")]
 """Parts of an address."""
+AfterDigest = Annotated[str | None, Query(pattern=f"^{Digest.grammar.pattern}$")]
+"""The digest of the last row that was seen."""
 
 
 class Edge:

@@ -24,12 +24,12 @@ from verifier.standing_rules import Part, Subject, check_rules
 KEYS = ("checkpoint-1.pem", "checkpoint-2.pem")
 
 
-def subject(label: object, signer: str = "team-a", plugin: str = "csv_exporter") -> Subject:
+def subject(label: object, signer: str = "team-a", plugin: str = "csv_exporter", version: str = "1.0") -> Subject:
     """What rules look at in an artifact that ``signer`` has signed and that brings requests along."""
     return Subject(
         artifact=digest(label),
         plugin_id=PluginId(plugin),
-        version=Version("1.0"),
+        version=Version(version),
         signers=(Name(signer),),
         keys=(),
         statements=(),
@@ -39,7 +39,14 @@ def subject(label: object, signer: str = "team-a", plugin: str = "csv_exporter")
     )
 
 
-def admit(authority: Authority, known: Subject) -> None:
+DECLARED = {
+    "description": "writes rows as CSV", "owner": "team-a", "kind": "exporter", "maturity": "stable",
+    "capabilities": [{"name": "file-write", "rationale": "it writes files"}], "hooks": ["rows.written"],
+}  # fmt: skip
+"""What the registry's cards take from a manifest."""
+
+
+def admit(authority: Authority, known: Subject, now: datetime = NOW, **declared: object) -> None:
     """Put an artifact into the registry as admission does in its last step, when its wheel has been verified.
 
     Raises:
@@ -51,8 +58,8 @@ def admit(authority: Authority, known: Subject) -> None:
         check_rules(standing.in_force(ledger), known)
         row = Artifact(
             digest=known.artifact, file_name="x.whl", plugin_id=known.plugin_id, version=known.version, tier="core",
-            manifest_digest=digest("manifest"), manifest=b"{}", attestations=b"", subject=dumps(known), signers="{}",
-            policy_version=1, admitted_at=Time.of(NOW), admitted_by=ACTOR,
+            manifest_digest=digest("manifest"), manifest=dumps(DECLARED | declared), attestations=b"",
+            subject=dumps(known), signers="{}", policy_version=1, admitted_at=Time.of(now), admitted_by=ACTOR,
         )  # fmt: skip
         registry.keep(ledger, row, ())
 

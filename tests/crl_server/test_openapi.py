@@ -27,6 +27,7 @@ BOUNDED = settings(
 """How many requests of each kind to each operation, the same in every run."""
 JUDGED = {
     ("get", "/v1/components/hosts"),
+    ("get", "/v1/components/artifacts"),
     ("post", "/v1/artifacts"),
     ("post", "/v1/rules"),
     ("post", "/v1/reinstatements"),

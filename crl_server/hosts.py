@@ -48,10 +48,10 @@ class Coverage(Document, frozen=True, kw_only=True):
     seq: int
     hosts: int
     enforcing: int
-    lagging: tuple[str, ...] = ()
-    silent: tuple[str, ...] = ()
-    lagging_count: int = 0
-    silent_count: int = 0
+    lagging: tuple[str, ...]
+    silent: tuple[str, ...]
+    lagging_count: int
+    silent_count: int
 
 
 class RunningOn(Document, frozen=True, kw_only=True):

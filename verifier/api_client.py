@@ -1,6 +1,6 @@
 """One call of the service's API: an answer, or the error that the service's problem document tells of (RFC 9457).
 
-Used by commands that publish, revoke or ask the registry; a host never needs it.
+Used by commands that publish, revoke or ask the registry, and by hosts that acknowledge, never while a plugin loads.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _exchange(
             found=type(error).__name__,
             expected=f"an answer from {url}",
         ) from error
-    if status in (200, 201):
+    if status in (200, 201, 202):
         return data
     raise _error(status, data[:MAX_ANSWER])
 

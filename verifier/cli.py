@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from verifier import exec_cli, plugins_cli
-from verifier.command import DIRECTORY_NAME, ENVIRONMENT, Command, Output, find_deployment
+from verifier.command import DIRECTORY_NAME, ENVIRONMENT, Command, Output, find_deployment, given
 from verifier.errors import FormatError, LoadlockError, PluginFailed, UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +40,27 @@ def _enroll(args: argparse.Namespace, output: Output) -> None:
     home = enroll(args.server, args.root, directory)
     output.say(f"Enrolled in deployment {home.host.deployment!r}; pinned {home.host.root}.")
     _refresh(directory, output)
+
+
+def _configure_identify(parser: argparse.ArgumentParser) -> None:
+    from verifier.api_client import TOKEN
+
+    parser.add_argument("host", metavar="NAME", help="the host's name, for which the token was made")
+    parser.add_argument("--token-file", metavar="FILE", help=f"a file with the host's API token (else ${TOKEN})")
+
+
+def _identify(args: argparse.Namespace, output: Output) -> None:
+    from verifier.acknowledging import write_identity
+    from verifier.api_client import api_token, checked_address
+    from verifier.formats.acknowledgement import HostIdentity
+    from verifier.formats.text import Name
+    from verifier.home import Home
+
+    home, name = Home(find_deployment(args.deployment)), given(Name, args.host, "the host's name")
+    checked_address(home.host.server)
+    path = write_identity(home, HostIdentity(v=1, host=name, token=api_token(args.token_file)))
+    output.say(f"This host acknowledges as {name!r}, as soon as it watches.")
+    output.result({"ok": True, "host": name, "identity": str(path)})
 
 
 def _configure_sync(parser: argparse.ArgumentParser) -> None:
@@ -257,6 +278,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("verify", "check wheels, and show each step with its outcome", _configure_verify, _verify),
     Command("run", "verify a plugin, load it from memory and call an entry point", _configure_run, _run),
     Command("host enroll", "pin a deployment's root of trust on this host", _configure_enroll, _enroll),
+    Command("host identify", "give this host the name and token it acknowledges with", _configure_identify, _identify),
     Command("host sync", "fetch current trust, revocation list and attestation sets", _configure_sync, _sync),
     exec_cli.COMMAND,
     *plugins_cli.commands(_configure_request, _open_gate),

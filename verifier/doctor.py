@@ -5,17 +5,21 @@ What is refused already is an error; everything else is a warning in time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from verifier.acknowledging import acknowledged, read_identity
+from verifier.errors import LoadlockError
 from verifier.formats.text import Time, Version
 from verifier.growth import compare
 from verifier.home import Home
 from verifier.inventory import Entry, certification_of, releases
 from verifier.verify import Ground, VerifiedPlugin
 
+UNHEARD = timedelta(hours=1)
+"""How long ago a host that watches has acknowledged at most."""
 LIST_SHARE = 3
 """A list is near its end in the last third of its life: the server signs it again after half."""
 
@@ -27,7 +31,7 @@ class Symptom:
     Attributes:
         level: ``error`` when a plugin is refused now.
         name: which kind it is; stable. For a refusal, its code.
-        subject: the wheel, or ``policy``, ``list``.
+        subject: the wheel, or ``policy``, ``list``, ``host`` for this one, another host's name.
         what: what was seen, in words.
     """
 
@@ -72,7 +76,7 @@ def examine(
         before: those of an earlier state, to compare with; may be empty.
         checkup: what is looked for.
     """
-    found = [*_of_ground(ground, checkup)]
+    found = [*_of_ground(ground, checkup), *_of_acknowledgement(ground, home, checkup)]
     for entry in entries:
         if entry.facts is None:
             found.append(_refused(entry))
@@ -98,6 +102,37 @@ def _of_ground(ground: Ground, checkup: Checkup) -> Iterator[Symptom]:
         yield Symptom("warning", "list-expired", "list", f"ended at {head.expires}; the grace is running")
     elif head.expires.instant - checkup.now < life / LIST_SHARE:
         yield Symptom("warning", "list-expires", "list", f"ends at {head.expires}, and no newer one came")
+
+
+def _of_acknowledgement(ground: Ground, home: Home, checkup: Checkup) -> Iterator[Symptom]:
+    """A host that means to acknowledge, and whose list the server was not told of."""
+    try:
+        if read_identity(home) is None:
+            return
+    except LoadlockError as error:
+        yield Symptom("warning", "unacknowledged", "host", f"acknowledges nothing: {error.what}")
+        return
+    told, head = acknowledged(home), ground.revocations.head
+    if told is None:
+        yield Symptom("warning", "unacknowledged", "host", "has never acknowledged a list")
+    elif (told.epoch, told.seq) < (head.epoch, head.seq) or checkup.now - told.at.instant > UNHEARD:
+        what = f"acknowledged seq {told.seq} at {told.at} last, and goes by seq {head.seq}"
+        yield Symptom("warning", "unacknowledged", "host", what)
+
+
+def of_coverage(coverage: Mapping[str, Any]) -> list[Symptom]:
+    """What a server says of hosts that do not enforce the list.
+
+    Args:
+        coverage: its answer to ``GET /v1/coverage``.
+    """
+    found = []
+    for name, words in (("lagging", "goes by an older list than the server's"), ("silent", "is not heard of any more")):
+        hosts = coverage.get(name)
+        for host in hosts if isinstance(hosts, list) else ():
+            shown = "".join(letter if letter.isprintable() else "?" for letter in str(host)[:64])
+            found.append(Symptom("warning", f"host-{name}", shown, words))
+    return found
 
 
 def _of_plugin(entry: Entry, facts: VerifiedPlugin, ground: Ground, home: Home, checkup: Checkup) -> Iterator[Symptom]:

@@ -42,6 +42,7 @@ from verifier.wheel import read_wheel
 from verifier.wheelhouse import Wheelhouse
 
 if TYPE_CHECKING:
+    from verifier.acknowledging import Reporter
     from verifier.formats.push import Announcement
     from verifier.push import Listener
     from verifier.refresh import Refresher
@@ -117,6 +118,7 @@ class Gate:
         self._to_tell: dict[str, tuple[Plugin, PluginRevoked]] = {}
         self._watcher: Watcher | None = None
         self._listener: Listener | None = None
+        self._reporter: Reporter | None = None
         self._refresher: Refresher | None = None
         self._opened = Opened.at(home, self._now())
         _gates.add(self)
@@ -244,7 +246,12 @@ class Gate:
             self._ground_at(now)
 
     def watch(
-        self, interval: float = 60.0, on_failure: Callable[[Exception], object] | None = None, *, push: bool = True
+        self,
+        interval: float = 60.0,
+        on_failure: Callable[[Exception], object] | None = None,
+        *,
+        push: bool = True,
+        acknowledge: bool = True,
     ) -> None:
         """Keep trust and list fresh in the background, with jitter, also across ``fork``. Watching twice is watching
         once.
@@ -254,10 +261,13 @@ class Gate:
             push: also listen to the server's push stream, so that a revocation arrives within a moment. Where the
                 server has none, the passes are all there is.
             on_failure: is called with what a pass raised, after it was logged: the place to alarm.
+            acknowledge: also tell the server which list is in force and which plugins run, if this host was given an
+                identity (``loadlock host identify``).
 
         Raises:
             UsageError: ``usage.arguments`` for an interval out of range.
         """
+        from verifier.acknowledging import in_effect, reporter_of
         from verifier.push import Listener
         from verifier.transport import Transport
         from verifier.watch import Watcher
@@ -275,12 +285,19 @@ class Gate:
                 if push:
                     self._listener = Listener(Transport(self.home.host.server), self._hear)
                     self._listener.start()
+                if acknowledge:
+                    self._reporter = reporter_of(
+                        self.home, lambda: in_effect(self._opened.ground, self.plugins), self._now
+                    )
+                    if self._reporter is not None:
+                        self._reporter.start()
 
     def close(self) -> None:
         """Stop watching. Loaded plugins stay loaded, and are judged again only when something is verified."""
         with self._lock:
-            (watcher, self._watcher), (listener, self._listener) = (self._watcher, None), (self._listener, None)
-        for thread in (watcher, listener):
+            threads = (self._reporter, self._watcher, self._listener)
+            self._reporter = self._watcher = self._listener = None
+        for thread in threads:
             if thread is not None:
                 thread.stop()
 

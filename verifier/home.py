@@ -11,6 +11,8 @@
     sets/<sha256>.jsonl       attestation sets, by the digest of their wheel
     releases/<sha256>.json    which wheels a release has, by the sha256 of its name and version
     records/<sha256>          RECORDs of these wheels, by their own digest
+    identity.json             the host's name and the token it acknowledges with, where it has them
+    acknowledged.json         what it has acknowledged last, for people
     wheels/                   wheels of locked dependencies, put there by whoever runs the host
     lock                      held by the one process that writes
 

@@ -27,8 +27,8 @@ Run = Callable[[argparse.Namespace, Output, OpenGate], "int | None"]
 Configure = Callable[[argparse.ArgumentParser], None]
 
 
-def _configure_registry(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--server", metavar="URL", help="ask this registry instead")
+def _configure_registry(parser: argparse.ArgumentParser, what: str = "ask this registry instead") -> None:
+    parser.add_argument("--server", metavar="URL", help=what)
     parser.add_argument("--token-file", metavar="FILE", help="a file with an API token (else $LOADLOCK_TOKEN)")
 
 
@@ -58,6 +58,7 @@ def commands(configure_request: Configure, open_gate: OpenGate) -> tuple[Command
 
     def configure_doctor(parser: argparse.ArgumentParser) -> None:
         configure_plan(parser)
+        _configure_registry(parser, "also ask this server which hosts lag behind or are silent")
         parser.add_argument("--within", metavar="DAYS", default="30", help="how near an end has to be (default: 30)")
         parser.add_argument("--host-api", metavar="V", help="the API version that the host will offer next")
         parser.add_argument("--previous", metavar="DIR", type=Path, help="the directory as it was, to compare with")
@@ -269,7 +270,7 @@ def _plan(args: argparse.Namespace, output: Output, open_gate: OpenGate) -> int:
 
 
 def _doctor(args: argparse.Namespace, output: Output, open_gate: OpenGate) -> int:
-    from verifier.doctor import Checkup, examine
+    from verifier.doctor import Checkup, examine, of_coverage
     from verifier.formats.text import Version
     from verifier.gate import utc_now
     from verifier.inventory import take
@@ -282,6 +283,8 @@ def _doctor(args: argparse.Namespace, output: Output, open_gate: OpenGate) -> in
     before = take(gate, args.previous) if args.previous else []
     checkup = Checkup(utc_now(), timedelta(days=int(args.within)), next_api)
     symptoms = examine(gate.ground, gate.home, entries, before, checkup)
+    if args.server:
+        symptoms += of_coverage(_ask(args, "/v1/coverage"))
     for symptom in symptoms:
         output.say(str(symptom))
     errors = sum(symptom.level == "error" for symptom in symptoms)

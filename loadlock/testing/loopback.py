@@ -21,6 +21,7 @@ class Loopback:
         files: what is served.
         lies: path to a function that answers instead.
         log: every request as (status, path), in order.
+        posted: path, credentials and body of everything that was posted, which is answered with 202.
         sockets: every connection that was opened.
     """
 
@@ -28,6 +29,7 @@ class Loopback:
         self.files: dict[str, bytes] = {}
         self.lies: dict[str, Answer] = {}
         self.log: list[tuple[int, str]] = []
+        self.posted: list[tuple[str, str, bytes]] = []
         self.sockets: list[socket.socket] = []
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -107,6 +109,12 @@ def _handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
                 tag = f'"{hashlib.sha256(data).hexdigest()[:16]}"'
                 known = self.headers.get("If-None-Match") == tag
                 status(304 if known else 200, b"" if known else data, ETag=tag)(self)
+
+        def do_POST(self) -> None:
+            path = self.path.removeprefix("/")
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            loopback.posted.append((path, self.headers.get("Authorization", ""), body))
+            loopback.lies.get(path, status(202, b"{}"))(self)
 
         def log_request(self, code: Any = "-", size: Any = "-") -> None:
             loopback.log.append((int(code), self.path.removeprefix("/")))

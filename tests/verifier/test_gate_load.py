@@ -216,6 +216,7 @@ QUIET = """
 import os, socket, sys
 from datetime import UTC, datetime
 from pathlib import Path
+import securesystemslib.signer  # where boto3 is installed, it is imported along, and its libraries try sockets out
 from verifier import Gate
 
 wheel, host = Path(sys.argv[1]), Path(sys.argv[2])

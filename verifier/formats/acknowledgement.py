@@ -61,6 +61,15 @@ class Acknowledgement(Document, frozen=True, kw_only=True):
             raise ValueError("plugins: expected ascending order by digest, each once")
 
 
+class Acknowledged(Document, frozen=True, kw_only=True):
+    """``acknowledged.json``: the list that the server was told of last, and when."""
+
+    v: Literal[1]
+    epoch: _Version
+    seq: _Count
+    at: Time
+
+
 class HostIdentity(Document, frozen=True, kw_only=True):
     """``identity.json``: as which host a machine speaks, and the token that allows it to."""
 
@@ -90,3 +99,12 @@ def parse_identity(data: bytes) -> HostIdentity:
         FormatError: any ``format.*`` code.
     """
     return parse(data, HostIdentity, limit=MAX_IDENTITY, what="host identity")
+
+
+def parse_acknowledged(data: bytes) -> Acknowledged:
+    """Read ``acknowledged.json``.
+
+    Raises:
+        FormatError: any ``format.*`` code.
+    """
+    return parse(data, Acknowledged, limit=MAX_IDENTITY, what="acknowledged.json")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from crl_server import policies
 from crl_server.audit import Act
+from crl_server.databases import new_store
 from crl_server.layout import OFFLINE_KEYS, ONLINE_KEYS, PRINCIPALS, Deployment, Layout, dump_deployment
 from crl_server.offline import Office
 from crl_server.publishing import Publisher
@@ -38,11 +41,13 @@ class Plan:
         record: its description.
         profile: ``production`` or ``demo``.
         host_api: the API version that its hosts offer.
+        database: the address of its database; empty for an embedded one. Secret.
     """
 
     record: Deployment
     profile: Profile
     host_api: Version
+    database: str = field(default="", repr=False)
 
 
 def initialise(directory: Path, plan: Plan, actor: str, now: datetime) -> Policy:
@@ -58,8 +63,8 @@ def initialise(directory: Path, plan: Plan, actor: str, now: datetime) -> Policy
         The first policy.
 
     Raises:
-        UsageError: ``usage.exists``.
-        Unreachable: ``io.failed``; nothing is left behind.
+        UsageError: ``usage.exists``, also when the database serves a deployment; ``usage.configuration``.
+        Unreachable: ``io.failed``; nothing is left behind, but for empty tables in a database elsewhere.
     """
     directory = directory.absolute()
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
@@ -100,26 +105,39 @@ def _build(layout: Layout, plan: Plan, actor: str, now: datetime) -> Policy:
     )
     write_atomic(layout.policy, text.encode())
     _open_books(layout, plan, actor, now)
-    write_atomic(layout.record, dump_deployment(plan.record))
     return policy
 
 
 def _open_books(layout: Layout, plan: Plan, actor: str, now: datetime) -> None:
     """The database, the first list and the enrolment bundle."""
     layout.database.parent.mkdir(mode=DIRECTORY_MODE)
-    store = Store(layout.database)
+    store = new_store(layout, plan.database)
     try:
         store.upgrade()
         with store.write() as ledger:
+            if ledger.setting("deployment") is not None:
+                raise UsageError("usage.exists", "the database serves a deployment already")
             ledger.set("deployment", plan.record.deployment)
             act = Act(actor, "deployment.create", plan.record.deployment, {"profile": plan.profile})
             ledger.record(act, now)
-        publisher = Publisher(layout, store, plan.record.life)
-        publisher.prepare()
-        published = publisher.publish(now)
-        Office(layout, plan.record, store, publisher, layout.offline).sign_enrolment(published.head, actor, now)
+        with _taken_out_again(store):
+            publisher = Publisher(layout, store, plan.record.life)
+            publisher.prepare()
+            published = publisher.publish(now)
+            Office(layout, plan.record, store, publisher, layout.offline).sign_enrolment(published.head, actor, now)
+            write_atomic(layout.record, dump_deployment(plan.record))
     finally:
         store.close()
+
+
+@contextmanager
+def _taken_out_again(store: Store) -> Iterator[None]:
+    """Take what was written out of the database again if the rest fails."""
+    try:
+        yield
+    except BaseException:
+        store.empty()
+        raise
 
 
 def _with_demo_principals(layout: Layout, text: str) -> str:

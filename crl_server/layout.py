@@ -6,7 +6,7 @@ trusted-roots/        Sigstore trusted roots that a policy names, by their sha25
 offline/              keys that leave this machine (0700): root-1, root-2, targets, checkpoint-1, checkpoint-2
 online/               keys that stay (0700): timestamp, head
 principals/           demo profile only: builder, owner, certifier
-server/               loadlock.sqlite, settings.toml, issuers.toml, and the lock of the one process that publishes
+server/               loadlock.sqlite or database.toml, settings.toml, issuers.toml, the lock of who publishes
 public/               the static tree: trust/, lists/, sets/, enrolment.json
 
 Everything under ``public`` may be served by any web server, or copied to one.
@@ -89,6 +89,11 @@ class Layout:
     def database(self) -> Path:
         """The embedded database."""
         return self.root / "server" / "loadlock.sqlite"
+
+    @property
+    def database_address(self) -> Path:
+        """Where another database is; it need not exist, and is secret."""
+        return self.root / "server" / "database.toml"
 
     @property
     def issuers(self) -> Path:

@@ -17,6 +17,7 @@ from crl_server import admission, hosts, idempotency, registry, reinstating, rev
 from crl_server.admission import Admission, Upload
 from crl_server.audit import Act, verify_log
 from crl_server.checkpointing import Checkpoints, Prepared
+from crl_server.databases import open_store
 from crl_server.dossier import Dossier
 from crl_server.hearing import Hearing
 from crl_server.idempotency import Asked, once
@@ -67,35 +68,29 @@ class Authority:
     Raises:
         UsageError: ``usage.deployment`` when it is none; ``usage.configuration`` when the database is of another one,
             or settings or issuers of tokens contradict themselves.
-        FormatError: ``settings.toml`` or ``issuers.toml`` is malformed.
+        FormatError: ``settings.toml``, ``issuers.toml`` or ``database.toml`` is malformed.
         Unreachable: ``io.failed``.
     """
 
     def __init__(self, directory: Path) -> None:
         self.layout = Layout(directory)
         self.record = self.layout.deployment()
-        if not self.layout.database.is_file():
-            raise UsageError("usage.deployment", "the deployment has no database", found=str(self.layout.database))
-        self.store = Store(self.layout.database)
-        self.store.upgrade()
+        self.settings = read_settings(self.layout.settings)
+        self.issuers = read_issuers(self.layout.issuers)
+        self._issuers = Issuers(self.issuers)
+        self.store = open_store(self.layout)
+        try:
+            self.store.upgrade()
+            _check_deployment(self.store, self.record.deployment)
+        except BaseException:
+            self.store.close()
+            raise
         self.repository = Repository(self.layout.trust)
         self.publisher = Publisher(self.layout, self.store, self.record.life)
         self.checkpoints = Checkpoints(self.layout, self.store)
         self.rotations = Rotations(self.layout, self.record, self.store, self.publisher)
-        self.settings = read_settings(self.layout.settings)
-        self.issuers = read_issuers(self.layout.issuers)
-        self._issuers = Issuers(self.issuers)
         self.hearing = Hearing(self.store)
         self._denials: deque[datetime] = deque()
-        with self.store.read() as ledger:
-            named = ledger.setting("deployment")
-        if named != self.record.deployment:
-            raise UsageError(
-                "usage.configuration",
-                "the database belongs to another deployment",
-                found=repr(named),
-                expected=repr(str(self.record.deployment)),
-            )
         self.rotations.resume()
 
     def close(self) -> None:
@@ -371,6 +366,16 @@ class Authority:
         current = self._verified(self.repository.trust(), now)
         with self.store.read() as ledger:
             return verify_log(ledger.audit_lines(), current.head.audit)
+
+
+def _check_deployment(store: Store, deployment: Name) -> None:
+    with store.read() as ledger:
+        named = ledger.setting("deployment")
+    if named != deployment:
+        raise UsageError(
+            "usage.configuration", "the database belongs to another deployment",
+            found=repr(named), expected=repr(str(deployment)),
+        )  # fmt: skip
 
 
 @contextmanager

@@ -1,56 +1,105 @@
-"""The embedded database: one file, durable on commit, one writer at a time.
+"""The database, behind two doors: :meth:`Store.read` and :meth:`Store.write`.
 
-SQLite in WAL mode with ``synchronous=FULL``: a committed transaction survives a crash of process and machine. A write
-begins with ``BEGIN IMMEDIATE``, so that what it reads cannot change before it commits. PostgreSQL will be a second
-engine behind the same two doors, :meth:`Store.read` and :meth:`Store.write`.
+Whatever engine stands behind them, a read sees one moment; writes come one after another, and what one has read cannot
+change before it commits; what is committed is durable. The engines are modules of their own
+(:mod:`crl_server.store_sqlite`, :mod:`crl_server.store_postgresql`); :mod:`crl_server.databases` chooses.
 """
 
 from __future__ import annotations
 
-import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import ClassVar
 
-from sqlmodel import QueuePool, Session, create_engine, inspect
+from sqlalchemy import Connection, Engine
+from sqlmodel import Session, SQLModel, delete, inspect
 
 from crl_server.ledger import Ledger
 from verifier.errors import Unreachable
 
-BUSY_TIMEOUT = 20.0
-"""How long, in seconds, to wait for another process's transaction."""
 SCHEMA = "0005"
 """The newest migration."""
 CONNECTIONS = 8
-"""How many connections the pool keeps."""
+"""How many connections a process keeps."""
+PATIENCE = 20.0
+"""How long, in seconds, to wait for another process's transaction."""
+
+
+class Backend(ABC):
+    """One engine. Transactions are begun by its own words, since drivers begin them late, or otherwise than is needed.
+
+    Attributes:
+        engine: SQLAlchemy's.
+        begin_read: begins a transaction that sees one moment.
+        begin_write: begins a transaction that excludes all other writers.
+        begin_upgrade: the same, where there may be no tables yet.
+    """
+
+    engine: Engine
+    begin_read: ClassVar[str]
+    begin_write: ClassVar[str]
+    begin_upgrade: ClassVar[str]
+
+    @abstractmethod
+    def failure(self, cause: BaseException) -> str | None:
+        """What the driver says; None for an error that is not the driver's."""
+
+    @abstractmethod
+    def check(self, connection: Connection) -> None:
+        """Demand of the database what the doors promise.
+
+        Raises:
+            UsageError: ``usage.configuration``.
+        """
+
+    def held(self) -> Connection | None:
+        """The connection that this thread has to use, because it publishes; None for any.
+
+        Raises:
+            Unreachable: ``io.failed``: it was lost, and with it the right to publish.
+        """
+        return None
+
+    @contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Be the one publisher among everything that shares the database.
+
+        Raises:
+            Unreachable: ``io.failed`` when another one does not come to an end.
+        """
+        yield
 
 
 class Store:
     """The database of one deployment.
 
     Args:
-        path: the database file; it is made when it does not exist.
+        backend: the engine behind it.
+
+    Attributes:
+        replicated: whether several servers, each with files of its own, may share it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._engine = create_engine(
-            "sqlite://", creator=self._connect, poolclass=QueuePool, pool_size=CONNECTIONS, max_overflow=0
-        )
+    def __init__(self, backend: Backend, *, replicated: bool = False) -> None:
+        self._backend = backend
+        self.replicated = replicated
 
     def upgrade(self) -> None:
         """Bring the schema to the newest version.
 
         Raises:
-            UsageError: ``usage.configuration`` when a newer release has written the database.
+            UsageError: ``usage.configuration`` when a newer release has written the database, or it does not keep what
+                it is given.
             Unreachable: ``io.failed``.
         """
-        with self._session("BEGIN") as session:
+        with self._session(self._backend.begin_read) as session:
+            self._backend.check(session.connection())
             if _schema(session) == SCHEMA:
                 return
         from crl_server.migrations import upgrade  # takes long to import, and is hardly ever needed
 
-        with self._session("BEGIN IMMEDIATE") as session:
+        with self._session(self._backend.begin_upgrade) as session:
             upgrade(session.connection())
             session.commit()
 
@@ -61,7 +110,7 @@ class Store:
         Raises:
             Unreachable: ``io.failed``.
         """
-        with self._session("BEGIN") as session:
+        with self._session(self._backend.begin_read) as session:
             yield Ledger(session)
 
     @contextmanager
@@ -69,34 +118,51 @@ class Store:
         """A transaction: all of it is durable when the block has ended, and none when it raised.
 
         Raises:
-            Unreachable: ``io.failed``; nothing was written.
+            Unreachable: ``io.failed``; nothing was written, unless the connection was lost while it was committed.
         """
-        with self._session("BEGIN IMMEDIATE") as session:
+        with self._session(self._backend.begin_write) as session:
             yield Ledger(session)
             session.commit()
 
+    @contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Be the one publisher among everything that shares the database; the doors of this thread lead through it.
+
+        Raises:
+            Unreachable: ``io.failed`` when another one does not come to an end.
+        """
+        with self._failing(), self._backend.publishing():
+            yield
+
+    def empty(self) -> None:
+        """Take everything out again, but for the tables themselves: making a deployment has failed.
+
+        Raises:
+            Unreachable: ``io.failed``.
+        """
+        with self.write() as ledger:
+            for table in reversed(SQLModel.metadata.sorted_tables):
+                ledger.session.exec(delete(table))
+
     def close(self) -> None:
-        """Close all connections; the last one folds the write-ahead log into the file."""
-        self._engine.dispose()
+        """Close all connections; SQLite's last one folds the write-ahead log into the file."""
+        self._backend.engine.dispose()
 
     @contextmanager
     def _session(self, begin: str) -> Iterator[Session]:
-        try:
-            with Session(self._engine, expire_on_commit=False) as session:
-                session.connection().exec_driver_sql(begin)
-                yield session
-        except Exception as error:
-            cause = getattr(error, "orig", error)  # SQLAlchemy wraps the driver's errors
-            if not isinstance(cause, sqlite3.Error):
-                raise
-            raise Unreachable("io.failed", "the database cannot be used", found=str(cause)) from error
+        with self._failing(), Session(self._backend.held() or self._backend.engine, expire_on_commit=False) as session:
+            session.connection().exec_driver_sql(begin)
+            yield session
 
-    def _connect(self) -> sqlite3.Connection:
-        # Transactions are begun by hand above; the driver's own habits would begin them late and deferred.
-        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}").close()
-        return connection
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            found = self._backend.failure(getattr(error, "orig", error))  # SQLAlchemy wraps the driver's errors
+            if found is None:
+                raise
+            raise Unreachable("io.failed", "the database cannot be used", found=found) from error
 
 
 def _schema(session: Session) -> str | None:

@@ -12,6 +12,7 @@ programs=(
     "git git"
     "nginx nginx-light"
     "npm npm"
+    "pg_ctlcluster postgresql"
     "rsync rsync"
     "softhsm2-util softhsm2"
     "systemd-analyze systemd"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from os import environ
 from pathlib import Path
 
 from crl_server.commands.common import local_actor, needing_the_extra, now, opened
@@ -31,6 +32,7 @@ def _init(args: argparse.Namespace, output: Output) -> None:
     if identity is None:
         raise UsageError("usage.arguments", "a production deployment needs an id", expected="--id NAME")
     with needing_the_extra():
+        from crl_server.databases import DATABASE_URL
         from crl_server.initialise import Plan, initialise
         from crl_server.layout import Deployment, Layout
         from crl_server.repository import Repository
@@ -42,7 +44,7 @@ def _init(args: argparse.Namespace, output: Output) -> None:
         created=Time.of(moment),
         head_life=_lifetime(args.list_lifetime),
     )
-    plan = Plan(record, args.profile, given(Version, args.host_api, "the API version"))
+    plan = Plan(record, args.profile, given(Version, args.host_api, "the API version"), environ.get(DATABASE_URL, ""))
     policy = initialise(directory, plan, local_actor(), moment)
     layout = Layout(directory)
     root = f"sha256:{sha256_hex(Repository(layout.trust).root(1))}"

@@ -10,6 +10,7 @@ from crl_server.initialise import Plan, initialise
 from crl_server.layout import Deployment
 from crl_server.revoking import Order
 from crl_server.service import Authority
+from tests.crl_server.engines import databases
 from verifier.formats.enrolment import ServerUrl
 from verifier.formats.policy import Profile
 from verifier.formats.text import Digest, Name, Time, Version
@@ -21,15 +22,21 @@ ACTOR = "local:test"
 SERVER = "http://127.0.0.1:8600"
 
 
-def plan(profile: Profile = "demo", server: str = SERVER) -> Plan:
-    """What kind of deployment the tests want."""
+def plan(profile: Profile = "demo", server: str = SERVER, database: str | None = None) -> Plan:
+    """What kind of deployment the tests want; on the engine of the test, unless a database is named."""
     record = Deployment(v=1, deployment=Name("acme"), server=ServerUrl(server), created=Time.of(NOW))
-    return Plan(record, profile, Version("1.0"))
+    return Plan(record, profile, Version("1.0"), databases.new() if database is None else database)
 
 
-def made(directory: Path, profile: Profile = "demo", now: datetime = NOW, server: str = SERVER) -> Authority:
+def made(
+    directory: Path,
+    profile: Profile = "demo",
+    now: datetime = NOW,
+    server: str = SERVER,
+    database: str | None = None,
+) -> Authority:
     """A new deployment, opened."""
-    initialise(directory, plan(profile, server), ACTOR, now)
+    initialise(directory, plan(profile, server, database), ACTOR, now)
     return Authority(directory)
 
 

@@ -23,6 +23,8 @@ from verifier.formats.revocations import AuditHead
 from verifier.formats.statement import CERTIFICATION, MANIFEST
 from verifier.formats.text import Hex, Name, PluginId
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 ROLE_OF_PERSON = {"builder": None, "owner": None, "certifier": "core"}
 
 
@@ -33,7 +35,7 @@ def simulator() -> Simulator:
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Live]:
+def live(engine: str, tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Live]:
     """A production deployment that knows the simulator's people and plugin, served."""
     authority = made(tmp_path_factory.mktemp("api") / "acme", "production")
     office = authority.office()

@@ -33,6 +33,8 @@ from verifier.errors import LoadlockError, UsageError
 from verifier.formats.revocations import dump_set_file, prefix_of, sha256_hex
 from verifier.formats.text import Digest
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 ALICE, BOB = "token:alice", "token:bob"
 
 
@@ -374,7 +376,7 @@ HOSTILE: dict[str, tuple[Callable[[Dossier], object], str]] = {
 
 
 @pytest.fixture(scope="module")
-def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Authority, Path]]:
+def laid_out(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Authority, Path]]:
     folder = tmp_path_factory.mktemp("hostile")
     authority = made(folder / "acme")
     revoke(authority, 1, 2, 3)

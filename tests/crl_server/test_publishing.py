@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -17,6 +16,7 @@ from crl_server.audit import parse_entry
 from crl_server.revoking import Order
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
+from tests.crl_server.tampering import backup, restore, tamper
 from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
 from verifier.files import write_together
 from verifier.formats import dsse
@@ -24,6 +24,8 @@ from verifier.formats.revocations import parse_head, sha256_hex
 from verifier.formats.text import Digest, Hex
 from verifier.revocation_list import RevocationList
 from verifier.revocations import FileKind, check_history, open_list
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 @pytest.fixture
@@ -105,13 +107,11 @@ def test_a_disk_error_leaves_the_old_list_and_the_next_try_publishes(
     assert all(as_a_host(authority).lists(digest(name)) for name in ("old", "new 0", "new 1"))
 
 
-def test_a_database_that_was_set_back_is_noticed(authority: Authority, tmp_path: Path) -> None:
+def test_a_database_that_was_set_back_is_noticed(authority: Authority) -> None:
     revoke(authority, 1)
-    authority.store.close()
-    shutil.copy(authority.layout.database, tmp_path / "backup")
+    before = backup(authority)
     revoke(authority, 2)
-    authority.store.close()
-    shutil.copy(tmp_path / "backup", authority.layout.database)
+    restore(authority, before)
     assert code_of(lambda: authority.reconcile(NOW + HOUR)) == "server.behind"
     for number in range(3, 6):  # not even when as many events have been committed as were lost
         assert code_of(lambda number=number: revoke(authority, number)) == "server.behind"
@@ -121,11 +121,9 @@ def test_a_database_that_was_set_back_is_noticed(authority: Authority, tmp_path:
 def test_an_entry_removed_from_the_database_is_not_signed_away(authority: Authority) -> None:
     revoke(authority, 1)
     revoke(authority, 2)
-    with sqlite3.connect(authority.layout.database) as database:
-        database.execute("DELETE FROM revocation WHERE digest = ?", (digest(1),))
-        database.execute("DELETE FROM list_entry WHERE digest = ?", (digest(1),))
-        database.execute("DELETE FROM list_segment")
-    database.close()
+    tamper(authority, "DELETE FROM revocation WHERE digest = :digest", digest=digest(1))
+    tamper(authority, "DELETE FROM list_entry WHERE digest = :digest", digest=digest(1))
+    tamper(authority, "DELETE FROM list_segment")
     with pytest.raises(Refused) as caught:
         revoke(authority, 3)
     assert caught.value.code == "server.lint"

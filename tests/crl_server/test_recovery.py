@@ -21,6 +21,8 @@ from verifier.formats import dsse
 from verifier.formats.revocations import dump_set_file, prefix_of, sha256_hex
 from verifier.private_keys import sign_envelope
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 LATER = NOW + HOUR
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+import hashlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
@@ -15,9 +15,12 @@ from crl_server.revoking import Order
 from crl_server.roles import ALLOWED, ROLES, Identity, Operation, Role, authorise
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
+from tests.crl_server.tampering import backup, tamper
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.formats.revocations import AuditHead
 from verifier.formats.text import Hex, Name
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 CI = Name("ci")
 
@@ -42,10 +45,14 @@ def test_a_directory_that_is_no_deployment_is_refused(tmp_path: Path) -> None:
     assert code_of(lambda: Authority(tmp_path)) == "usage.deployment"
 
 
-def test_a_deployment_without_its_database_is_refused(authority: Authority) -> None:
+def test_a_deployment_without_its_database_is_refused(authority: Authority, engine: str) -> None:
     authority.close()
-    authority.layout.database.unlink()
-    assert code_of(lambda: Authority(authority.layout.root)) == "usage.deployment"
+    if engine == "sqlite":
+        authority.layout.database.unlink()
+        assert code_of(lambda: Authority(authority.layout.root)) == "usage.deployment"
+    else:
+        authority.layout.database_address.write_text('url = "postgresql:///none?host=/nowhere"')
+        assert code_of(lambda: Authority(authority.layout.root)) == "io.failed"
 
 
 def test_the_database_of_another_deployment_is_refused(authority: Authority) -> None:
@@ -96,9 +103,9 @@ def test_a_name_is_used_once(authority: Authority) -> None:
 def test_no_token_stands_in_database_or_audit_log(authority: Authority) -> None:
     secret = token(authority, "publisher", "revoker")
     authority.identify(secret, NOW)
-    authority.close()
-    assert secret.encode() not in authority.layout.database.read_bytes()
-    assert secret.removeprefix("loadlock_").encode() not in authority.layout.database.read_bytes()
+    rows = repr(backup(authority))
+    assert hashlib.sha256(secret.encode()).hexdigest() in rows
+    assert secret.removeprefix("loadlock_") not in rows
 
 
 @pytest.mark.parametrize("operation", ALLOWED)
@@ -156,43 +163,40 @@ def test_refused_writes_are_recorded_up_to_a_limit(authority: Authority) -> None
 # -- the audit log -----------------------------------------------------------------------------------------------------
 
 
-def tamper(authority: Authority, *statements: tuple[str, tuple[object, ...]]) -> None:
-    database = sqlite3.connect(authority.layout.database)
-    with database:
-        for statement, values in statements:
-            database.execute(statement, values)
-    database.close()
+EDIT = 'UPDATE audit_line SET line = :line WHERE "index" = :index'
+EDIT_BOTH = 'UPDATE audit_line SET line = :line, sha256 = :sha256 WHERE "index" = :index'
+
+
+def edited(authority: Authority) -> bytes:
+    with authority.store.read() as ledger:
+        return list(ledger.audit_lines())[3].replace(b"malicious", b"superseded")
 
 
 def edit(authority: Authority) -> None:
-    tamper(authority, ("UPDATE audit_line SET line = replace(line, 'malicious', 'superseded') WHERE \"index\" = 3", ()))
+    tamper(authority, EDIT, line=edited(authority), index=3)
 
 
 def edit_with_its_hash(authority: Authority) -> None:
-    with authority.store.read() as ledger:
-        line = list(ledger.audit_lines())[3].replace(b"malicious", b"superseded")
     state = AuditHead(count=3, sha256=Hex("0" * 64))
     _, after = append(state, Act("x", "token.create", "", {}), NOW)
-    tamper(authority, ('UPDATE audit_line SET line = ?, sha256 = ? WHERE "index" = 3', (line, after.sha256)))
+    tamper(authority, EDIT_BOTH, line=edited(authority), sha256=after.sha256, index=3)
 
 
 def cut(authority: Authority) -> None:
-    tamper(authority, ('DELETE FROM audit_line WHERE "index" >= 4', ()))
+    tamper(authority, 'DELETE FROM audit_line WHERE "index" >= 4')
 
 
 def remove_one(authority: Authority) -> None:
-    tamper(authority, ('DELETE FROM audit_line WHERE "index" = 2', ()))
+    tamper(authority, 'DELETE FROM audit_line WHERE "index" = 2')
 
 
 def rewrite(authority: Authority) -> None:
     with authority.store.read() as ledger:
         entries = [parse_entry(line) for line in ledger.audit_lines()]
-    state, statements = AuditHead(count=0, sha256=Hex("0" * 64)), []
+    state = AuditHead(count=0, sha256=Hex("0" * 64))
     for entry in entries:
         line, state = append(state, Act("local:mallory", entry.action, entry.subject, entry.detail), NOW)
-        values = (line, state.sha256, entry.index)
-        statements.append(('UPDATE audit_line SET line = ?, sha256 = ? WHERE "index" = ?', values))
-    tamper(authority, *statements)
+        tamper(authority, EDIT_BOTH, line=line, sha256=state.sha256, index=entry.index)
 
 
 @pytest.mark.parametrize("attack", [edit, edit_with_its_hash, cut, remove_one, rewrite])
@@ -210,7 +214,7 @@ def test_a_log_that_was_tampered_with_in_the_database_is_refused(
 
 def test_an_entry_forged_into_the_database_is_no_revocation(authority: Authority) -> None:
     revoke(authority, "real")
-    tamper(authority, ("INSERT INTO list_entry (digest, seq) VALUES (?, 1)", (digest("forged"),)))
+    tamper(authority, "INSERT INTO list_entry (digest, seq) VALUES (:digest, 1)", digest=digest("forged"))
     assert code_of(lambda: revoke(authority, "forged")) == "server.lint"
 
 

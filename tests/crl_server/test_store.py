@@ -18,8 +18,11 @@ from sqlmodel import SQLModel
 from crl_server import idempotency
 from crl_server import store as store_module
 from crl_server.audit import EMPTY, Act, verify_log
+from crl_server.databases import store_at
 from crl_server.store import Store
+from crl_server.store_sqlite import sqlite_store
 from crl_server.tables import Revocation
+from tests.crl_server.engines import databases
 from verifier.errors import Refused, Unreachable, UsageError
 from verifier.formats.revocations import SegmentRef
 from verifier.formats.text import Digest, Hex
@@ -30,8 +33,17 @@ ACT = Act("server", "list.publish", "", {"seq": 1})
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    new = Store(tmp_path / "loadlock.sqlite")
+def store(engine: str, tmp_path: Path) -> Iterator[Store]:
+    url = databases.new()
+    new = store_at(url) if url else sqlite_store(tmp_path / "loadlock.sqlite")
+    new.upgrade()
+    yield new
+    new.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[Store]:
+    new = sqlite_store(tmp_path / "loadlock.sqlite")
     new.upgrade()
     yield new
     new.close()
@@ -40,17 +52,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "loadlock.sqlite").write_bytes(b"not a database, though long enough to be looked at" * 30)
     with pytest.raises(Unreachable) as caught:
-        Store(tmp_path / "loadlock.sqlite").upgrade()
+        sqlite_store(tmp_path / "loadlock.sqlite").upgrade()
     assert caught.value.code == "io.failed"
 
 
 def test_a_database_that_another_process_holds_is_refused_after_a_while(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    file: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "BUSY_TIMEOUT", 0.05)
-    other = sqlite3.connect(store.path, isolation_level=None)
+    monkeypatch.setattr(store_module, "PATIENCE", 0.05)
+    other = sqlite3.connect(tmp_path / "loadlock.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    fresh = Store(store.path)
+    fresh = sqlite_store(tmp_path / "loadlock.sqlite")
     with pytest.raises(Unreachable) as caught, fresh.write():
         pytest.fail("two writers at once")
     assert (caught.value.code, caught.value.found) == ("io.failed", "database is locked")
@@ -131,8 +143,8 @@ def test_upgrading_again_changes_nothing(store: Store) -> None:
         assert ledger.listed(A) == 1
 
 
-def test_a_commit_is_durable_by_the_settings_of_every_connection(store: Store) -> None:
-    with store.read() as ledger:
+def test_a_commit_is_durable_by_the_settings_of_every_connection(file: Store) -> None:
+    with file.read() as ledger:
         connection = ledger.session.connection()
         found = [
             connection.exec_driver_sql(f"PRAGMA {name}").scalar()

@@ -14,6 +14,8 @@ from tests.crl_server.live import Live
 from tests.crl_server.takebacks import admit, root_of, subject
 from tests.crl_server.test_cli import refused, run
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authority]:

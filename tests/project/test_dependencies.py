@@ -16,7 +16,7 @@ from tests.project.tree import PACKAGES, ROOT, imports, modules, pyproject
 EXTRAS = {
     "verifier": ("hosts", "keyless", "layout", "otel"),
     "attestor": ("attestor", "keyless"),
-    "crl_server": ("otel", "s3", "server"),
+    "crl_server": ("otel", "postgresql", "s3", "server"),
     "loadlock": ("attestor", "server", "testing"),
 }
 

@@ -12,7 +12,9 @@ import pytest
 from tests.project.tree import ROOT
 
 LOCK = "requirements/dev.lock"
-PROGRAMS = ("chromium", "diffoscope", "git", "nginx", "npm", "rsync", "softhsm2-util", "systemd-analyze")
+PROGRAMS = (
+    "chromium", "diffoscope", "git", "nginx", "npm", "pg_ctlcluster", "rsync", "softhsm2-util", "systemd-analyze",
+)  # fmt: skip
 HOUSE_LOCK = "examples/csv-exporter/build-requirements.lock"
 
 
@@ -91,7 +93,7 @@ def system_packages(folder: Path, *programs: str, ci: bool) -> subprocess.Comple
 def test_a_missing_program_is_named_in_one_line_and_is_an_error_in_ci(tmp_path: Path, ci: bool, status: int) -> None:
     done = system_packages(tmp_path, ci=ci)
     assert done.returncode == status
-    needed = "chromium diffoscope-minimal git nginx-light npm rsync softhsm2 systemd"
+    needed = "chromium diffoscope-minimal git nginx-light npm postgresql rsync softhsm2 systemd"
     assert done.stderr == f"left out: tests that need {needed} (on Debian: apt-get install {needed})\n"
 
 

@@ -303,7 +303,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.tokens.append(self.headers.get("Authorization", ""))
-        status, body = self.server.answers.get(self.path, (404, b'{"code":"registry.unknown","what":"unknown"}'))
+        status, body = self.server.answers.get(
+            self.path.partition("?")[0], (404, b'{"code":"registry.unknown","what":"unknown"}')
+        )
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

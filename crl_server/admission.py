@@ -148,6 +148,7 @@ def keep(ledger: Ledger, upload: Upload, admitted: Admitted, actor: str, now: da
         manifest_digest=manifest_digest,
         manifest=admitted.manifest,
         attestations=upload.attestations,
+        record=plugin.snapshot.files[f"{plugin.snapshot.dist_info}/RECORD"],
         subject=dumps(plugin.subject),
         signers=dumps(signers).decode(),
         policy_version=plugin.policy_version,

@@ -7,7 +7,7 @@ offline/              keys that leave this machine (0700): root-1, root-2, targe
 online/               keys that stay (0700): timestamp, head
 principals/           demo profile only: builder, owner, certifier
 server/               loadlock.sqlite or database.toml, settings.toml, issuers.toml, the lock of who publishes
-public/               the static tree: trust/, lists/, sets/, enrolment.json
+public/               the static tree: trust/, lists/, sets/, records/, releases/, enrolment.json
 
 Everything under ``public`` may be served by any web server, or copied to one.
 """
@@ -142,6 +142,14 @@ class Layout:
     def set_file(self, sha256: str) -> Path:
         """The attestation set of the wheel with that digest."""
         return self.public / "sets" / f"{Hex(sha256)}.jsonl"
+
+    def record_file(self, sha256: Hex) -> Path:
+        """The RECORD of that digest."""
+        return self.public / "records" / sha256
+
+    def release_file(self, key: Hex) -> Path:
+        """The list of a release's wheels, by :func:`verifier.formats.release.release_key`."""
+        return self.public / "releases" / f"{key}.json"
 
     def deployment(self) -> Deployment:
         """Read ``deployment.json``.

@@ -47,6 +47,8 @@ KINDS = (
         IMMUTABLE,
     ),
     PublicKind(re.compile(rf"sets/{HEX}\.jsonl"), "application/jsonl", REVALIDATE),
+    PublicKind(re.compile(rf"records/{HEX}"), "application/octet-stream", IMMUTABLE),
+    PublicKind(re.compile(rf"releases/{HEX}\.json"), "application/json", REVALIDATE),
 )
 
 

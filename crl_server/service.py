@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from crl_server import admission, hosts, idempotency, registry, reinstating, revoking, standing, tokens
+from crl_server import admission, hosts, idempotency, registry, reinstating, releases, revoking, standing, tokens
 from crl_server.admission import Admission, Upload
 from crl_server.audit import Act, verify_log
 from crl_server.checkpointing import Checkpoints, Prepared
@@ -136,6 +136,7 @@ class Authority:
                 path = self.layout.set_file(digest.removeprefix("sha256:"))
                 if not path.is_file():
                     write_atomic(path, registry.attestations(ledger, digest) or b"")
+            releases.complete(ledger, self.layout)
 
     def maintain(self, now: datetime) -> None:
         """Publish what is committed, and sign again what has lost half of its time.
@@ -261,6 +262,7 @@ class Authority:
             idempotency.remember(ledger, who.actor, key, upload.fingerprint, dumps(admitted.outcome), now)
             # Before the commit: a set that verified and is not registered does no harm; the reverse would be a gap.
             write_atomic(self.layout.set_file(admitted.plugin.artifact_digest.hex), upload.attestations)
+            releases.publish(ledger, self.layout, admitted.plugin.plugin_id, admitted.plugin.version)
         return admitted.outcome
 
     # -- taking back ---------------------------------------------------------------------------------------------------

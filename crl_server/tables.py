@@ -22,6 +22,7 @@ class Artifact(SQLModel, table=True):
     manifest_digest: str = Field(max_length=DIGEST)
     manifest: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     attestations: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    record: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     subject: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
     signers: str = Field(max_length=1000)
     policy_version: int

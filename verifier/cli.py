@@ -9,16 +9,16 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from verifier import exec_cli, plugins_cli
+from verifier import exec_cli, plugins_cli, sync_cli
 from verifier.command import DIRECTORY_NAME, ENVIRONMENT, Command, Output, find_deployment, given
 from verifier.errors import FormatError, LoadlockError, PluginFailed, UsageError
 
 if TYPE_CHECKING:
     from verifier.gate import Gate
-    from verifier.home import Home
     from verifier.steps import Outcome
     from verifier.verify import VerifiedPlugin
 
@@ -39,7 +39,7 @@ def _enroll(args: argparse.Namespace, output: Output) -> None:
     directory = Path(args.deployment or os.environ.get(ENVIRONMENT) or DIRECTORY_NAME)
     home = enroll(args.server, args.root, directory)
     output.say(f"Enrolled in deployment {home.host.deployment!r}; pinned {home.host.root}.")
-    _refresh(directory, output)
+    sync_cli.sync(directory, output)
 
 
 def _configure_identify(parser: argparse.ArgumentParser) -> None:
@@ -63,62 +63,6 @@ def _identify(args: argparse.Namespace, output: Output) -> None:
     output.result({"ok": True, "host": name, "identity": str(path)})
 
 
-def _configure_sync(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("wheels", nargs="*", metavar="WHEEL", type=Path, help="wheels whose attestation sets to fetch")
-
-
-def _sync(args: argparse.Namespace, output: Output) -> None:
-    directory = find_deployment(args.deployment)
-    _refresh(directory, output, wheels=args.wheels)
-
-
-def _refresh(directory: Path, output: Output, wheels: list[Path] | None = None) -> None:
-    from verifier.gate import utc_now
-    from verifier.ground import open_ground
-    from verifier.home import Home
-    from verifier.refresh import refresh
-
-    home = Home(directory)
-    with output.progress.step("trust and list"):
-        refresh(home, utc_now())
-    ground = open_ground(home, utc_now())
-    head, policy = ground.revocations.head, ground.trust.policy
-    fetched = [_fetch(home, wheel, output) for wheel in wheels or ()]
-    output.say(f"Policy {policy.version}, valid until {policy.valid_until}.")
-    output.say(f"Revocation list seq {head.seq}, {ground.revocations.count} entries, fresh until {head.expires}.")
-    if fetched:
-        output.say(f"Attestation sets fetched: {len(fetched)}.")
-    output.result(
-        {
-            "ok": True,
-            "deployment": home.host.deployment,
-            "root": home.host.root,
-            "policy": policy.version,
-            "epoch": head.epoch,
-            "seq": head.seq,
-            "entries": ground.revocations.count,
-            "sets": len(fetched),
-        }
-    )
-
-
-def _fetch(home: Home, wheel: Path, output: Output) -> Path:
-    """Fetch the attestation set of one wheel."""
-    from verifier.refresh import fetch_set
-
-    with output.progress.step("attestation set") as step:
-        step.says(wheel.name)
-        return fetch_set(home, _digest_of(wheel))
-
-
-def _digest_of(wheel: Path) -> str:
-    import hashlib
-
-    from verifier.artifacts import read_wheel_file
-
-    return hashlib.sha256(read_wheel_file(wheel)).hexdigest()
-
-
 def _configure_request(parser: argparse.ArgumentParser) -> None:
     from verifier.formats.manifest import CLASSIFICATIONS
     from verifier.formats.policy import TIERS
@@ -133,14 +77,22 @@ def _configure_request(parser: argparse.ArgumentParser) -> None:
 
 def _configure_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "wheels", nargs="+", metavar="WHEEL", type=Path, help="a wheel; its attestation set lies beside it"
+        "wheels", nargs="*", metavar="WHEEL", type=Path, help="a wheel; its attestation set lies beside it"
     )
+    parser.add_argument(
+        "--installed", action="append", default=[], metavar="NAME", help="a plugin that pip or uv has installed"
+    )
+    parser.add_argument("--site", metavar="DIR", help="where it is installed (default: where loadlock itself is)")
     _configure_request(parser)
 
 
 def _verify(args: argparse.Namespace, output: Output) -> int:
+    if not args.wheels and not args.installed:
+        raise UsageError("usage.arguments", "nothing is named to be verified", expected="WHEEL, or --installed NAME")
     gate = _open_gate(args)
-    results = [_verify_one(gate, wheel, output) for wheel in args.wheels]
+    results = [_verify_one(wheel.name, partial(gate.verify, wheel), output) for wheel in args.wheels]
+    look = partial(gate.verify_installed, site=args.site)
+    results += [_verify_one(name, partial(look, name), output) for name in args.installed]
     status = max(result.status for result in results)
     output.result({"ok": status == 0, "plugins": [result.document for result in results]})
     return status
@@ -153,12 +105,12 @@ class _Result(NamedTuple):
     document: dict[str, Any]
 
 
-def _verify_one(gate: Gate, wheel: Path, output: Output) -> _Result:
+def _verify_one(name: str, verify: Callable[..., VerifiedPlugin], output: Output) -> _Result:
     steps: list[Outcome] = []
-    document: dict[str, Any] = {"file": wheel.name, "ok": False, "steps": []}
-    output.say(wheel.name)
+    document: dict[str, Any] = {"file": name, "ok": False, "steps": []}
+    output.say(name)
     try:
-        facts = gate.verify(wheel, observe=steps.append)
+        facts = verify(observe=steps.append)
     except LoadlockError as error:  # the other wheels are looked at all the same
         _say_steps(steps, output)
         output.say(str(error))
@@ -191,6 +143,7 @@ def _facts(facts: VerifiedPlugin) -> dict[str, Any]:
         "version": facts.version,
         "artifact_digest": facts.artifact_digest,
         "tier": facts.tier,
+        "assurance": facts.assurance,
         "dependencies": [{"name": d.name, "version": d.version, "sha256": d.digest} for d in facts.dependencies],
         "signers": dict(facts.signers),
         "statements": dict(facts.statements),
@@ -279,7 +232,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("run", "verify a plugin, load it from memory and call an entry point", _configure_run, _run),
     Command("host enroll", "pin a deployment's root of trust on this host", _configure_enroll, _enroll),
     Command("host identify", "give this host the name and token it acknowledges with", _configure_identify, _identify),
-    Command("host sync", "fetch current trust, revocation list and attestation sets", _configure_sync, _sync),
+    sync_cli.COMMAND,
     exec_cli.COMMAND,
     *plugins_cli.commands(_configure_request, _open_gate),
 )

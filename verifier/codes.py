@@ -198,12 +198,12 @@ CODES: dict[str, Code] = {
     "decision.capability": Code(
         12, "the plugin declares a capability that the policy does not admit", "Ask who owns it."
     ),
-    "decision.assurance": Code(
-        12,
-        "the tier does not admit how the plugin's files are held against what was attested",
+    # -- what an installer has unpacked ------------------------------------------------------------------------------
+    "installed.assurance": Code(
+        None,
+        "the tier does not admit plugins that an installer has unpacked",
         "Load the plugin from its wheel, or ask who owns the policy.",
     ),
-    # -- what an installer has unpacked ------------------------------------------------------------------------------
     "installed.unknown": Code(None, "no distribution of that name is installed", "Install it, or correct the name."),
     "installed.unsupported": Code(
         None, "what is installed was not unpacked from a wheel", "Install the plugin's wheel with pip or uv."

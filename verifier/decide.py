@@ -10,7 +10,7 @@ from verifier.errors import Refused, UsageError
 from verifier.evidence import Evidence
 from verifier.findings import Findings
 from verifier.formats.manifest import CLASSIFICATIONS, ISOLATIONS, Classification, Isolation, SignedManifest
-from verifier.formats.policy import TIERS, Assurance, PluginRule, Policy, TierName, TierRule
+from verifier.formats.policy import ASSURANCES, TIERS, Assurance, PluginRule, Policy, TierName, TierRule
 from verifier.formats.statement import CERTIFICATION, parse_certification
 from verifier.formats.text import Digest
 from verifier.revocation_list import Freshness
@@ -79,15 +79,15 @@ def check_assurance(assurance: Assurance, tier: TierName, policy: Policy) -> Non
     """The tier admits how a plugin's files are held against what was attested; running plugins are asked again.
 
     Raises:
-        Refused: ``decision.assurance``.
+        Refused: ``installed.assurance``.
     """
-    admitted = policy.tiers[tier].assurance
-    if assurance not in admitted:
+    least = policy.tiers[tier].assurance
+    if ASSURANCES.index(assurance) < ASSURANCES.index(least):
         raise Refused(
-            "decision.assurance",
-            f"tier {tier!r} does not admit this level of assurance",
+            "installed.assurance",
+            f"tier {tier!r} does not admit plugins that an installer has unpacked",
             found=assurance,
-            expected=", ".join(admitted) or "none",
+            expected=f"{least} at least",
         )
 
 

@@ -11,7 +11,6 @@ Everything is read once, verified in memory and imported from memory. Loading ne
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
 import threading
@@ -31,7 +30,7 @@ from verifier.decide import Request
 from verifier.errors import PluginRevoked, Refused, UsageError
 from verifier.ground import Opened, ahead, open_ground
 from verifier.home import Home
-from verifier.installations import find_installation
+from verifier.installations import Installation, find_installation, installed_version
 from verifier.plugin import EntryPoint, Plugin, check_replaces, enter
 from verifier.private_cache import PrivateCache
 from verifier.runtime import stamps
@@ -62,18 +61,6 @@ OnRevoked = Callable[[Plugin, PluginRevoked], object]
 def utc_now() -> datetime:
     """The machine's clock."""
     return datetime.now(UTC)
-
-
-def installed_version(name: str) -> str | None:
-    """The version of a distribution in this process's own environment, or None.
-
-    What plugins bring is not the host's: one plugin does not provide for another, unless the host's own ``provided``
-    says so.
-    """
-    for found in importlib.metadata.distributions(name=name):
-        if not isinstance(found, importing.MemoryDistribution):
-            return found.version
-    return None
 
 
 class Gate:
@@ -158,14 +145,21 @@ class Gate:
         attestations = set_of(self.home, path, data)
         return verify(data, path.name, attestations, self._ground_at(now), now, self.request, observe, self._read)
 
-    def verify_installed(self, name: str, observe: Callable[[Outcome], None] | None = None) -> VerifiedPlugin:
+    def verify_installed(
+        self, name: str, observe: Callable[[Outcome], None] | None = None, *, site: Path | str | None = None
+    ) -> VerifiedPlugin:
         """Verify a plugin that pip or uv has installed, every file of it, without loading it.
+
+        Args:
+            name: the distribution's name, in any spelling.
+            observe: is told the outcome of each step.
+            site: the site directory that it is installed in; where an import would find it if None.
 
         Raises:
             Refused: with the code and step of the first check that said no; an ``installed.*`` code.
             UsageError: ``installed.unknown``; ``io.failed``.
         """
-        return self._installed(name, observe, thorough=True)
+        return self._installed(find_installation(name, None if site is None else [str(site)]), observe, thorough=True)
 
     def load(self, wheel: Path | str, *, replacing: Plugin | None = None) -> Plugin:
         """Verify a wheel and make it callable; the same artifact is loaded once.
@@ -192,10 +186,12 @@ class Gate:
                 changed is refused when it is used: by whatever imports or reads it.
             UsageError: as :meth:`verify_installed`.
         """
-        return self._enter(self._installed(name, None, thorough=False), None)
+        return self._enter(self._installed(find_installation(name), None, thorough=False), None)
 
-    def _installed(self, name: str, observe: Callable[[Outcome], None] | None, *, thorough: bool) -> VerifiedPlugin:
-        installation, now = find_installation(name), self._now()
+    def _installed(
+        self, installation: Installation, observe: Callable[[Outcome], None] | None, *, thorough: bool
+    ) -> VerifiedPlugin:
+        now = self._now()
         chosen = attested_for(self.home, installation)
         candidate = candidate_of(installation, chosen, thorough=thorough)
         ground = self._ground_at(now)

@@ -99,6 +99,18 @@ def find_installation(name: str, path: Sequence[str] | None = None) -> Installat
     raise UsageError("installed.unknown", f"no distribution named {wanted!a} is installed")
 
 
+def installed_version(name: str) -> str | None:
+    """The version of a distribution in this process's own environment, or None.
+
+    What plugins bring is not the host's: one plugin does not provide for another, unless the host's own ``provided``
+    says so.
+    """
+    for found in importlib.metadata.distributions(name=name):
+        if not isinstance(found, MemoryDistribution):
+            return found.version
+    return None
+
+
 def all_installations(path: Sequence[str]) -> list[Installation]:
     """All distributions that wheels were unpacked for, each name once, as an import would take them; by name.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ MAX_WHEELS = 5_000
 
 @dataclass(frozen=True)
 class Entry:
-    """A wheel, and its facts or why there are none."""
+    """A wheel or the dist-info directory of what is installed, and its facts or why there are none."""
 
     path: Path
     facts: VerifiedPlugin | None = None
@@ -54,6 +55,27 @@ def take(gate: Gate, directory: Path) -> list[Entry]:
     if len(wheels) > MAX_WHEELS:
         raise UsageError("usage.arguments", "too many wheels", found=str(len(wheels)), expected=f"≤ {MAX_WHEELS}")
     return [verified(gate, wheel) for wheel in wheels]
+
+
+def take_installed(gate: Gate, site: Sequence[str] | None = None) -> list[Entry]:
+    """Verify every installed distribution that the policy knows as a plugin, by name.
+
+    Args:
+        gate: the host's.
+        site: the site directories to look in; those of this process if None.
+    """
+    from verifier.installations import all_installations
+
+    known = gate.ground.trust.policy.plugins
+    entries = []
+    for found in all_installations(sys.path if site is None else site):
+        if found.name.replace("-", "_") in known:
+            path = found.root / found.dist_info
+            try:
+                entries.append(Entry(path, gate.verify_installed(found.name, site=found.root)))
+            except LoadlockError as error:
+                entries.append(Entry(path, refusal=error))
+    return entries
 
 
 def verified(gate: Gate, wheel: Path) -> Entry:

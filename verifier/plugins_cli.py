@@ -53,11 +53,15 @@ def commands(configure_request: Configure, open_gate: OpenGate) -> tuple[Command
         configure_request(parser)
 
     def configure_plan(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("directory", metavar="DIR", type=Path, help="the directory that the host loads from")
+        parser.add_argument(
+            "directory", metavar="DIR", type=Path, nargs="?", help="the directory that the host loads from"
+        )
+        parser.add_argument("--installed", action="store_true", help="plan for the plugins that are installed here")
         configure_request(parser)
 
     def configure_doctor(parser: argparse.ArgumentParser) -> None:
-        configure_plan(parser)
+        parser.add_argument("directory", metavar="DIR", type=Path, help="the directory that the host loads from")
+        configure_request(parser)
         _configure_registry(parser, "also ask this server which hosts lag behind or are silent")
         parser.add_argument("--within", metavar="DAYS", default="30", help="how near an end has to be (default: 30)")
         parser.add_argument("--host-api", metavar="V", help="the API version that the host will offer next")
@@ -248,9 +252,13 @@ def _values(manifest: SignedManifest) -> Any:
 
 
 def _plan(args: argparse.Namespace, output: Output, open_gate: OpenGate) -> int:
-    from verifier.inventory import plan, shared_names, take
+    from verifier.inventory import plan, shared_names, take, take_installed
 
-    planned = plan(take(open_gate(args), args.directory))
+    if args.directory is None and not args.installed:
+        raise UsageError("usage.arguments", "nothing is named to plan for", expected="DIR, --installed, or both")
+    gate = open_gate(args)
+    entries = [] if args.directory is None else take(gate, args.directory)
+    planned = plan(entries + (take_installed(gate) if args.installed else []))
     for step in planned:
         output.say(f"{step.outcome:<12}{step.entry.path.name}  {step.reason}")
         if step.refusal is not None and step.refusal.todo:

@@ -1,6 +1,6 @@
 """What of the public tree hosts can need now, in the order in which a copy of it is written.
 
-1. what is named by its content: bases, segments, rules, policy, checkpoint, trusted roots; and attestation sets
+1. what is named by its content: bases, segments, rules, policy, checkpoint, trusted roots; what is said of artifacts
 2. metadata of trust, named by versions that only the timestamp leads to
 3. the roots, the oldest first: hosts find a new one by asking for it
 4. the timestamp
@@ -30,6 +30,7 @@ from verifier.files import read_capped
 
 MAX_POINTER = 16 * 1024 * 1024
 """Size cap of timestamp, head and enrolment bundle, in bytes."""
+_SETS = ("records", "sets", "releases")
 TRIES = 20
 """How often the tree is read again when it changes meanwhile."""
 
@@ -41,7 +42,7 @@ class Tree:
     Attributes:
         standing: what trust and list say.
         fixed: paths of what never changes under its name, in the order above, but for the roots.
-        sets: paths of attestation sets.
+        sets: paths of attestation sets, of RECORDs, and of the lists of releases' wheels, which name both.
         roots: paths of the roots, the oldest first.
         pointers: path and content of timestamp, head and enrolment bundle, in this order.
     """
@@ -86,7 +87,7 @@ def read_tree(authority: Authority, now: datetime) -> Tree:
 
 def watched_files(layout: Layout) -> list[Path]:
     """Whatever changes when the tree does."""
-    return [*(layout.public / name for name in (TIMESTAMP, HEAD, ENROLMENT)), layout.public / "sets"]
+    return [layout.public / name for name in (TIMESTAMP, HEAD, ENROLMENT, *_SETS)]
 
 
 def _list_files(standing: Standing) -> Iterator[str]:
@@ -106,7 +107,8 @@ def _trust_files(authority: Authority, standing: Standing) -> Iterator[str]:
 
 
 def _sets(layout: Layout) -> Iterator[str]:
-    directory = layout.public / "sets"
-    if directory.is_dir():
-        names = (f"sets/{entry.name}" for entry in directory.iterdir())
-        yield from sorted(name for name in names if kind_of(name))
+    for folder in _SETS:
+        directory = layout.public / folder
+        if directory.is_dir():
+            names = (f"{folder}/{entry.name}" for entry in directory.iterdir())
+            yield from sorted(name for name in names if kind_of(name))

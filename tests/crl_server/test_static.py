@@ -14,6 +14,7 @@ from crl_server.public_files import KINDS
 from tests.crl_server.deployments import digest, made, revoke
 from tests.crl_server.live import Live, address_of, listen
 from verifier.errors import Refused
+from verifier.formats.text import Hex
 from verifier.refresh import enroll, refresh
 
 # python-tuf's client judges by the machine's clock, so this deployment is made now.
@@ -27,6 +28,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     revoke(authority, "first", now=NOW)
     (authority.layout.public / "sets").mkdir()
     authority.layout.set_file("a" * 64).write_bytes(b'{"a":1}\n')
+    for path in (authority.layout.record_file(Hex("a" * 64)), authority.layout.release_file(Hex("a" * 64))):
+        path.parent.mkdir()
+        path.write_bytes(b"{}")
     (authority.layout.public / "notes.txt").write_text("not part of the tree")
     os.symlink(authority.layout.root / "online" / "head.pem", authority.layout.set_file("b" * 64))
     (authority.layout.public / "sets" / f"{'c' * 64}.jsonl").mkdir()
@@ -118,6 +122,7 @@ def test_what_a_client_has_is_not_sent_again(live: Live, form: str) -> None:
 
 def test_only_what_never_changes_may_be_kept(live: Live) -> None:
     changing = {"enrolment.json", "lists/head.json", "trust/metadata/timestamp.json", f"sets/{'a' * 64}.jsonl"}
+    changing.add(f"releases/{'a' * 64}.json")
     for path in paths(live):
         caching = live.ask("GET", f"/{path}").headers["cache-control"]
         assert caching == ("no-cache" if path in changing else "public, max-age=31536000, immutable"), path

@@ -51,6 +51,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Author
     revoke(authority, "first", now=NOW)
     (authority.layout.public / "sets").mkdir()
     authority.layout.set_file("a" * 64).write_bytes(b'{"a":1}\n')
+    for path in (authority.layout.record_file(Hex("a" * 64)), authority.layout.release_file(Hex("a" * 64))):
+        path.parent.mkdir()
+        path.write_bytes(b"{}")
     (authority.layout.public / "notes.txt").write_text("not part of the tree")
     os.symlink(authority.layout.root / "online" / "head.pem", authority.layout.set_file("b" * 64))
     yield authority, port

@@ -373,7 +373,7 @@ def test_sync_fetches_trust_list_and_sets(loadlock: Command, hosted: HostedDeplo
     hosted.publish()
     code, said = loadlock.json("host", "sync", wheel)
     assert code == 0
-    counts = {"policy": 1, "epoch": 1, "seq": 1, "entries": 1, "sets": 1}
+    counts = {"policy": 1, "epoch": 1, "seq": 1, "entries": 1, "sets": 1, "installed": []}
     assert said == {"ok": True, "deployment": "acme", "root": hosted.root, **counts}
     assert loadlock("verify", wheel)[0] == 0
     code, out, _ = loadlock("host", "sync", wheel)

@@ -55,7 +55,7 @@ class Installed:
 @pytest.fixture
 def hosted(tmp_path: Path) -> Iterator[HostedDeployment]:
     with HostedDeployment(tmp_path) as deployment:
-        deployment.policy("tiers.core.assurance", ["snapshot", "installed"])
+        deployment.policy("tiers.core.assurance", "installed")
         deployment.refresh()
         yield deployment
 
@@ -135,24 +135,22 @@ def test_a_cache_does_not_hide_what_was_changed(installed: Installed, tmp_path: 
 
 
 def test_a_tier_admits_installed_plugins_only_if_it_says_so(installed: Installed) -> None:
-    installed.hosted.policy("tiers.core.assurance", ["snapshot"])
+    installed.hosted.policy("tiers.core.assurance", "snapshot")
     installed.hosted.refresh()
-    assert code_of(installed.call) == "decision.assurance"
+    assert code_of(installed.call) == "installed.assurance"
 
 
-def test_a_tier_may_admit_nothing_else(hosted: HostedDeployment) -> None:
-    hosted.policy("tiers.core.assurance", ["installed"])
-    hosted.refresh()
-    assert code_of(lambda: hosted.gate().load(hosted.plugin())) == "decision.assurance"
+def test_a_tier_that_admits_them_admits_wheels_too(hosted: HostedDeployment) -> None:
+    assert hosted.gate().load(hosted.plugin()).entry_point("exporters", "hello")() == "hello"
 
 
 def test_a_policy_that_admits_it_no_longer_stops_what_runs(installed: Installed) -> None:
     gate = installed.gate()
     plugin = gate.load_installed("sample-plugin")
-    installed.hosted.policy("tiers.core.assurance", ["snapshot"])
+    installed.hosted.policy("tiers.core.assurance", "snapshot")
     gate.refresh()
     assert plugin.revoked is not None
-    assert "decision.assurance" in plugin.revoked
+    assert "installed.assurance" in plugin.revoked
 
 
 def test_nothing_that_is_not_installed(installed: Installed) -> None:

@@ -15,6 +15,7 @@ from verifier.errors import Refused
 from verifier.formats.dsse import decode_base64
 from verifier.formats.identity import Identity
 from verifier.formats.policy_terms import (
+    ASSURANCES,
     TIERS,
     Assurance,
     CertifierRule,
@@ -36,6 +37,7 @@ from verifier.formats.strict_json import Document, convert, dumps, parse
 from verifier.formats.text import Digest, Name, PluginId, Text, Time, Version
 
 __all__ = [
+    "ASSURANCES",
     "MAX_POLICY", "MAX_TRUSTED_ROOTS", "TIERS", "Assurance", "CertifierRule", "FormerKey", "FormerOwner", "HeadKey",
     "Key", "LayoutRule", "PluginRule", "Policy", "Principal", "Profile", "Requirement", "SourceRule", "TierName",
     "TierRule", "TrustedRootRule", "check_policy", "dump_policy", "parse_policy", "policy_of",

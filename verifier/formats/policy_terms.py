@@ -17,8 +17,9 @@ TIERS: tuple[TierName, ...] = ("untrusted", "vetted", "core")
 """From least to most trusted."""
 Profile = Literal["production", "demo", "development", "migration"]
 Assurance = Literal["snapshot", "installed"]
-"""How a plugin's files are held against what was attested: the whole wheel before anything of it is used, or, of a
-wheel that an installer has unpacked, each file when it is used."""
+ASSURANCES: tuple[Assurance, ...] = ("installed", "snapshot")
+"""From less to more: how a plugin's files are held against what was attested. Of a wheel that was unpacked by an
+installer, each file when it is used; or the whole wheel before anything of it is used."""
 Requirement = Literal[
     "provenance", "sbom", "certification", "commit", "embedded-manifest", "vulnerabilities", "test-result", "layout",
 ]  # fmt: skip
@@ -145,7 +146,7 @@ class TierRule(Document, frozen=True, kw_only=True):
     them: the worst rating that is admitted (None: nothing), how recent the advisories have to be, which dependencies
     nobody has to know anything of; which checks may be waived, and until how far from now.
 
-    ``assurance`` names the levels that are admitted: without a word, whole wheels alone.
+    ``assurance`` is the least level that is admitted: without a word, whole wheels alone.
     """
 
     isolation: Isolation
@@ -160,4 +161,4 @@ class TierRule(Document, frozen=True, kw_only=True):
     not_audited: Literal["refuse", "host-provided", "accept"] = "refuse"
     waivable: tuple[CheckName, ...] = ()
     max_waiver: Duration | None = None
-    assurance: tuple[Assurance, ...] = ("snapshot",)
+    assurance: Assurance = "snapshot"

@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from attestor.environment import Fixed, Interpreter
 from attestor.source import clamp
 from attestor.wheelhouse import MAX_WHEELS, LockedWheel
+from verifier.addresses import split
 from verifier.errors import Refused
 from verifier.evidence import Attested, parse_attestations, payload_digest, verified_payload
 from verifier.formats.statement import (
@@ -178,7 +178,7 @@ def _source(resource: Resource) -> tuple[Literal["git", "sdist"], str, str, str]
 
 
 def _repository(address: str) -> str:
-    if address and urlsplit(address).scheme not in SCHEMES:
+    if address and split(address).scheme not in SCHEMES:
         raise _incomplete("the repository has an address of an unknown kind", address)
     return address
 

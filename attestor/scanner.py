@@ -21,7 +21,6 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import pip_audit._service.interface as inside  # type: ignore[import-untyped]
 import requests
@@ -38,6 +37,7 @@ from pip_audit._service import (
 from requests.adapters import HTTPAdapter
 
 from attestor.osv import Advisory, Database
+from verifier.addresses import split
 from verifier.errors import FormatError, UsageError
 from verifier.formats.findings import RATINGS, Rating, Severity
 from verifier.formats.strict_json import convert, loads, quoted
@@ -179,7 +179,7 @@ def _require_release() -> None:
 
 
 def _safe(address: str) -> str:
-    parts = urlsplit(address)
+    parts = split(address)
     secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
     if not secure or not parts.hostname or parts.username is not None:
         raise UsageError(

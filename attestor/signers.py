@@ -6,10 +6,10 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import serialization
 
+from verifier.addresses import split
 from verifier.errors import Refused, UsageError
 from verifier.files import read_capped, write_atomic
 from verifier.formats.bundle import Bundle
@@ -90,7 +90,7 @@ def open_signer(named: str, public: Path | None = None) -> KeySigner:
     if named.startswith("file2:"):
         # The library reads such files too, but also ones that others can read.
         prefix = os.environ.get("CRYPTO_SIGNER_PATH_PREFIX", "")
-        return _same(load_signer(Path(prefix, urlsplit(named).path)), expected)
+        return _same(load_signer(Path(prefix, split(named).path)), expected)
     if expected is None:
         # The URI is judged first: what is wrong with it matters more.
         check_uri(named)

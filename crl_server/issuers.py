@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from crl_server.roles import StaffRole
 from crl_server.toml_file import read_toml
+from verifier.addresses import split
 from verifier.errors import UsageError
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Name, PluginId
@@ -62,7 +62,7 @@ def read_issuers(path: Path) -> tuple[Issuer, ...]:
 
 
 def _check(issuer: Issuer) -> None:
-    parts = urlsplit(issuer.url)
+    parts = split(issuer.url)
     secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
     if not secure or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
         raise _contradiction(f"the issuer {issuer.name!r} at {issuer.url!a}", "https://…, without query")

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import jwt
 
 from crl_server.issuers import LOOPBACK, Grant, Issuer
 from crl_server.roles import ROLES, Identity
+from verifier.addresses import split
 from verifier.errors import LoadlockError, Refused, Unreachable
 from verifier.formats.strict_json import loads
 from verifier.transport import Transport
@@ -143,7 +143,7 @@ def _fetch_keys(issuer: Issuer) -> dict[str, jwt.PyJWK]:
 
 
 def _fetched(url: str) -> dict[str, Any]:
-    parts = urlsplit(url)
+    parts = split(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
         raise Unreachable("unreachable.issuer", "an issuer's document is not behind TLS", found=repr(url[:200]))
     path = parts.path + (f"?{parts.query}" if parts.query else "")

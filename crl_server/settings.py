@@ -8,11 +8,11 @@ from __future__ import annotations
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 
 from crl_server.toml_file import read_toml
+from verifier.addresses import split
 from verifier.errors import UsageError
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Duration, Name
@@ -112,11 +112,8 @@ def check_address(url: str, whose: str, *, secret: bool = False) -> None:
     Raises:
         UsageError: ``usage.configuration``.
     """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        raise _contradiction(f"{whose}: a malformed address", "https://…") from None
+    parts = split(url)
+    host = parts.hostname or ""
     secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
     more = parts.fragment or (not secret and (parts.query or parts.path.strip("/")))
     if not secure or not host or more or "@" in parts.netloc or not url.isprintable() or " " in url:

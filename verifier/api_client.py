@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from verifier.addresses import split
 from verifier.codes import CODES
 from verifier.errors import FormatError, LoadlockError, Refused, Unreachable, UsageError
 from verifier.files import read_capped
@@ -119,7 +119,7 @@ def checked_address(server: str) -> str:
     Raises:
         UsageError: ``usage.configuration``.
     """
-    parts = urlsplit(server)
+    parts = split(server)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise UsageError(
             "usage.configuration", "not a server's address", expected="https://HOST[:PORT][/PATH] without a user"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from crl_server.issuers import LOOPBACK
+from verifier.addresses import split
 from verifier.errors import Refused, UsageError
 from verifier.formats.enrolment import ServerUrl
 
@@ -79,7 +80,7 @@ class Place:
             Refused: ``auth.form``.
         """
         own = {self.origin}
-        if not self.secure and urlsplit(f"http://{host}").hostname in LOOPBACK:
+        if not self.secure and split(f"http://{host}").hostname in LOOPBACK:
             own.add(f"http://{host}")
         if origin not in own:
             raise Refused("auth.form", "the form comes from another site", found=f"{origin!a:.200}",

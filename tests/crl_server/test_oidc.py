@@ -346,6 +346,7 @@ claims = { project_id = "1" }
         ("https://ci.example", "http://ci.example", "usage.configuration"),
         ("https://ci.example", "https://user@ci.example", "usage.configuration"),
         ("https://ci.example", "https://ci.example?x=1", "usage.configuration"),
+        ("https://ci.example", "https://[ci.example", "usage.configuration"),
         ('plugins = ["csv_exporter"]\n', "", "usage.configuration"),
         ('"publisher"', '"revoker"', "usage.configuration"),
         (GOOD, GOOD + GOOD, "usage.configuration"),

@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from crl_server import policies
 from crl_server.audit import Act
 from crl_server.databases import new_store
+from crl_server.expiries import HEAD_KEY_LIFE
 from crl_server.layout import OFFLINE_KEYS, ONLINE_KEYS, PRINCIPALS, Deployment, Layout, dump_deployment
 from crl_server.offline import Office
 from crl_server.publishing import Publisher
@@ -28,9 +29,6 @@ from verifier.formats.policy import Policy, Profile, dump_policy
 from verifier.formats.revocations import dump
 from verifier.formats.text import Name, Time, Version
 from verifier.keys import Algorithm
-
-HEAD_KEY_LIFE = timedelta(days=365)
-"""How long the first head key may sign."""
 
 
 @dataclass(frozen=True)

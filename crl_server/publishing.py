@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from crl_server import checkpointing, rules, standing
+from crl_server import checkpointing, rules, standing, tracing
 from crl_server.audit import Act
 from crl_server.layout import Layout
 from crl_server.ledger import Ledger
@@ -125,7 +125,11 @@ class Publisher:
                 _check_not_behind(old.head, position)
                 if max(seq, committed) <= old.head.seq and not _due(old.head, trust, now):
                     return old
-            return self._publish(old or self._verified_before(), trust, now)
+            with tracing.span("list.publish") as span:
+                new = self._publish(old or self._verified_before(), trust, now)
+                span.set("loadlock.epoch", new.head.epoch)
+                span.set("loadlock.seq", new.head.seq)
+                return new
 
     def read(self, trust: Trust, now: datetime) -> RevocationList:
         """The list on disk, judged as a client judges it, though its time may be over.

@@ -17,7 +17,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 """All roles. That of a host stands alone: whoever holds it speaks for one host, and does nothing else."""
 Operation = Literal[
     "artifact.admit", "artifact.read", "revocation.add", "revocation.read", "rule.add", "reinstatement.request",
-    "reinstatement.approve", "audit.read", "host.acknowledge", "host.read",
+    "reinstatement.approve", "audit.read", "host.acknowledge", "host.read", "metrics.read",
 ]  # fmt: skip
 
 ALLOWED: Mapping[Operation, frozenset[Role]] = {
@@ -31,6 +31,7 @@ ALLOWED: Mapping[Operation, frozenset[Role]] = {
     "audit.read": frozenset({"approver", "auditor", "operator"}),
     "host.acknowledge": frozenset({"host"}),
     "host.read": frozenset({"revoker", "approver", "auditor", "operator"}),
+    "metrics.read": frozenset({"auditor", "operator"}),
 }
 """Which roles may do what. An operation that is not here may be done by nobody."""
 WRITES: frozenset[Operation] = frozenset(

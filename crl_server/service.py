@@ -19,6 +19,7 @@ from crl_server.audit import Act, verify_log
 from crl_server.checkpointing import Checkpoints, Prepared
 from crl_server.databases import open_store
 from crl_server.dossier import Dossier
+from crl_server.expiries import Expiry, expiries
 from crl_server.hearing import Hearing
 from crl_server.idempotency import Asked, once
 from crl_server.issuers import read_issuers
@@ -159,14 +160,13 @@ class Authority:
         """The fingerprint of the first root, by which signers and the first hosts know the deployment."""
         return Digest(f"sha256:{sha256_hex(self.repository.root(1))}")
 
+    def expiries(self, now: datetime) -> tuple[Expiry, ...]:
+        """All that expires, of trust and of the list that is served; raises ``Refused`` with ``trust.*``."""
+        return expiries(self.repository.trust(), self.publisher, self.record.life, now)
+
     def warnings(self, now: datetime) -> tuple[str, ...]:
-        """What will expire that only people can renew: told during the last third of its life."""
-        trust = self.repository.trust()
-        lives = {"root": timedelta(days=365), "checkpoints": timedelta(days=365), "targets": timedelta(days=30)}
-        ends = [(f"the {role} metadata", trust.roles[role].expires, life) for role, life in lives.items()]
-        ends.append(("the policy", trust.policy.valid_until.instant, lives["targets"]))
-        ends += [(f"head key {key.key}", key.not_after.instant, lives["root"]) for key in trust.policy.head_keys]
-        return tuple(f"{what} expires at {Time.of(end)}" for what, end, life in ends if end - now < life / 3)
+        """What is about to expire, told during the last third of its life; raises as :meth:`expiries`."""
+        return tuple(found.told(now) for found in self.expiries(now) if found.near(now))
 
     # -- revoking and admitting ----------------------------------------------------------------------------------------
 

@@ -6,16 +6,18 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from crl_server.api.app import create_app
 from crl_server.api.edge import Clock
 from crl_server.export.worker import ExportWorker, exporters
+from crl_server.instruments import Instruments
 from crl_server.push import Application, Hub, with_stream
+from crl_server.request_context import observed
 from crl_server.service import Authority
 from crl_server.signing import check_offline_keys_are_away
 from verifier.errors import LoadlockError, UsageError
@@ -24,6 +26,8 @@ from verifier.formats.enrolment import ServerUrl
 if TYPE_CHECKING:
     import uvicorn
 
+AGAIN = timedelta(days=1)
+"""How often somebody is reminded of the same thing."""
 INTERVAL = 60.0
 """How often, in seconds, it is looked for what has to be signed again."""
 GRACE = 10
@@ -58,13 +62,15 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
     policy = authority.repository.trust().policy
     check_offline_keys_are_away(authority.layout.offline, policy.profile)
     authority.reconcile(clock())
-    for warning in authority.warnings(clock()):
-        log.warning("%s", warning)
+    reminder = Reminder()
+    reminder.tell(authority.warnings(clock()), clock())
     exports = [ExportWorker(authority, found, clock) for found in exporters(authority, authority.settings.export)]
     listening = _listen(host, port)
     address = listening.getsockname()
     hub = Hub(authority.layout)
-    server = server_of(with_stream(create_app(authority, clock), hub), hub)
+    instruments = Instruments(exports, lambda: len(hub))
+    application = observed(create_app(authority, clock, instruments=instruments), instruments)
+    server = server_of(with_stream(application, hub), hub)
 
     def end(*_: object) -> None:
         server.should_exit = True
@@ -76,7 +82,7 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
     announce(f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}")
     with ExitStack() as running:
         running.enter_context(listening)
-        running.enter_context(Maintenance(authority, clock))
+        running.enter_context(Maintenance(authority, clock, reminder))
         for worker in exports:
             running.enter_context(worker)
         server.run(sockets=[listening])
@@ -95,6 +101,7 @@ def server_of(application: Application, hub: Hub) -> uvicorn.Server:
         uvicorn.Config(
             application,
             access_log=False,
+            log_config=None,
             log_level="warning",
             proxy_headers=False,
             server_header=False,
@@ -103,18 +110,38 @@ def server_of(application: Application, hub: Hub) -> uvicorn.Server:
     )
 
 
+class Reminder:
+    """Logs what is about to expire: when it begins to be, and once a day from then on."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, datetime] = {}
+
+    def tell(self, warnings: Sequence[str], now: datetime) -> None:
+        """Log the warnings that are new, and those that were last logged a day ago."""
+        self._told = {warning: told for warning, told in self._told.items() if warning in warnings}
+        for warning in warnings:
+            told = self._told.get(warning)
+            if told is None or now - told >= AGAIN:
+                self._told[warning] = now
+                log.warning("%s", warning)
+
+
 class Maintenance:
     """A thread that signs again what is about to expire. A failure is logged, and tried again the next time.
 
     Args:
         authority: the deployment.
         clock: tells the time.
+        reminder: tells of what is about to expire.
         interval: seconds between two looks.
     """
 
-    def __init__(self, authority: Authority, clock: Clock, interval: float = INTERVAL) -> None:
+    def __init__(
+        self, authority: Authority, clock: Clock, reminder: Reminder | None = None, interval: float = INTERVAL
+    ) -> None:
         self._authority = authority
         self._clock = clock
+        self._reminder = reminder or Reminder()
         self._interval = interval
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
@@ -130,7 +157,9 @@ class Maintenance:
     def _run(self) -> None:
         while not self._end.wait(self._interval):
             try:
-                self._authority.maintain(self._clock())
+                now = self._clock()
+                self._authority.maintain(now)
+                self._reminder.tell(self._authority.warnings(now), now)
             except LoadlockError as error:
                 log.error("the list could not be kept fresh: %s", error)
             except Exception:

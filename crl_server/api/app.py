@@ -10,6 +10,7 @@ from crl_server.api import (
     description,
     health,
     hosts,
+    metrics,
     plugins,
     problems,
     reinstatements,
@@ -20,23 +21,28 @@ from crl_server.api.edge import Clock, Edge, nothing
 from crl_server.api.limits import DEFAULT_RATE, Rate
 from crl_server.api.static import StaticTree
 from crl_server.console.join import add_console
+from crl_server.instruments import Instruments
 from crl_server.service import Authority
 
-SUBJECTS = (description, health, artifacts, plugins, revocations, rules, reinstatements, audit_log, hosts)
+SUBJECTS = (description, health, metrics, artifacts, plugins, revocations, rules, reinstatements, audit_log, hosts)
 """The modules whose routes make up the API."""
 
 
-def create_app(authority: Authority, clock: Clock, rate: Rate = DEFAULT_RATE) -> FastAPI:
+def create_app(
+    authority: Authority, clock: Clock, rate: Rate = DEFAULT_RATE, instruments: Instruments | None = None
+) -> FastAPI:
     """The service of one deployment.
 
     Args:
         authority: does the work.
         clock: tells the time, aware and in UTC; asked once a request.
         rate: how many writes each identity may send.
+        instruments: what is measured; by default something that nobody else sees.
     """
     app = FastAPI(title="Loadlock", openapi_url=None, docs_url=None, redoc_url=None)
     problems.install(app)
-    edge = Edge(authority, clock, rate)
+    edge = Edge(authority, clock, rate, instruments or Instruments())
+    edge.instruments.watch(authority, clock)
     for subject in SUBJECTS:
         subject.add_routes(app, edge)
     app.add_api_route("/v1/{rest:path}", nothing, methods=["GET", "HEAD"])

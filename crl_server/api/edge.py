@@ -17,6 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from crl_server.api.limits import Buckets, Rate
 from crl_server.idempotency import check_key
+from crl_server.instruments import Instruments
 from crl_server.ledger import MAX_PAGE
 from crl_server.roles import WRITES, Identity, Operation, authorise
 from crl_server.service import Authority
@@ -51,16 +52,18 @@ class Edge:
         authority: does the work.
         clock: tells the time, aware and in UTC; asked once a request.
         rate: how many writes each identity may send.
+        instruments: what is measured.
 
     Attributes:
         writes: counts them, each identity's by itself.
         uploads: holds back uploads when too many are in memory.
     """
 
-    def __init__(self, authority: Authority, clock: Clock, rate: Rate) -> None:
+    def __init__(self, authority: Authority, clock: Clock, rate: Rate, instruments: Instruments) -> None:
         self.authority = authority
         self.writes = Buckets(rate)
         self.clock = clock
+        self.instruments = instruments
         self.uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
     async def admit(self, request: Request, operation: Operation) -> tuple[Identity, datetime]:

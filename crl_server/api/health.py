@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from crl_server.api.describe import told
 from crl_server.api.edge import Edge, answer
+from crl_server.readiness import check_ready
 from crl_server.service import Authority
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Time
@@ -45,10 +46,10 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
 
 
 def readiness(authority: Authority, now: datetime) -> Ready:
-    """Whether a valid list is being served.
+    """Whether the service can do its work: a list that is in force and could be added to.
 
     Raises:
         Refused: ``server.not-ready``, ``trust.*``.
     """
-    head = authority.standing(now).revocations.head
+    head = check_ready(authority, now).revocations.head
     return Ready(status="ready", seq=head.seq, expires=head.expires, warnings=authority.warnings(now))

@@ -7,6 +7,7 @@ from os import environ
 from pathlib import Path
 
 from crl_server.commands.common import local_actor, needing_the_extra, now, opened
+from crl_server.logs import FORMATS, LEVELS
 from verifier.command import DIRECTORY_NAME, Command, Output, given
 from verifier.errors import UsageError
 from verifier.formats.enrolment import ServerUrl
@@ -80,15 +81,20 @@ def _lifetime(text: str) -> Duration:
 def _configure_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", metavar="ADDRESS", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", metavar="PORT", type=int, help="the port (default: that of the deployment's address)")
+    parser.add_argument("--log-format", choices=FORMATS, default="text", help="how it logs (text)")
+    parser.add_argument("--log-level", choices=LEVELS, default="warning", help="from which level on it logs (warning)")
 
 
 def _serve(args: argparse.Namespace, output: Output) -> None:
     with opened(args) as authority, needing_the_extra():
+        from crl_server import logs
         from crl_server.serving import port_of, serve
 
         port = port_of(authority.record.server) if args.port is None else args.port
         if not 0 <= port <= 65535:
             raise UsageError("usage.arguments", "no such port", found=str(port), expected="0 to 65535")
+
+        logs.configure(args.log_format, args.log_level)
 
         def announce(address: str) -> None:
             output.say(f"serving deployment {authority.record.deployment!s} at {address}; end with Ctrl-C")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from crl_server import tracing
 from crl_server.export.exporter import LOOK_AGAIN, Exporter
 from crl_server.export.places import Directory, Place
 from crl_server.export.tree import watched_files
@@ -121,7 +122,9 @@ class ExportWorker:
         state = self.state
         state.passes += 1
         try:
-            outcome = self._exporter.run(now)
+            with tracing.span("export") as span:
+                span.set("loadlock.export", self.name)
+                outcome = self._exporter.run(now)
         except LoadlockError as error:
             self._failed(error.code, error)
             return False

@@ -14,6 +14,8 @@ import uvicorn
 
 from crl_server.api.app import create_app
 from crl_server.api.limits import Rate
+from crl_server.instruments import Instruments
+from crl_server.request_context import observed
 from crl_server.service import Authority
 from tests.crl_server.deployments import NOW
 
@@ -54,6 +56,7 @@ class Live:
     Attributes:
         now: what the server's clock tells.
         address: its address.
+        instruments: what is measured of it.
     """
 
     def __init__(self, authority: Authority, listening: socket.socket | None = None, rate: Rate = MANY) -> None:
@@ -61,7 +64,10 @@ class Live:
         self.now: datetime = NOW
         self._socket = listening or listen()
         self.address = address_of(self._socket)
-        config = uvicorn.Config(create_app(authority, lambda: self.now, rate), log_level="critical", access_log=False)
+        self.instruments = Instruments()
+        app = create_app(authority, lambda: self.now, rate, self.instruments)
+        application = observed(app, self.instruments)
+        config = uvicorn.Config(application, log_level="critical", log_config=None, access_log=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
         self._pool = urllib3.PoolManager(retries=False, timeout=20)

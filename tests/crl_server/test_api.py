@@ -15,6 +15,7 @@ from crl_server.api import bodies, health
 from crl_server.audit import parse_entry, verify_log
 from crl_server.roles import ALLOWED, ROLES, STAFF, Identity, Operation, Role
 from crl_server.service import Authority
+from crl_server.settings import Metrics, Settings
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made
 from tests.crl_server.live import Answer, Live
 from tests.simulator import PluginWheel, Simulator
@@ -44,6 +45,7 @@ def live(engine: str, tmp_path_factory: pytest.TempPathFactory, simulator: Simul
         text = policies.with_principal(text, Name(name), simulator.people[name].public, tier)  # type: ignore[arg-type]
     roles = ([Name("builder")], [Name("owner")], [Name("certifier")])
     office.sign_policy(policies.with_plugin(text, PluginId("sample_plugin"), *roles, None), ACTOR, NOW)
+    authority.settings = Settings(metrics=Metrics(access="token"))
     with Live(authority) as server:
         yield server
     authority.close()
@@ -105,6 +107,7 @@ REQUESTS: dict[Operation, list[tuple[str, str]]] = {
     "audit.read": [("GET", "/v1/audit")],
     "host.acknowledge": [("POST", "/v1/hosts/web-1/acknowledgement")],
     "host.read": [("GET", "/v1/hosts"), ("GET", "/v1/coverage"), ("GET", "/v1/components/hosts?purl=pkg:pypi/a")],
+    "metrics.read": [("GET", "/metrics")],
 }
 
 

@@ -1,0 +1,80 @@
+"""The server's log on standard error: lines for people, or a JSON object a line for machines.
+
+Whatever comes from elsewhere is escaped, so that one record is one line of JSON, or one line of text with what belongs
+to it indented below: nobody can write a line that looks like another record. No header, query, token or secret is
+logged.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+Format = Literal["text", "json"]
+FORMATS: tuple[Format, ...] = ("text", "json")
+LEVELS = ("debug", "info", "warning", "error")
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The id of the request that is being worked on; empty outside of one."""
+MAX_MESSAGE = 8_000
+"""How many characters of a message, and of a traceback, are logged."""
+CHATTY = ("boto3", "botocore", "s3transfer", "urllib3")
+"""Libraries whose debugging logs addresses, headers and bodies: theirs is never switched on from here."""
+
+
+def configure(form: Format, level: str, stream: TextIO | None = None) -> None:
+    """Log to standard error from now on, in this form.
+
+    Args:
+        form: text or JSON.
+        level: one of :data:`LEVELS`; what is below is left out.
+        stream: where to, instead of standard error.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))
+
+
+class JsonLines(logging.Formatter):
+    """A JSON object a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        line: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage()[:MAX_MESSAGE],
+        }
+        if found := request_id.get():
+            line["request_id"] = found
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)[-MAX_MESSAGE:]
+        return json.dumps(line, default=str)
+
+
+class TextLines(logging.Formatter):
+    """A line for people, with whatever else belongs to it indented below."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        parts = [_escaped(record.getMessage()[:MAX_MESSAGE])]
+        if record.exc_info:
+            parts.append(_escaped(self.formatException(record.exc_info)[-MAX_MESSAGE:]))
+        body = "\n".join(parts).replace("\n", "\n    ")
+        found = request_id.get()
+        return f"{_time(record)} {record.levelname.lower():<7} {record.name}{f' [{found}]' if found else ''}: {body}"
+
+
+def _time(record: logging.LogRecord) -> str:
+    return f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03d}Z"
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)

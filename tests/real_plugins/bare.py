@@ -46,9 +46,9 @@ def main(home: str, wheel: str, wheelhouse: str, scratch: str) -> None:
             for name, module in sys.modules.items()
             if name.partition(".")[0] in top_levels
             and getattr(module, "__file__", None) is not None
-            and not str(module.__file__).startswith("<loadlock sha256:")
+            and not str(module.__file__).startswith("loadlock:sha256:")
         ],
-        "served": sum(str(getattr(module, "__file__", "")).startswith("<loadlock ") for module in sys.modules.values()),
+        "served": sum(str(getattr(module, "__file__", "")).startswith("loadlock:") for module in sys.modules.values()),
     }
     sys.stdout.write(json.dumps(told))
 

@@ -88,7 +88,7 @@ def test_it_runs_with_all_of_them_from_memory_where_none_is_installed(locked: Lo
     assert told["lacking"] == ["mkdocs", "yaml", "jinja2", "markupsafe"]
     assert 'url=../"' in told["page"]
     assert told["compiled"][0] == "yaml._yaml"
-    assert told["compiled"][1].startswith("<loadlock sha256:")
+    assert told["compiled"][1].startswith("loadlock:sha256:")
     assert told["versions"].keys() == LOCKED
     assert told["versions"]["mkdocs"] == "1.6.1"
     assert told["elsewhere"] == []

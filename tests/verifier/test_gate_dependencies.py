@@ -332,7 +332,7 @@ def test_a_whole_set_is_served_from_memory(hosted: HostedDeployment) -> None:
     assert hello(plugin) == ("from memory\n", "lazily", "1.0", "import deeper\n")
     first, second = plugin.facts.dependencies
     assert (first.name, second.name) == ("deeper", "leftpad")
-    assert sys.modules["deeper"].__file__ == f"<loadlock {first.digest[:23]}>/deeper/__init__.py"
+    assert sys.modules["deeper"].__file__ == f"loadlock:{first.digest[:23]}/deeper/__init__.py"
 
 
 LAZY = """

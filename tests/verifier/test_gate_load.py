@@ -207,7 +207,7 @@ def test_source_and_tracebacks_are_shown(hosted: HostedDeployment) -> None:
         plugin.entry_point("exporters", "hello")()
     shown = "".join(traceback.format_exception(caught.value))
     assert "raise KeyError('here')" in shown
-    assert f'File "<loadlock {plugin.facts.artifact_digest[:23]}>/sample_plugin/__init__.py", line 2, in hello' in shown
+    assert f'File "loadlock:{plugin.facts.artifact_digest[:23]}/sample_plugin/__init__.py", line 2, in hello' in shown
 
 
 # -- what loading touches ----------------------------------------------------------------------------------------------

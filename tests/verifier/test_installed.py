@@ -92,7 +92,7 @@ def test_an_installed_plugin_is_verified_and_called(
     assert plugin.entry_point("exporters", "hello")() == "hello"
     assert plugin.facts.assurance == "installed"
     module = plugin.module("sample_plugin.late")
-    assert str(module.__file__).startswith("<loadlock sha256:")
+    assert str(module.__file__).startswith("loadlock:sha256:")
 
 
 def test_a_wheel_in_memory_is_of_the_other_level(hosted: HostedDeployment) -> None:

@@ -228,4 +228,4 @@ class NamespaceLoader(importlib.abc.Loader):
             for path, content in portion.tree.files.items()
             if path.startswith(f"{directory}/")
         }
-        return MemoryReader(MemoryTree("<loadlock>", files), directory)
+        return MemoryReader(MemoryTree("loadlock:", files), directory)

@@ -35,7 +35,7 @@ class Modules:
 
     Attributes:
         snapshot: the snapshot.
-        root: what stands for the wheel in file names, such as "<loadlock sha256:0123456789abcdef>".
+        root: what stands for the wheel in file names, such as "loadlock:sha256:0123456789abcdef".
         sources: full module name to source. As on disk, a package outranks a module of its name, and compiled code
             outranks Python source. Compiled code for other interpreters is data.
         namespaces: full names of directories without ``__init__.py``; on disk they would be namespace packages.
@@ -46,7 +46,7 @@ class Modules:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self.root = f"<loadlock {snapshot.digest[:_DIGEST_SHOWN]}>"
+        self.root = f"loadlock:{snapshot.digest[:_DIGEST_SHOWN]}"
         self.sources: dict[str, Source] = {}
         directories: set[str] = set()
         for path in snapshot.files:

@@ -21,7 +21,7 @@ from verifier.private_cache import PrivateCache
 
 SOURCE = b"WHO = 'verified'\n"
 DIGEST = hashlib.sha256(SOURCE).digest()
-NAME = "<loadlock sha256:0>/sample_plugin/core.py"
+NAME = "loadlock:sha256:0/sample_plugin/core.py"
 CODE = compile(SOURCE, NAME, "exec", dont_inherit=True)
 EVIL = compile("WHO = 'evil'", NAME, "exec", dont_inherit=True)
 PLUGIN = {"sample_plugin/__init__.py": "", "sample_plugin/core.py": SOURCE}
@@ -111,7 +111,7 @@ def test_code_beyond_the_cap_is_not_kept(directory: Path, monkeypatch: pytest.Mo
 HOST = """
 import sys
 compiled = []
-ours = lambda event, found: event == "compile" and str(found[1]).startswith("<loadlock")
+ours = lambda event, found: event == "compile" and str(found[1]).startswith("loadlock:")
 sys.addaudithook(lambda *seen: ours(*seen) and compiled.append(1))
 from pathlib import Path
 from verifier.importing import CodeCache, register
@@ -149,7 +149,7 @@ def test_second_process_compiles_nothing(start: Callable[..., subprocess.Popen[s
     assert said(start())[:3] == ["2", "verified", "True"]
     count, _, _, file_name = said(start())
     assert count == "0"
-    assert file_name.startswith("<loadlock sha256:")
+    assert file_name.startswith("loadlock:sha256:")
     assert said(start("-O"))[:3] == ["2", "verified", "False"]
     assert said(start())[:3] == ["0", "verified", "True"]
     assert len(list(directory.iterdir())) == 5

@@ -52,7 +52,7 @@ def test_future_of_the_loader_is_not_inherited(made: Make) -> None:
 def test_file_names(made: Make) -> None:
     registration = made(PLUGIN)
     package = registration.import_module("sample_plugin")
-    root = f"<loadlock {registration.snapshot.digest[:23]}>"
+    root = f"loadlock:{registration.snapshot.digest[:23]}"
     assert package.__file__ == f"{root}/sample_plugin/__init__.py"
     assert package.__path__ == [f"{root}/sample_plugin"]
     assert sys.modules["sample_plugin.core"].run.__code__.co_filename == f"{root}/sample_plugin/core.py"

@@ -96,7 +96,7 @@ assert not [name for name in mapped if os.path.basename(name) in brought], "a li
 assert not brought or any(name.startswith("/memfd:loadlock ") for name in mapped)
 for name, module in list(sys.modules.items()):
     if name.partition(".")[0] in {top for plugin in plugins for top in plugin.snapshot.top_levels}:
-        assert str(getattr(module, "__file__", None) or "<loadlock").startswith("<loadlock"), name
+        assert str(getattr(module, "__file__", None) or "loadlock:").startswith("loadlock:"), name
 print("ok")
 """
 

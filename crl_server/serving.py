@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from crl_server.api.app import create_app
 from crl_server.api.edge import Clock
+from crl_server.api.events import Events
 from crl_server.export.worker import ExportWorker, exporters
 from crl_server.instruments import Instruments
 from crl_server.push import Application, Hub, with_stream
@@ -69,8 +70,8 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
     address = listening.getsockname()
     hub = Hub(authority.layout)
     instruments = Instruments(exports, lambda: len(hub))
-    application = observed(create_app(authority, clock, instruments=instruments), instruments)
-    server = server_of(with_stream(application, hub), hub)
+    app = create_app(authority, clock, instruments=instruments)
+    server = server_of(with_stream(observed(app, instruments), hub), hub, app.state.events)
 
     def end(*_: object) -> None:
         server.should_exit = True
@@ -88,12 +89,14 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
         server.run(sockets=[listening])
 
 
-def server_of(application: Application, hub: Hub) -> uvicorn.Server:
-    """A server that ends the hub's streams before it waits for what is under way: they never end by themselves."""
+def server_of(application: Application, hub: Hub, events: Events | None = None) -> uvicorn.Server:
+    """A server that ends its streams before it waits for what is under way: they never end by themselves."""
     import uvicorn
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            if events is not None:
+                events.close()
             await hub.close()
             await super().shutdown(sockets)
 

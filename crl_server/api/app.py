@@ -8,6 +8,7 @@ from crl_server.api import (
     artifacts,
     audit_log,
     description,
+    events,
     health,
     hosts,
     metrics,
@@ -24,7 +25,9 @@ from crl_server.console.join import add_console
 from crl_server.instruments import Instruments
 from crl_server.service import Authority
 
-SUBJECTS = (description, health, metrics, artifacts, plugins, revocations, rules, reinstatements, audit_log, hosts)
+SUBJECTS = (
+    description, health, metrics, artifacts, plugins, revocations, rules, reinstatements, audit_log, hosts, events,
+)  # fmt: skip
 """The modules whose routes make up the API."""
 
 

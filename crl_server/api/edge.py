@@ -104,7 +104,8 @@ def check_query(request: Request) -> None:
     Raises:
         UsageError: ``request.invalid``.
     """
-    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    route = request.scope.get("route")  # None for a stream, which takes no query
+    known = set() if route is None else {field.alias for field in route.dependant.query_params}
     given = [name for name, _ in request.query_params.multi_items()]
     wrong = [name for name in given if name not in known or given.count(name) > 1]
     if wrong:

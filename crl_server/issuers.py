@@ -16,10 +16,14 @@ from verifier.formats.text import Name, PluginId
 
 MAX_ISSUERS = 20
 MAX_GRANTS = 200
+OPENID = "openid"
+"""The scope without which an issuer hands out no ID token."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _WHAT = "issuers.toml"
 Claim = Annotated[str, Meta(min_length=1, max_length=500)]
+Scope = Annotated[str, Meta(pattern=r"\A[!#-\[\]-~]{1,100}\Z")]
+"""A scope token (RFC 6749 section 3.3)."""
 
 
 class Grant(Document, frozen=True, kw_only=True):
@@ -30,6 +34,16 @@ class Grant(Document, frozen=True, kw_only=True):
     plugins: Annotated[tuple[PluginId, ...], Meta(max_length=1000)] = ()
 
 
+class ConsoleClient(Document, frozen=True, kw_only=True):
+    """How the console is known to an issuer, so that people sign in there: its client id, the file with its secret
+    (beside ``issuers.toml``; none for a public client), and the scopes that bring the claims of the grants.
+    """
+
+    client: Claim
+    secret: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")] | None = None
+    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=20)] = ("openid", "profile")
+
+
 class Issuer(Document, frozen=True, kw_only=True):
     """One issuer of tokens."""
 
@@ -37,6 +51,7 @@ class Issuer(Document, frozen=True, kw_only=True):
     url: Annotated[str, Meta(min_length=8, max_length=500)]
     audience: Claim
     subject: Claim = "sub"
+    console: ConsoleClient | None = None
     grant: Annotated[tuple[Grant, ...], Meta(min_length=1, max_length=MAX_GRANTS)]
 
 
@@ -66,6 +81,10 @@ def _check(issuer: Issuer) -> None:
     secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
     if not secure or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
         raise _contradiction(f"the issuer {issuer.name!r} at {issuer.url!a}", "https://…, without query")
+    if issuer.console is not None and OPENID not in issuer.console.scopes:
+        raise _contradiction(
+            f"a console of {issuer.name!r} with scopes {list(issuer.console.scopes)}", f"{OPENID!r} too"
+        )
     for grant in issuer.grant:
         if bool(grant.plugins) != ("publisher" in grant.roles):
             raise _contradiction(

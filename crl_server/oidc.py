@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
+from urllib.parse import SplitResult
 
 import jwt
 
@@ -78,7 +79,32 @@ class Issuers:
         if issuer is None:
             raise _invalid("of an issuer that is not taken here")
         claims = self._verified(token, header, issuer, now)
-        _check_claims(claims, issuer, now)
+        _check_claims(claims, issuer, issuer.audience, now)
+        return _identity(claims, issuer)
+
+    def identify_login(self, token: str, issuer: Issuer, client: str, nonce: str, now: datetime) -> Identity:
+        """Who has signed in at an issuer, by the ID token that it handed over (OpenID Connect Core 1.0, 3.1.3.7).
+
+        Args:
+            token: the ID token.
+            issuer: where they signed in; it is one of those that this was made with.
+            client: the console's client id there.
+            nonce: what the token has to repeat, so that it belongs to this attempt and to no other.
+            now: the moment (aware, UTC).
+
+        Raises:
+            Refused: ``auth.token``.
+            Unreachable: ``unreachable.issuer``.
+        """
+        header, hinted = _unverified(token)
+        if hinted != issuer.url:
+            raise _invalid("of another issuer than the one that was asked")
+        claims = self._verified(token, header, issuer, now)
+        _check_claims(claims, issuer, client, now)
+        if claims.get("azp", client) != client:
+            raise _invalid("meant for another client")
+        if claims.get("nonce") != nonce:
+            raise _invalid("of another attempt to sign in")
         return _identity(claims, issuer)
 
     def _verified(self, token: str, header: Mapping[str, Any], issuer: Issuer, now: datetime) -> Mapping[str, Any]:
@@ -112,7 +138,7 @@ class Issuers:
             return
         if known.tried is not None and abs(now - known.tried) < AGAIN:
             if known.fetched is None:
-                raise _unreachable(issuer, "it did not answer a moment ago")
+                raise unreachable(issuer, "it did not answer a moment ago")
             return
         known.tried = now
         try:
@@ -120,15 +146,43 @@ class Issuers:
         except LoadlockError as error:
             if known.fetched is None or abs(now - known.fetched) >= KEPT:
                 known.keys, known.fetched = {}, None
-                raise _unreachable(issuer, f"[{error.code}] {error.what}") from error
+                raise unreachable(issuer, f"[{error.code}] {error.what}") from error
+
+
+def discover(issuer: Issuer) -> dict[str, Any]:
+    """An issuer's discovery document.
+
+    Raises:
+        Unreachable: ``unreachable.issuer``, ``unreachable.server``.
+        FormatError: any ``format.*`` code.
+    """
+    document = _fetched(issuer.url.rstrip("/") + DISCOVERY)
+    if document.get("issuer") != issuer.url:
+        raise unreachable(issuer, "its discovery document is another issuer's")
+    return document
+
+
+def endpoint(issuer: Issuer, document: Mapping[str, Any], name: str) -> str:
+    """An address that a discovery document names; behind TLS, or on loopback.
+
+    Raises:
+        Unreachable: ``unreachable.issuer``.
+    """
+    where = document.get(name)
+    if not isinstance(where, str) or not where.isascii() or not where.isprintable() or not _is_safe(split(where)):
+        raise unreachable(issuer, f"its discovery document has no usable {name}")
+    return where
+
+
+def _is_safe(parts: SplitResult) -> bool:
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
 
 
 def _fetch_keys(issuer: Issuer) -> dict[str, jwt.PyJWK]:
     """The keys of an issuer that are for signatures, by their ids."""
-    document = _fetched(issuer.url.rstrip("/") + DISCOVERY)
-    where = document.get("jwks_uri")
-    if document.get("issuer") != issuer.url or not isinstance(where, str):
-        raise _unreachable(issuer, "its discovery document is another issuer's")
+    where = discover(issuer).get("jwks_uri")
+    if not isinstance(where, str):
+        raise unreachable(issuer, "its discovery document names no keys")
     keys = _fetched(where).get("keys")
     found: dict[str, jwt.PyJWK] = {}
     for entry in keys if isinstance(keys, list) else []:
@@ -144,7 +198,7 @@ def _fetch_keys(issuer: Issuer) -> dict[str, jwt.PyJWK]:
 
 def _fetched(url: str) -> dict[str, Any]:
     parts = split(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+    if not _is_safe(parts):
         raise Unreachable("unreachable.issuer", "an issuer's document is not behind TLS", found=repr(url[:200]))
     path = parts.path + (f"?{parts.query}" if parts.query else "")
     response = Transport(f"{parts.scheme}://{parts.netloc}").get(path or "/", MAX_DOCUMENT)
@@ -179,12 +233,12 @@ def _object(data: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def _check_claims(claims: Mapping[str, Any], issuer: Issuer, now: datetime) -> None:
+def _check_claims(claims: Mapping[str, Any], issuer: Issuer, expected: str, now: datetime) -> None:
     if claims.get("iss") != issuer.url:
         raise _invalid("of another issuer than it says")
     audience = claims.get("aud")
-    if issuer.audience not in (audience if isinstance(audience, list) else [audience]):
-        raise _invalid(f"for {audience!a:.100}", f"one for {issuer.audience!a}")
+    if expected not in (audience if isinstance(audience, list) else [audience]):
+        raise _invalid(f"for {audience!a:.100}", f"one for {expected!a}")
     issued, ends = _moment(claims, "iat"), _moment(claims, "exp")
     begins = _moment(claims, "nbf") if "nbf" in claims else issued
     if ends - issued > LONGEST.total_seconds():
@@ -233,5 +287,6 @@ def _invalid(found: str, expected: str = "a token that is known and in force") -
     )  # fmt: skip
 
 
-def _unreachable(issuer: Issuer, found: str) -> Unreachable:
+def unreachable(issuer: Issuer, found: str) -> Unreachable:
+    """The error that says what is wrong with an issuer."""
     return Unreachable("unreachable.issuer", f"the keys of the issuer {issuer.name!r} are not to be had", found=found)

@@ -78,7 +78,7 @@ class Authority:
         self.record = self.layout.deployment()
         self.settings = read_settings(self.layout.settings)
         self.issuers = read_issuers(self.layout.issuers)
-        self._issuers = Issuers(self.issuers)
+        self.known_issuers = Issuers(self.issuers)
         self.store = open_store(self.layout)
         try:
             self.store.upgrade()
@@ -336,7 +336,7 @@ class Authority:
             Unreachable: ``unreachable.issuer``, ``io.failed``.
         """
         if not presented.startswith(tokens.PREFIX):
-            return self._issuers.identify(presented, now)
+            return self.known_issuers.identify(presented, now)
         with self.store.read() as ledger:
             return tokens.authenticate(ledger, presented, now)
 

@@ -96,7 +96,7 @@ class Live:
         sent |= headers or {}
         more: dict[str, Any] = {"fields": fields} if fields is not None else {"body": body}
         answer = self._pool.request(method, self.address + path, headers=sent, redirect=False, **more)
-        return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data)
+        return Answer(answer.status, {name.lower(): value for name, value in answer.headers.itermerged()}, answer.data)
 
     def send_raw(self, data: bytes) -> bytes:
         """Send bytes as they are over a connection of their own; returns the first line that comes back."""

@@ -35,7 +35,16 @@ def tokens(world: tuple[World, Live]) -> dict[str, str]:
     return world[0].tokens
 
 
+@pytest.fixture(scope="module")
+def signed_in(world: tuple[World, Live]) -> dict[str, str]:
+    """The cookies of somebody with every role."""
+    world[1].now = NOW
+    return Visitor(world[1], world[0].tokens["all"]).cookies
+
+
 @pytest.fixture
-def ann(live: Live, tokens: dict[str, str]) -> Visitor:
+def ann(live: Live, signed_in: dict[str, str]) -> Visitor:
     """Somebody with every role, signed in."""
-    return Visitor(live, tokens["all"])
+    visitor = Visitor(live)
+    visitor.cookies = dict(signed_in)
+    return visitor

@@ -8,7 +8,6 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -70,6 +69,14 @@ def _configure_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tier", choices=TIERS, default="untrusted", help="the least trusted tier to accept")
     parser.add_argument("--classification", choices=CLASSIFICATIONS, default="public", help="of the run's data")
     parser.add_argument("--hermetic", action="store_true", help="the run has to be hermetic")
+    parser.add_argument("--strict", action="store_true", help="refuse whatever there is a warning of")
+    parser.add_argument(
+        "--adapts",
+        action="append",
+        default=[],
+        metavar="V",
+        help="an older API version that the host adapts; may be repeated",
+    )
     parser.add_argument(
         "--wheelhouse", metavar="DIR", help="the wheels of locked dependencies (default: wheels/ in the deployment)"
     )
@@ -223,7 +230,10 @@ def _open_gate(args: argparse.Namespace) -> Gate:
     from verifier.decide import Request
     from verifier.gate import Gate
 
-    request = replace(Request(), tier=args.tier, classification=args.classification, hermetic=args.hermetic)
+    request = Request(
+        tier=args.tier, classification=args.classification, hermetic=args.hermetic, strict=args.strict,
+        adapters=dict.fromkeys(args.adapts, lambda group, name, found: found),
+    )  # fmt: skip
     return Gate.open(args.deployment, request=request, wheelhouse=args.wheelhouse)
 
 

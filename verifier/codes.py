@@ -194,6 +194,7 @@ CODES: dict[str, Code] = {
     "decision.egress": Code(
         12, "the plugin declares egress that the policy does not admit", "Ask who owns the policy."
     ),
+    "decision.strict": Code(12, "a strict run, and there is a warning", "Mend what is named, or run it unstrictly."),
     "decision.hermetic": Code(12, "the plugin is not hermetic-compatible", "Run it outside hermetic mode."),
     "decision.capability": Code(
         12, "the plugin declares a capability that the policy does not admit", "Ask who owns it."

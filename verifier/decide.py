@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
 
 from verifier.dependencies import Offers, Provided
 from verifier.errors import Refused, UsageError
@@ -12,11 +15,15 @@ from verifier.findings import Findings
 from verifier.formats.manifest import CLASSIFICATIONS, ISOLATIONS, Classification, Isolation, SignedManifest
 from verifier.formats.policy import ASSURANCES, TIERS, Assurance, PluginRule, Policy, TierName, TierRule
 from verifier.formats.statement import CERTIFICATION, parse_certification
-from verifier.formats.text import Digest
+from verifier.formats.text import Digest, Version
 from verifier.revocation_list import Freshness
 
 EARLY = timedelta(days=14)
 """How long before an expiry a warning is given."""
+
+
+Adapter = Callable[[str, str, Any], Any]
+"""Makes of what an entry point (its group, its name, the object) leads to what the host's own API has in its place."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,11 @@ class Request:
         isolations: what this host can do; a tier that needs another is refused.
         provided: looks up the version of a distribution in the host's environment; None where there is no host.
         offers: what the host's wheelhouse holds for a locked dependency; None where it has none.
+        adapters: by older API version, what lets the host call plugins that take that and not its own.
+        strict: whether whatever would be a warning refuses: for runs whose outcome is to be certified.
 
     Raises:
-        UsageError: ``usage.configuration`` for a tier, classification or isolation that does not exist.
+        UsageError: ``usage.configuration`` for a tier, classification, isolation or API version that does not exist.
     """
 
     tier: TierName = "untrusted"
@@ -41,6 +50,8 @@ class Request:
     isolations: frozenset[Isolation] = field(default=frozenset({"in-process"}))
     provided: Provided | None = None
     offers: Offers | None = None
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    strict: bool = False
 
     def __post_init__(self) -> None:
         known = (({self.tier}, TIERS), ({self.classification}, CLASSIFICATIONS), (self.isolations, ISOLATIONS))
@@ -53,6 +64,13 @@ class Request:
                     found=", ".join(unknown),
                     expected=", ".join(vocabulary),
                 )
+        try:
+            adapted = {Version(text): adapter for text, adapter in self.adapters.items()}
+        except ValueError as error:
+            raise UsageError(
+                "usage.configuration", "the host adapts what is no API version", found=str(error)[:200]
+            ) from None
+        object.__setattr__(self, "adapters", MappingProxyType(adapted))
 
 
 ANY = Request()
@@ -137,6 +155,16 @@ def warnings(
         if moment is not None and moment.instant - now < EARLY:
             found.append(f"{what} expires at {moment}")
     return tuple(found)
+
+
+def check_strict(warnings: Sequence[str], request: Request) -> None:
+    """Where the host asks for it, nothing is allowed of which an operator would be warned.
+
+    Raises:
+        Refused: ``decision.strict``.
+    """
+    if request.strict and warnings:
+        raise Refused("decision.strict", "a strict run admits no plugin with a warning", found="; ".join(warnings))
 
 
 def _check_tier(manifest: SignedManifest, tier: TierName, rule: TierRule, request: Request) -> None:

@@ -206,7 +206,7 @@ class Gate:
                 if replacing is not None:
                     check_replaces(facts, replacing, self.plugins)
                 stamps.install()
-                plugin = enter(facts, self._code, replacing)
+                plugin = enter(facts, self._code, replacing, self.request.adapters.get(facts.api or ""))
                 self._plugins[facts.artifact_digest] = plugin
                 if replacing is not None:
                     del self._plugins[replacing.facts.artifact_digest]

@@ -24,7 +24,7 @@ from verifier.formats.revocations import Checkpoint
 from verifier.formats.sbom import Sbom, parse_sbom
 from verifier.formats.statement import PROVENANCE
 from verifier.formats.strict_json import plain
-from verifier.formats.text import Digest, Name, PluginId
+from verifier.formats.text import Digest, Name, PluginId, Version
 from verifier.revocation_list import RevocationList
 from verifier.wheel import Snapshot
 
@@ -129,8 +129,8 @@ def check_subjects(evidence: Evidence, artifact: Digest) -> None:
             )
 
 
-def check_manifest(manifest: SignedManifest, signer: Name, snapshot: Snapshot, policy: Policy, now: datetime) -> None:
-    """Step 7: the manifest is of this wheel, by the owner it names, in force, for this host's API.
+def check_manifest(manifest: SignedManifest, signer: Name, snapshot: Snapshot, now: datetime) -> None:
+    """Step 7: the manifest is of this wheel, by the owner it names, and in force.
 
     Raises:
         Refused: a ``manifest.*`` code or ``subject.digest``.
@@ -147,13 +147,29 @@ def check_manifest(manifest: SignedManifest, signer: Name, snapshot: Snapshot, p
             raise Refused(code, what, found=repr(str(found)), expected=repr(str(expected)))
     if manifest.expires_at is not None and now >= manifest.expires_at.instant:
         raise Refused("manifest.expired", "the manifest has expired", found=f"expired at {manifest.expires_at}")
-    if not manifest.api_version.admits(policy.host_api):
-        raise Refused(
-            "manifest.api-version",
-            "the plugin does not support this host's API version",
-            found=f"host API {policy.host_api}",
-            expected=str(manifest.api_version),
-        )
+
+
+def api_of(manifest: SignedManifest, policy: Policy, adapted: Iterable[str]) -> Version:
+    """Step 7: the API version by which the plugin is called: the host's own, else the newest that the host adapts.
+
+    Args:
+        manifest: the signed manifest.
+        policy: says which version the host offers.
+        adapted: those that the host offers by way of an adapter.
+
+    Raises:
+        Refused: ``manifest.api-version``.
+    """
+    older = sorted(map(Version, adapted), key=lambda version: version.order, reverse=True)
+    for version in (policy.host_api, *older):
+        if manifest.api_version.admits(version):
+            return version
+    raise Refused(
+        "manifest.api-version",
+        "the plugin does not support this host's API version",
+        found=f"host API {', '.join([policy.host_api, *older])}",
+        expected=str(manifest.api_version),
+    )
 
 
 def check_embedded(manifest: SignedManifest, snapshot: Snapshot) -> None:

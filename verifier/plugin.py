@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from packaging.version import Version
 
 from verifier import importing
+from verifier.decide import Adapter
 from verifier.errors import PluginFailed, PluginRevoked, Refused, UsageError
 from verifier.importing import CodeCache, Registration
 from verifier.runtime import Run, Switch, current
@@ -41,7 +42,8 @@ class EntryPoint(_BoundToProcess):
         return f"<EntryPoint {self.group}:{self.name} of {self.plugin!r}>"
 
     def load(self) -> Any:
-        """The object itself, as ``importlib.metadata`` would give it. What a host keeps of it, the kill switch no
+        """The object itself, as ``importlib.metadata`` would give it; where the plugin takes an older API version that
+        the host adapts, what its adapter makes of it. What a host keeps of it, the kill switch no
         longer reaches: prefer to call the entry point.
 
         Raises:
@@ -52,7 +54,7 @@ class EntryPoint(_BoundToProcess):
         module_name, _, attribute = self.value.partition(":")
         module = self.plugin.module(module_name)
         try:
-            return attrgetter(attribute)(module) if attribute else module
+            found = attrgetter(attribute)(module) if attribute else module
         except AttributeError as error:
             raise Refused(
                 "manifest.entry-point", f"the module {module_name!r} has no {attribute!r}", expected=self.value
@@ -61,6 +63,8 @@ class EntryPoint(_BoundToProcess):
             raise PluginFailed(
                 "plugin.failed", f"looking up {self.value!r} failed", found=type(error).__name__
             ) from error
+        adapter = self.plugin.adapter
+        return found if adapter is None else adapter(self.group, self.name, found)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the object, inside the plugin's current run or one of its own; a first import is part of it.
@@ -81,10 +85,12 @@ class Plugin(_BoundToProcess):
 
     Attributes:
         facts: what was verified.
+        adapter: what the host calls it through, where it takes an older API version than the host's own.
     """
 
-    def __init__(self, facts: VerifiedPlugin, registration: Registration) -> None:
+    def __init__(self, facts: VerifiedPlugin, registration: Registration, adapter: Adapter | None = None) -> None:
         self.facts = facts
+        self.adapter = adapter
         self._registration = registration
         self._switch = Switch(facts.plugin_id, facts.artifact_digest)
         # A copy: what the facts hold is a plain dictionary, which code in this process could extend.
@@ -157,7 +163,9 @@ class Plugin(_BoundToProcess):
         self._switch.throw(reason)
 
 
-def enter(facts: VerifiedPlugin, cache: CodeCache | None, replacing: Plugin | None = None) -> Plugin:
+def enter(
+    facts: VerifiedPlugin, cache: CodeCache | None, replacing: Plugin | None = None, adapter: Adapter | None = None
+) -> Plugin:
     """Make a verified plugin importable in this process, in the place of an older version if one is given.
 
     Raises:
@@ -174,7 +182,7 @@ def enter(facts: VerifiedPlugin, cache: CodeCache | None, replacing: Plugin | No
         what = f"{replacing!r} was replaced by version {facts.version} and is called no more"
         replacing.revoke(PluginRevoked("plugin.replaced", what, found=f"replaced by {facts.artifact_digest}"))
     # The dependencies as they are served: several plugins that lock the same wheel keep one copy of it.
-    return Plugin(replace(facts, dependencies=registration.dependencies), registration)
+    return Plugin(replace(facts, dependencies=registration.dependencies), registration, adapter)
 
 
 def check_replaces(facts: VerifiedPlugin, old: Plugin, loaded: Collection[Plugin]) -> None:

@@ -41,6 +41,7 @@ from verifier.formats.sbom import Sbom
 from verifier.formats.statement import MANIFEST, SBOM
 from verifier.formats.text import Digest, Name, PluginId, Time, Version
 from verifier.judgements import (
+    api_of,
     check_dependencies_not_listed,
     check_embedded,
     check_embedded_where_demanded,
@@ -127,6 +128,7 @@ class VerifiedPlugin:
         severity: how severe the worst vulnerability is that the audit names; None where it names none.
         warnings: sentences for an operator.
         assurance: how its files are held against what was attested.
+        api: the API version by which it is called: the policy's, or one that the host adapts.
     """
 
     plugin_id: PluginId
@@ -149,6 +151,7 @@ class VerifiedPlugin:
     warnings: tuple[str, ...] = ()
     rebuilders: Mapping[Name, Rebuilt] = field(default_factory=lambda: MappingProxyType({}))
     assurance: Assurance = "snapshot"
+    api: Version | None = None
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,7 @@ def judge(
     now = _stand(steps, ground, wall)
     artifact = _identify(steps, ground, candidate, now)
     rule, evidence = _gather(steps, ground, candidate.file_name, attestations, artifact)
-    snapshot, manifest = _compare(steps, ground, candidate, evidence, now)
+    snapshot, manifest, api = _compare(steps, ground, candidate, evidence, now, request)
     sbom, dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read)
     tier, findings = _authorise(steps, ground, manifest, evidence, rule, now)
     subject = _hold(steps, ground, manifest, evidence, sbom, request)
@@ -234,6 +237,7 @@ def judge(
         decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
         age = ground.revocations.freshness(now, ground.trust.policy.tiers[tier].grace.span)
         warnings = decide.warnings(manifest, evidence, findings, ground.trust.policy, age, now)
+        decide.check_strict(warnings, request)
         steps.detail = f"allowed at tier {tier}"
     return VerifiedPlugin(
         plugin_id=manifest.plugin_id,
@@ -256,6 +260,7 @@ def judge(
         warnings=warnings,
         rebuilders=evidence.rebuilders,
         assurance=candidate.assurance,
+        api=api,
     )
 
 
@@ -309,9 +314,9 @@ def _gather(
 
 
 def _compare(
-    steps: Steps, ground: Ground, candidate: Candidate, evidence: Evidence, now: datetime
-) -> tuple[Snapshot, SignedManifest]:
-    """Steps 6 and 7: that wheel and manifest say the same."""
+    steps: Steps, ground: Ground, candidate: Candidate, evidence: Evidence, now: datetime, request: decide.Request
+) -> tuple[Snapshot, SignedManifest, Version]:
+    """Steps 6 and 7: that wheel and manifest say the same; by which API version the plugin is called."""
     signed = evidence.require(MANIFEST)
     manifest: SignedManifest | None = None
     with steps(6):
@@ -321,10 +326,11 @@ def _compare(
         steps.detail = f"{len(snapshot.files)} files, RECORD complete"
     with steps(7):
         manifest = manifest or parse_signed_manifest(signed.statement.predicate)
-        check_manifest(manifest, signed.signer, snapshot, ground.trust.policy, now)
+        check_manifest(manifest, signed.signer, snapshot, now)
+        api = api_of(manifest, ground.trust.policy, request.adapters)
         check_embedded(manifest, snapshot)
         steps.detail = f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}"
-    return snapshot, manifest
+    return snapshot, manifest, api
 
 
 def _complete(

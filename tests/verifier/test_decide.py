@@ -155,3 +155,49 @@ def test_a_request_for_what_does_not_exist_is_wrong_usage(asked: dict[str, Any])
     with pytest.raises(UsageError) as caught:
         Request(**asked)
     assert caught.value.code == "usage.configuration"
+
+
+# -- API versions that the host adapts ---------------------------------------------------------------------------------
+
+
+def api(accepted: str, *adapted: str) -> str | None:
+    """By which API version a plugin that takes these is called by a host of 1.0, or the code of the refusal."""
+    wheel = SIM.wheel()
+    claims = SIM.claims(wheel)
+    claims["manifest"].predicate["api_version"] = accepted
+    claims.pin()
+    adapters = dict.fromkeys(adapted, lambda group, name, found: found)
+    try:
+        return SIM.verify(wheel, claims.sign(), request=replace(EVERYTHING, adapters=adapters)).api
+    except Refused as error:
+        return error.code
+
+
+@pytest.mark.parametrize(
+    ("accepted", "adapted", "expected"),
+    [
+        (">=1.0", [], "1.0"),
+        (">=0.1", ["0.9"], "1.0"),  # its own comes first
+        ("<1.0", [], "manifest.api-version"),
+        ("<1.0", ["0.9"], "0.9"),
+        ("<1.0", ["0.9", "0.10", "0.1"], "0.10"),  # versions, not texts
+        (">=2.0", ["0.9"], "manifest.api-version"),
+    ],
+)
+def test_an_older_api_is_taken_where_the_host_adapts_it(accepted: str, adapted: list[str], expected: str) -> None:
+    assert api(accepted, *adapted) == expected
+
+
+def test_what_is_no_version_is_adapted_by_nobody() -> None:
+    with pytest.raises(UsageError) as caught:
+        Request(adapters={"one": lambda group, name, found: found})
+    assert caught.value.code == "usage.configuration"
+
+
+# -- strict runs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("maturity", ["alpha", "beta", "stable", "deprecated"])
+def test_a_strict_run_has_nothing_to_warn_of(maturity: str) -> None:
+    outcomes = {outcome(SIM, replace(EVERYTHING, strict=strict), maturity=maturity) for strict in (False, True)}
+    assert outcomes == ({"core", "decision.strict"} if maturity in ("alpha", "deprecated") else {"core"})

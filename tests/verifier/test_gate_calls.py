@@ -7,10 +7,12 @@ import inspect
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.hosts import PACKAGE, HostedDeployment, code_of
+from verifier.decide import Request
 from verifier.errors import PluginRevoked
 from verifier.gate import Plugin
 from verifier.runtime import Attribution, current
@@ -194,3 +196,20 @@ def test_a_host_may_revoke_by_itself(plugin: Plugin) -> None:
         assert (caught.value.code, caught.value.found) == ("plugin.revoked", "it was too slow")
     assert plugin.revoked == "it was too slow"
     assert repr(plugin) == "<Plugin sample_plugin 1.0 (revoked)>"
+
+
+def test_a_plugin_of_an_older_api_is_called_through_the_hosts_adapter(hosted: HostedDeployment) -> None:
+    wheel = hosted.plugin({PACKAGE: "def hello():\n    return 'hello'\n"}, api_version="<1.0")
+
+    def adapt(group: str, name: str, found: Any) -> Any:
+        return lambda: f"{group}:{name} says {found()}"
+
+    plugin = hosted.gate(request=Request(adapters={"0.9": adapt})).load(wheel)
+    assert plugin.facts.api == "0.9"
+    assert plugin.entry_point("exporters", "hello")() == "exporters:hello says hello"
+
+
+def test_a_plugin_of_the_hosts_own_api_is_not_adapted(hosted: HostedDeployment) -> None:
+    request = Request(adapters={"0.9": lambda group, name, found: None})
+    plugin = hosted.gate(request=request).load(hosted.plugin())
+    assert plugin.entry_point("exporters", "hello")() == "hello"

@@ -7,7 +7,7 @@ kept with its reason, and the host goes on without it, unless its settings requi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Final
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from verifier.decide import Request
+from verifier.decide import Adapter, Request
 from verifier.errors import LoadlockError, PluginRevoked, UsageError
 from verifier.gate import Clock, Gate, utc_now
 from verifier.home import Home
@@ -54,6 +54,7 @@ class Plugins:
         on_revoked: is told once of each plugin that may no longer run, after those that subscribed.
         on_failure: is called with what a pass of the watch raised.
         clock: tells the time (aware, UTC).
+        adapters: by older API version, what lets the host call plugins that take that and not its own.
 
     Attributes:
         settings: as given.
@@ -72,12 +73,14 @@ class Plugins:
         on_revoked: Listener | None = None,
         on_failure: Callable[[Exception], object] | None = None,
         clock: Clock = utc_now,
+        adapters: Mapping[str, Adapter] | None = None,
     ) -> None:
         self.settings = settings
         self._listeners: tuple[Listener, ...] = () if on_revoked is None else (on_revoked,)
         self._refused: tuple[RefusedPlugin, ...] = ()
         request = Request(
-            tier=settings.tier, classification=settings.classification, hermetic=settings.hermetic
+            tier=settings.tier, classification=settings.classification, hermetic=settings.hermetic,
+            strict=settings.strict, adapters=adapters or {},
         )  # fmt: skip
         self.gate = Gate(
             Home(settings.deployment), request=request, clock=clock, on_revoked=self._on_revoked,
@@ -95,13 +98,14 @@ class Plugins:
         *,
         on_revoked: Listener | None = None,
         on_failure: Callable[[Exception], object] | None = None,
+        adapters: Mapping[str, Adapter] | None = None,
     ) -> Plugins:
         """The plugins of a host by its settings; see :meth:`Settings.find` for where they are looked for.
 
         Raises:
             UsageError: as :meth:`Settings.find`; Refused and UsageError as the constructor.
         """
-        return cls(Settings.find(place), on_revoked=on_revoked, on_failure=on_failure)
+        return cls(Settings.find(place), on_revoked=on_revoked, on_failure=on_failure, adapters=adapters)
 
     @property
     def refused(self) -> tuple[RefusedPlugin, ...]:

@@ -39,6 +39,7 @@ class _Written(Document, frozen=True):
     tier: TierName = "core"
     classification: Classification = "public"
     hermetic: bool = False
+    strict: bool = False
     required: Annotated[tuple[PluginId, ...], Meta(max_length=MAX_ITEMS)] = ()
     groups: _Words = ()
     own: _Words = ()
@@ -59,6 +60,7 @@ class Settings:
         tier: the least trusted tier that it accepts.
         classification: of the data that its runs touch.
         hermetic: whether its runs have to be hermetic.
+        strict: whether whatever would be a warning refuses.
         required: ids of plugins without which it does not start.
         groups: groups of entry points that :func:`verifier.hosting.discovery.guard` guards.
         own: normalised names of the host's own distributions, whose entry points in those groups are let through.
@@ -74,6 +76,7 @@ class Settings:
     tier: TierName = "core"
     classification: Classification = "public"
     hermetic: bool = False
+    strict: bool = False
     required: tuple[PluginId, ...] = ()
     groups: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
@@ -134,6 +137,7 @@ def _settled(written: _Written, base: Path) -> Settings:
         tier=written.tier,
         classification=written.classification,
         hermetic=written.hermetic,
+        strict=written.strict,
         required=written.required,
         groups=frozenset(written.groups),
         own=frozenset(canonicalize_name(name) for name in written.own),

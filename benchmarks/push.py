@@ -9,8 +9,9 @@ own. Processor time is the server's, from the request to the last event, less th
 listens.
 
 *hosts*: simulated hosts with a directory of their own, each following the stream; a host counts as refusing when what
-runs in it would be judged by the list that names the digest (writing it down follows). They all run in one process, on
-the machine that serves, one after the other: what a thousand machines do at once is done here by one core.
+runs in it would be judged by the list that names the digest. They all run in one process, on the machine that serves,
+one after the other: what a thousand machines do at once is done here by one core. Each then writes the list down, which
+is left until all have judged: a thousand machines have a thousand disks, and not the one that the server waits for.
 
 Everything talks to loopback alone. ``--write`` replaces ``benchmarks/results/push.md``.
 """
@@ -301,18 +302,16 @@ def measure_hosts(site: Site, scratch: Path, count: int, rounds: int) -> list[Ro
             host.refresh(datetime.now(UTC), trust=True)
         grounds = [open_ground(host.home, datetime.now(UTC)) for host in hosts]
         refusing: list[tuple[float, RevocationList]] = []
-        stored = threading.Semaphore(0)
-        with ThreadPoolExecutor(1) as judging, ThreadPoolExecutor(2) as storing:
+        heard: list[tuple[int, Announcement]] = []
+        judged = threading.Semaphore(0)
+        with ThreadPoolExecutor(1) as judging:
 
             def judge(number: int, data: bytes) -> None:
                 announcement, now = parse_announcement(data), datetime.now(UTC)
                 grounds[number] = ahead(grounds[number], hosts[number].home, announcement, now)
                 refusing.append((time.perf_counter(), grounds[number].revocations))
-                storing.submit(store, number, announcement, now).add_done_callback(fail_loudly)
-
-            def store(number: int, announcement: Announcement, now: datetime) -> None:
-                hosts[number].refresh(now, trust=False, offer=announcement)
-                stored.release()
+                heard.append((number, announcement))
+                judged.release()
 
             def hear(number: int, data: bytes) -> None:
                 judging.submit(judge, number, data).add_done_callback(fail_loudly)
@@ -321,15 +320,19 @@ def measure_hosts(site: Site, scratch: Path, count: int, rounds: int) -> list[Ro
                 for _ in range(rounds):
                     time.sleep(SETTLE)
                     refusing.clear()
+                    heard.clear()
                     used = processor_seconds(pid)
                     digest, call, answered = site.revoke()
                     for _ in range(count):
-                        if not stored.acquire(timeout=120):
+                        if not judged.acquire(timeout=120):
                             raise SystemExit("a host did not hear of it")
+                    processor = processor_seconds(pid) - used - alone
+                    for number, announcement in heard:
+                        hosts[number].refresh(datetime.now(UTC), trust=False, offer=announcement)
                     if not all(revocations.lists(digest) for _, revocations in refusing):
                         raise SystemExit("a host would not have refused")
                     arrivals = [at - answered for at, _ in refusing]
-                    results.append(Round(call, arrivals, processor_seconds(pid) - used - alone))
+                    results.append(Round(call, arrivals, processor))
     return results
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple, Self
 
@@ -69,7 +68,7 @@ def ahead(ground: Ground, home: Home, announcement: Announcement, now: datetime)
         offered = kind == "segments" and announcement.segment and sha256 == sha256_hex(announcement.segment)
         return announcement.segment if offered else home.blobs.read(kind, sha256)
 
-    return replace(ground, revocations=apply_head(ground.revocations, announcement.head, files, ground.trust, now))
+    return ground.following(apply_head(ground.revocations, announcement.head, files, ground.trust, now))
 
 
 def _in_force(home: Home, now: datetime) -> InForce:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Literal
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -60,6 +61,7 @@ class PublicKey:
         return cls._supported(key, None)
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def from_policy(cls, key: Key) -> PublicKey:
         """The key of a policy; its algorithm has to be the pinned one.
 

@@ -114,7 +114,7 @@ def open_list(
     base = _computed_base(current, trust.checkpoint)  # (5)
     if base is None:
         base = _read_base(trust.checkpoint, files)
-    rules, base_rules = _read_rules(head, trust.checkpoint, files)
+    rules, base_rules = _known_rules(current, head, trust.checkpoint) or _read_rules(head, trust.checkpoint, files)
     added = frozenset[bytes]().union(*(segment.prefixes for segment in tail))
     return RevocationList(head, envelope, trust.checkpoint, base, tail, rules, base_rules, added)
 
@@ -256,6 +256,13 @@ def _computed_base(current: RevocationList | None, checkpoint: Checkpoint) -> Se
 
 def _read_base(checkpoint: Checkpoint, files: Files) -> SetFile:
     return _counted(SetFile(_read(files, "bases", checkpoint.root, "list.base")), checkpoint)
+
+
+def _known_rules(current: RevocationList | None, head: Head, checkpoint: Checkpoint) -> tuple[Rules, Rules] | None:
+    """The rules of the list in force, where the new one names the same."""
+    if current is None or current.head.rules != head.rules or current.checkpoint.rules != checkpoint.rules:
+        return None
+    return current.rules, current.base_rules
 
 
 def _read_rules(head: Head, checkpoint: Checkpoint, files: Files) -> tuple[Rules, Rules]:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -87,6 +88,12 @@ class Ground:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ring", KeyRing(self.trust.policy, self.trust.trusted_roots))
+
+    def following(self, revocations: RevocationList) -> Ground:
+        """The same ground with another list in force."""
+        following = copy(self)  # the ring stays, which takes longer to make than a list to judge
+        object.__setattr__(following, "revocations", revocations)
+        return following
 
     def fix_time(self, wall: datetime) -> datetime:
         """The moment at which all is judged: the later of the clock and the last signed time.

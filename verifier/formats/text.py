@@ -144,7 +144,7 @@ class Time(Text):
     """A moment as ``YYYY-MM-DDTHH:MM:SSZ`` (RFC 3339, UTC, whole seconds): text order is time order."""
 
     __slots__ = ()
-    grammar = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+    grammar = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z")
     words = "a moment such as '2026-01-31T12:00:00Z'"
 
     def __new__(cls, value: str) -> Self:
@@ -158,7 +158,7 @@ class Time(Text):
     @property
     def instant(self) -> datetime:
         """The moment as an aware datetime in UTC."""
-        return datetime.strptime(self, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        return datetime.fromisoformat(self)
 
     @classmethod
     def of(cls, moment: datetime) -> Self:

@@ -35,7 +35,6 @@ BEYOND_A_SCHEMA = {
     "egress without the capability",
     "one requirement of the host twice",
     "an expiry on a day that does not exist",
-    "an expiry on a leap second",
     "the version of the format as a float",
     "a port as a float",
     "NaN in the default configuration",

@@ -14,7 +14,7 @@ from verifier import importing
 from verifier.decide import Adapter
 from verifier.errors import PluginFailed, PluginRevoked, Refused, UsageError
 from verifier.importing import CodeCache, Registration
-from verifier.runtime import Run, Switch, current
+from verifier.runtime import Output, Run, Switch, current
 from verifier.verify import VerifiedPlugin
 
 
@@ -78,6 +78,16 @@ class EntryPoint(_BoundToProcess):
             return self.load()(*args, **kwargs)
         with self.plugin.run():
             return self.load()(*args, **kwargs)
+
+    def stamped(self, *args: Any, **kwargs: Any) -> Output[Any]:
+        """Call the object as :meth:`__call__` does, in a run of its own, and say whose work the result is.
+
+        Raises:
+            PluginRevoked: as :meth:`__call__`, and likewise the rest.
+        """
+        with self.plugin.run() as run:
+            value = self.load()(*args, **kwargs)
+        return Output(value, run.plugin_id, run.artifact_digest, run.run_id)
 
 
 class Plugin(_BoundToProcess):

@@ -4,12 +4,16 @@ switch.py        refuses every further call once a plugin is revoked
 runs.py          one run: its id, and the context that its work carries along
 attribution.py   whose work this is, by the frames of the stack, then by the run
 stamps.py        stamps log records with it
+structured.py    the events of structlog
+spans.py         the spans of OpenTelemetry
+outputs.py       what a plugin has made
 """
 
 from __future__ import annotations
 
 from verifier.runtime.attribution import Attribution, attribute
+from verifier.runtime.outputs import Output
 from verifier.runtime.runs import Run, current
 from verifier.runtime.switch import Switch
 
-__all__ = ["Attribution", "Run", "Switch", "attribute", "current"]
+__all__ = ["Attribution", "Output", "Run", "Switch", "attribute", "current"]

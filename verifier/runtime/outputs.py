@@ -1,0 +1,30 @@
+"""What a plugin has made, together with who made it: said by the host, whatever the plugin says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Output(Generic[T]):
+    """What one call of a plugin returned.
+
+    Attributes:
+        value: that.
+        plugin_id: whose it is.
+        artifact_digest: "sha256:<64 hex>" of the wheel that ran.
+        run_id: the run, 32 hex digits.
+    """
+
+    value: T
+    plugin_id: str
+    artifact_digest: str
+    run_id: str
+
+    @property
+    def stamp(self) -> dict[str, str]:
+        """The three, to be merged last into whatever is stored: ``{**row, **output.stamp}``."""
+        return {"plugin_id": self.plugin_id, "artifact_digest": self.artifact_digest, "run_id": self.run_id}

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from crl_server.commands import checkpoints, deployments, exports, handovers, hosts, lists, rotation, tokens, trust
+from crl_server.commands import (
+    checkpoints,
+    deployments,
+    exports,
+    handovers,
+    hosts,
+    lists,
+    rotation,
+    tokens,
+    trust,
+    webhooks,
+)
 from verifier.command import Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -15,4 +26,5 @@ COMMANDS: tuple[Command, ...] = (
     *lists.COMMANDS,
     *checkpoints.COMMANDS,
     *exports.COMMANDS,
+    *webhooks.COMMANDS,
 )

@@ -18,6 +18,8 @@ from crl_server import counting
 from crl_server.export.worker import ExportWorker
 from crl_server.readiness import check_ready
 from crl_server.service import Authority
+from crl_server.webhooks import outbox
+from crl_server.webhooks.worker import WebhookWorker
 from verifier.errors import LoadlockError
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -30,13 +32,20 @@ class Instruments:
     Args:
         exports: the exports of this process.
         streams: tells how many push streams are open.
+        webhooks: the webhooks of this process.
 
     Attributes:
         registry: what is exported.
     """
 
-    def __init__(self, exports: Sequence[ExportWorker] = (), streams: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        exports: Sequence[ExportWorker] = (),
+        streams: Callable[[], int] = lambda: 0,
+        webhooks: Sequence[WebhookWorker] = (),
+    ) -> None:
         self.exports = tuple(exports)
+        self.webhooks = tuple(webhooks)
         self.streams = streams
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -79,7 +88,7 @@ class _Deployment(Collector):
             "loadlock_push_streams", "Push streams that are open in this process.", self._instruments.streams()
         )
         yield from self._ready(now)
-        for part in (self._list, self._expiries, self._counts):
+        for part in (self._list, self._expiries, self._counts, self._webhooks):
             try:
                 yield from part(now)
             except LoadlockError:
@@ -129,6 +138,30 @@ class _Deployment(Collector):
         yield _gauge("loadlock_hosts", "Hosts that say which list they go by.", found.hosts)
         yield _gauge("loadlock_hosts_lagging", "Hosts of these that lag behind the last event.", found.lagging)
         yield _gauge("loadlock_hosts_silent", "Hosts that have not been heard of lately.", found.silent)
+
+    def _webhooks(self, _: datetime) -> Iterator[Metric]:
+        pending, dead = (
+            GaugeMetricFamily(f"loadlock_webhook_{name}", text, labels=["webhook"])
+            for name, text in (
+                ("pending", "Events that a webhook is still to be told of."),
+                ("given_up", "Events that a webhook was not told of in the end."),
+            )
+        )
+        done, failed = (
+            CounterMetricFamily(f"loadlock_webhook_{name}", text, labels=["webhook"])
+            for name, text in (
+                ("deliveries", "Events that a webhook has taken."),
+                ("failures", "Attempts to tell a webhook that failed."),
+            )
+        )
+        with self._authority.store.read() as ledger:
+            backlogs = {worker: outbox.backlog(ledger, worker.name) for worker in self._instruments.webhooks}
+        for worker, found in backlogs.items():
+            pending.add_metric([worker.name], found.pending)
+            dead.add_metric([worker.name], found.dead)
+            done.add_metric([worker.name], worker.sent.delivered)
+            failed.add_metric([worker.name], worker.sent.failed)
+        yield from (pending, dead, done, failed)
 
 
 def _exports(workers: Sequence[ExportWorker], now: datetime) -> Iterator[Metric]:

@@ -39,6 +39,7 @@ from crl_server.settings import read_settings
 from crl_server.signing import SigningKey
 from crl_server.standing import NewRule, Radius, RuleAdded
 from crl_server.store import Store
+from crl_server.webhooks import outbox
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import write_atomic
 from verifier.formats.revocations import AuditHead, sha256_hex
@@ -165,8 +166,15 @@ class Authority:
         return expiries(self.repository.trust(), self.publisher, self.record.life, now)
 
     def warnings(self, now: datetime) -> tuple[str, ...]:
-        """What is about to expire, told during the last third of its life; raises as :meth:`expiries`."""
-        return tuple(found.told(now) for found in self.expiries(now) if found.near(now))
+        """What is about to expire (told during the last third of its life), and events that nobody could be told of.
+
+        Raises:
+            Refused: ``trust.*``.
+            Unreachable: ``io.failed``.
+        """
+        with self.store.read() as ledger:
+            given_up = outbox.given_up(ledger)
+        return (*(found.told(now) for found in self.expiries(now) if found.near(now)), *given_up)
 
     # -- revoking and admitting ----------------------------------------------------------------------------------------
 

@@ -17,10 +17,12 @@ from crl_server.api.edge import Clock
 from crl_server.api.events import Events
 from crl_server.export.worker import ExportWorker, exporters
 from crl_server.instruments import Instruments
+from crl_server.notices import note
 from crl_server.push import Application, Hub, with_stream
 from crl_server.request_context import observed
 from crl_server.service import Authority
 from crl_server.signing import check_offline_keys_are_away
+from crl_server.webhooks.worker import WebhookWorker
 from verifier.errors import LoadlockError, UsageError
 from verifier.formats.enrolment import ServerUrl
 
@@ -63,13 +65,15 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
     policy = authority.repository.trust().policy
     check_offline_keys_are_away(authority.layout.offline, policy.profile)
     authority.reconcile(clock())
+    note(authority, clock())
     reminder = Reminder()
     reminder.tell(authority.warnings(clock()), clock())
     exports = [ExportWorker(authority, found, clock) for found in exporters(authority, authority.settings.export)]
     listening = _listen(host, port)
     address = listening.getsockname()
     hub = Hub(authority.layout)
-    instruments = Instruments(exports, lambda: len(hub))
+    webhooks = [WebhookWorker(authority, found, clock) for found in authority.settings.webhook]
+    instruments = Instruments(exports, lambda: len(hub), webhooks)
     app = create_app(authority, clock, instruments=instruments)
     server = server_of(with_stream(observed(app, instruments), hub), hub, app.state.events)
 
@@ -84,8 +88,10 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
     with ExitStack() as running:
         running.enter_context(listening)
         running.enter_context(Maintenance(authority, clock, reminder))
-        for worker in exports:
-            running.enter_context(worker)
+        for export in exports:
+            running.enter_context(export)
+        for webhook in webhooks:
+            running.enter_context(webhook)
         server.run(sockets=[listening])
 
 
@@ -162,6 +168,7 @@ class Maintenance:
             try:
                 now = self._clock()
                 self._authority.maintain(now)
+                note(self._authority, now)
                 self._reminder.tell(self._authority.warnings(now), now)
             except LoadlockError as error:
                 log.error("the list could not be kept fresh: %s", error)

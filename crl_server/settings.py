@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from crl_server.toml_file import read_toml
+from crl_server.toml_file import parse_toml, read_toml
 from verifier.addresses import split
 from verifier.errors import UsageError
 from verifier.formats.strict_json import Document
@@ -87,7 +87,15 @@ def read_settings(path: Path) -> Settings:
         FormatError: any ``format.*`` code.
         UsageError: ``usage.configuration`` for settings that contradict themselves; ``io.failed``.
     """
-    settings = read_toml(path, Settings)
+    return _checked(read_toml(path, Settings))
+
+
+def parse_settings(data: bytes) -> Settings:
+    """Settings that are still to be written; raises as :func:`read_settings`."""
+    return _checked(parse_toml(data, Settings, _WHAT))
+
+
+def _checked(settings: Settings) -> Settings:
     for export in settings.export:
         _check_export(export)
     for webhook in settings.webhook:

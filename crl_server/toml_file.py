@@ -23,12 +23,21 @@ def read_toml(path: Path, type_: type[T]) -> T:
         FormatError: any ``format.*`` code.
         UsageError: ``io.failed``.
     """
-    if not path.exists():
-        return type_()
+    return parse_toml(read_capped(path, MAX_SETTINGS, path.name), type_, path.name) if path.exists() else type_()
+
+
+def parse_toml(data: bytes, type_: type[T], what: str) -> T:
+    """Read settings as a ``type_``.
+
+    Raises:
+        FormatError: any ``format.*`` code.
+    """
+    if len(data) > MAX_SETTINGS:
+        raise FormatError("format.too-large", f"{what} is too large", expected=f"at most {MAX_SETTINGS} bytes")
     try:
-        table: dict[str, Any] = tomllib.loads(read_capped(path, MAX_SETTINGS, path.name).decode("utf-8"))
+        table: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise FormatError("format.encoding", f"{path.name} is not UTF-8") from error
+        raise FormatError("format.encoding", f"{what} is not UTF-8") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise FormatError("format.syntax", f"{path.name} is not TOML", found=str(error)[:200]) from error
-    return convert(table, type_, what=path.name)
+        raise FormatError("format.syntax", f"{what} is not TOML", found=str(error)[:200]) from error
+    return convert(table, type_, what=what)

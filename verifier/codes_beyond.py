@@ -137,6 +137,9 @@ BEYOND: dict[str, Code] = {
     ),
     "server.streams": Code(None, "the server holds as many push streams as it may", "Poll; connect again later."),
     "server.hearing": Code(None, "more acknowledgements wait than the server can keep", "Acknowledge again later."),
+    "webhook.address": Code(
+        None, "a webhook leads to an address that events may not go to", "Correct the webhook in server/settings.toml."
+    ),
     "export.denied": Code(
         None, "an export's storage does not let us", "Check the credentials, the bucket, and what they may do there."
     ),
@@ -167,6 +170,7 @@ BEYOND: dict[str, Code] = {
     "usage.identity": Code(None, "no identity to sign with", "Fetch a new token, and sign again."),
     "usage.extra": Code(None, "an optional part of Loadlock is not installed", "Install the extra named."),
     "io.failed": Code(None, "a file could not be read or written", "Check the path, its permissions and the disk."),
+    "unreachable.webhook": Code(None, "a webhook's receiver did not take an event", "It is told again by itself."),
     "unreachable.storage": Code(None, "an export's storage did not answer", "It is tried again by itself."),
     "unreachable.server": Code(None, "the server did not answer", "Check the address and try again."),
     "unreachable.index": Code(None, "the package index did not answer", "Check the network and try again."),

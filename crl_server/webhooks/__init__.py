@@ -1,0 +1,1 @@
+"""Telling others of what happened: events, signed and delivered at least once (docs/spec/webhooks.md)."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from verifier.errors import FormatError, Refused
 from verifier.formats.bundle import Bundle, parse_set
-from verifier.formats.policy import PluginRule, Policy, Principal
+from verifier.formats.policy import PluginRule, Policy, Principal, dump_policy
 from verifier.formats.statement import (
     CERTIFICATION,
     MANIFEST,
@@ -182,6 +183,20 @@ class KeyRing:
         ]
         self._by_hint = {key.hint: (name, key) for name, key in keys}
         self._keyless = identities_of(policy, roots)
+        self._roots = roots
+
+    @property
+    def is_keyless(self) -> bool:
+        """Whether any principal signs without a key."""
+        return bool(self._keyless)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The sha256 of all that this was made of: policy and trusted roots."""
+        found = hashlib.sha256(dump_policy(self.policy))
+        for name, root in sorted(self._roots.items()):
+            found.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(root).digest())
+        return found.digest()
 
     def find(self, hint: str) -> tuple[Name, PublicKey] | None:
         """The principal and key that a hint selects, if the policy names one."""

@@ -36,6 +36,7 @@ from verifier.private_cache import PrivateCache
 from verifier.runtime import stamps
 from verifier.standing import check_standing
 from verifier.steps import Outcome
+from verifier.verdicts import Verdicts
 from verifier.verify import Ground, VerifiedPlugin, judge, verify
 from verifier.wheel import read_wheel
 from verifier.wheelhouse import Wheelhouse
@@ -73,7 +74,7 @@ class Gate:
         on_revoked: is told once of each loaded plugin that may no longer run, in whichever thread found out: the
             watcher's, or one that was verifying. Whatever it raises is logged.
         cache: a directory for this user alone, where what a start finds out is kept for the next one, authenticated:
-            wheels that were read before, and compiled code. None keeps nothing.
+            wheels that were read before, which statements of a set count, and compiled code. None keeps nothing.
         wheelhouse: where the wheels of locked dependencies lie; ``wheels/`` in the host's directory if None.
 
     Raises:
@@ -95,6 +96,7 @@ class Gate:
         kept = PrivateCache(cache) if cache is not None else None
         self._read = partial(read_wheel, cache=kept)
         self._code = importing.CodeCache(kept) if kept is not None else None
+        self._verdicts = Verdicts(kept) if kept is not None else None
         house = Wheelhouse(home.directory / "wheels" if wheelhouse is None else Path(wheelhouse))
         asked = request or Request()
         self.request = replace(asked, provided=asked.provided or installed_version, offers=asked.offers or house.offers)
@@ -143,7 +145,8 @@ class Gate:
         path, now = Path(wheel), self._now()
         data = read_wheel_file(path)
         attestations = set_of(self.home, path, data)
-        return verify(data, path.name, attestations, self._ground_at(now), now, self.request, observe, self._read)
+        ground, known = self._ground_at(now), self._verdicts
+        return verify(data, path.name, attestations, ground, now, self.request, observe, self._read, known)
 
     def verify_installed(
         self, name: str, observe: Callable[[Outcome], None] | None = None, *, site: Path | str | None = None
@@ -195,7 +198,8 @@ class Gate:
         chosen = attested_for(self.home, installation)
         candidate = candidate_of(installation, chosen, thorough=thorough)
         ground = self._ground_at(now)
-        return judge(candidate, chosen.attestations, ground, now, self.request, observe, self._read)
+        known = self._verdicts
+        return judge(candidate, chosen.attestations, ground, now, self.request, observe, self._read, known)
 
     def _enter(self, facts: VerifiedPlugin, replacing: Plugin | None) -> Plugin:
         with self._lock:

@@ -58,6 +58,7 @@ from verifier.signatory import Made
 from verifier.standing_rules import Subject, check_rules, subject_of
 from verifier.steps import Outcome, Steps
 from verifier.trust import Trust
+from verifier.verdicts import Verdicts
 from verifier.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
 
 WheelReader = Callable[[bytes, str], Snapshot]
@@ -187,6 +188,7 @@ def verify(
     request: decide.Request = decide.ANY,
     observe: Callable[[Outcome], None] | None = None,
     read: WheelReader = read_wheel,
+    verdicts: Verdicts | None = None,
 ) -> VerifiedPlugin:
     """Verify a plugin whose wheel is in memory.
 
@@ -199,6 +201,7 @@ def verify(
         request: what the host wants to do with the plugin.
         observe: is told the outcome of each step.
         read: reads a wheel strictly: :func:`verifier.wheel.read_wheel`, or the same with a cache.
+        verdicts: what weighing attestation sets led to before, if that is kept.
 
     Raises:
         Refused: with the code and the step of the first check that said no.
@@ -207,17 +210,13 @@ def verify(
 
     def identify() -> tuple[Digest, str]:
         if len(wheel) > DEFAULT_LIMITS.archive:
-            raise Refused(
-                "wheel.too-large",
-                "the wheel exceeds the size cap",
-                found=f"{len(wheel)} bytes",
-                expected=f"at most {DEFAULT_LIMITS.archive} bytes",
-            )
+            found, expected = f"{len(wheel)} bytes", f"at most {DEFAULT_LIMITS.archive} bytes"
+            raise Refused("wheel.too-large", "the wheel exceeds the size cap", found=found, expected=expected)
         held.append(_frozen(wheel))
         return Digest(f"sha256:{hashlib.sha256(held[0]).hexdigest()}"), f"{len(wheel)} bytes"
 
     candidate = Candidate(file_name, "snapshot", identify, lambda _: read(held[0], file_name))
-    return judge(candidate, attestations, ground, wall, request, observe, read)
+    return judge(candidate, attestations, ground, wall, request, observe, read, verdicts)
 
 
 def judge(
@@ -228,12 +227,13 @@ def judge(
     request: decide.Request = decide.ANY,
     observe: Callable[[Outcome], None] | None = None,
     read: WheelReader = read_wheel,
+    verdicts: Verdicts | None = None,
 ) -> VerifiedPlugin:
     """Verify whatever a candidate is; the arguments and what is raised are those of :func:`verify`."""
     steps = Steps(observe)
     now = _stand(steps, ground, wall)
     artifact = _identify(steps, ground, candidate, now)
-    rule, evidence = _gather(steps, ground, candidate.file_name, attestations, artifact)
+    rule, evidence = _gather(steps, ground, candidate.file_name, attestations, artifact, verdicts)
     snapshot, manifest, api = _compare(steps, ground, candidate, evidence, now, request)
     sbom, dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read)
     tier, findings = _authorise(steps, ground, manifest, evidence, rule, now)
@@ -302,18 +302,29 @@ def _frozen(data: bytes) -> bytes:
 
 
 def _gather(
-    steps: Steps, ground: Ground, file_name: str, attestations: bytes | None, artifact: Digest
+    steps: Steps,
+    ground: Ground,
+    file_name: str,
+    attestations: bytes | None,
+    artifact: Digest,
+    verdicts: Verdicts | None,
 ) -> tuple[PluginRule, Evidence]:
     """Steps 3 to 5: which statements count, and that they are about this artifact."""
+    frozen, known = None, None
     with steps(3):
-        bundles = parse_attestations(None if attestations is None else _frozen(attestations))
-        steps.detail = f"{len(bundles)} statements"
+        frozen = None if attestations is None else _frozen(attestations)
+        if verdicts is not None and frozen is not None:
+            known = verdicts.recall(frozen, artifact, file_name, ground.ring)
+        bundles = parse_attestations(frozen) if known is None else ()
+        steps.detail = f"{len(bundles)} statements" if known is None else "weighed before, under this very policy"
     with steps(4):
         rule = rule_of(ground.trust.policy, file_name)
-        evidence = weigh(bundles, ground.ring, rule, artifact)
+        evidence = weigh(bundles, ground.ring, rule, artifact) if known is None else known
         evidence.require(MANIFEST)
         counted = [f"{TITLES[kind]} by {found.signer}" for kind, found in evidence.attested.items()]
         steps.detail = ", ".join([*counted, *(f"rebuild by {name}" for name in evidence.rebuilds)])
+        if verdicts is not None and frozen is not None and known is None:
+            verdicts.remember(evidence, frozen, artifact, file_name, ground.ring)
     with steps(5):
         check_subjects(evidence, artifact)
         steps.detail = "all statements are about this wheel"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -67,6 +68,11 @@ class HostPattern(Text):
         return other.removeprefix("*").endswith(self[1:]) and other != self[2:]
 
 
+@lru_cache(maxsize=4096)  # each is asked for several times in one verification, and by many plugins
+def _parsed(text: str) -> Requirement:
+    return Requirement(text)
+
+
 class RequirementText(Text):
     """A PEP 508 requirement without a URL or marker, such as ``openai>=2.0,<3.0``."""
 
@@ -77,15 +83,15 @@ class RequirementText(Text):
     def __new__(cls, value: str) -> RequirementText:
         new = super().__new__(cls, value)
         try:
-            Requirement(value)
+            _parsed(value)
         except InvalidRequirement:
             raise ValueError(f"expected {cls.words}, found {value!r}") from None
         return new
 
     @property
     def parsed(self) -> Requirement:
-        """The requirement's parts."""
-        return Requirement(self)
+        """The requirement's parts, which are shared: nobody changes them."""
+        return _parsed(str(self))
 
 
 class EntryPoint(Text):

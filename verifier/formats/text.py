@@ -158,7 +158,9 @@ class Time(Text):
     @property
     def instant(self) -> datetime:
         """The moment as an aware datetime in UTC."""
-        return datetime.fromisoformat(self)
+        # Not fromisoformat: from Python 3.14 on it takes 24:00, a second spelling of the next day's midnight.
+        date = int(self[:4]), int(self[5:7]), int(self[8:10])
+        return datetime(*date, int(self[11:13]), int(self[14:16]), int(self[17:19]), tzinfo=UTC)
 
     @classmethod
     def of(cls, moment: datetime) -> Self:

@@ -22,7 +22,7 @@ Nothing here reads a file, a clock or the network. Whoever ignores the result ha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,15 +32,15 @@ from verifier import decide
 from verifier.authority import check_certification, check_layout, check_provenance, check_roles, tier_of
 from verifier.dependencies import check_dependencies, locked_wheels
 from verifier.errors import Refused
-from verifier.evidence import TITLES, Evidence, KeyRing, Rebuilt, parse_attestations, weigh
+from verifier.evidence import TITLES, Evidence, KeyRing, parse_attestations, weigh
+from verifier.facts import VerifiedPlugin
 from verifier.findings import Findings, check_findings
 from verifier.formats.enrolment import Floor
-from verifier.formats.findings import Rating
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
 from verifier.formats.policy import Assurance, PluginRule, TierName
 from verifier.formats.sbom import Sbom
 from verifier.formats.statement import MANIFEST, SBOM
-from verifier.formats.text import Digest, Name, PluginId, Time, Version
+from verifier.formats.text import Digest, Name, Time, Version
 from verifier.judgements import (
     api_of,
     check_dependencies_not_listed,
@@ -54,12 +54,13 @@ from verifier.judgements import (
     rule_of,
 )
 from verifier.revocation_list import RevocationList
-from verifier.signatory import Made
 from verifier.standing_rules import Subject, check_rules, subject_of
 from verifier.steps import Outcome, Steps
 from verifier.trust import Trust
 from verifier.verdicts import Verdicts
 from verifier.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
+
+__all__ = ["CLOCK_TOLERANCE", "Candidate", "Ground", "VerifiedPlugin", "WheelReader", "judge", "verify"]
 
 WheelReader = Callable[[bytes, str], Snapshot]
 """Reads a wheel's bytes under its file name, strictly."""
@@ -109,57 +110,6 @@ class Ground:
                 found=f"{wall:%Y-%m-%dT%H:%M:%SZ}", expected=f"{signed:%Y-%m-%dT%H:%M:%SZ} or later",
             )  # fmt: skip
         return max(wall, signed)
-
-
-@dataclass(frozen=True)
-class VerifiedPlugin:
-    """A plugin that may be loaded, and the facts on which that rests. Made by :func:`verify` alone.
-
-    Attributes:
-        plugin_id: the plugin's id.
-        version: its version.
-        artifact_digest: the wheel's digest.
-        tier: the tier it is allowed at.
-        snapshot: the wheel's files, as they were verified.
-        dependencies: those of its locked dependencies, likewise; none where there is no host.
-        manifest: the signed manifest.
-        signers: predicate type to the principal whose statement counted.
-        made: predicate type to how it was signed: with which key, or at what time by the word of a log.
-        statements: predicate type to the sha256 of the payload that counted.
-        subject: what standing rules look at.
-        rebuilders: who rebuilt the wheel to the same bytes, each with the statement that says so.
-        list_seq: the revocation list's sequence number: not revoked as of this.
-        list_epoch: the list's epoch.
-        list_age: how long before ``verified_at`` the list was issued.
-        policy_version: the policy's version.
-        verified_at: the moment that was judged at.
-        severity: how severe the worst vulnerability is that the audit names; None where it names none.
-        warnings: sentences for an operator.
-        assurance: how its files are held against what was attested.
-        api: the API version by which it is called: the policy's, or one that the host adapts.
-    """
-
-    plugin_id: PluginId
-    version: Version
-    artifact_digest: Digest
-    tier: TierName
-    snapshot: Snapshot = field(repr=False)
-    dependencies: tuple[Snapshot, ...] = field(repr=False)
-    manifest: SignedManifest = field(repr=False)
-    signers: Mapping[str, Name]
-    made: Mapping[str, Made]
-    statements: Mapping[str, Digest]
-    subject: Subject = field(repr=False)
-    list_seq: int
-    list_epoch: int
-    list_age: timedelta
-    policy_version: int
-    verified_at: datetime
-    severity: Rating | None = None
-    warnings: tuple[str, ...] = ()
-    rebuilders: Mapping[Name, Rebuilt] = field(default_factory=lambda: MappingProxyType({}))
-    assurance: Assurance = "snapshot"
-    api: Version | None = None
 
 
 @dataclass(frozen=True)

@@ -12,94 +12,40 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
-from attestor.severity import rating_of
 from verifier.errors import FormatError, LoadlockError, UsageError
 from verifier.files import read_capped
-from verifier.formats.findings import NEVER, Rating, Severity
-from verifier.formats.strict_json import convert, loads, quoted
+from verifier.formats.advisory import (
+    ECOSYSTEM,
+    MAX_ADVISORY,
+    Advisory,
+    Affected,
+    affects,
+    can_be_evaluated,
+    fixes_of,
+    moment_of,
+)
+from verifier.formats.findings import NEVER
+from verifier.formats.strict_json import convert, loads
 from verifier.formats.text import Time
 
 #: Caps: advisories, bytes of one, bytes of all, and bytes of a zip.
 MAX_ADVISORIES = 300_000
-MAX_ADVISORY = 4 * 1024 * 1024
 MAX_DATABASE = 2 * 1024 * 1024 * 1024
 MAX_ZIP = 1024 * 1024 * 1024
 #: How far the newest advisory may lie in the future and still count as dated.
 CLOCK_TOLERANCE = timedelta(minutes=5)
-#: The one ecosystem that is about Python distributions, as OSV spells it.
-ECOSYSTEM = "PyPI"
 _ADVISORY = (".json", ".yaml", ".yml")
-_TIME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.\d{1,12})?Z")
-
-
-class _Open(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of structures whose other fields are left to their own standard."""
-
-
-class _Package(_Open, frozen=True):
-    ecosystem: str
-    name: str
-
-
-class _Range(_Open, frozen=True):
-    type: str
-    events: list[dict[str, str]] = []
-
-
-class Score(_Open, frozen=True):
-    """A severity as OSV writes it: ``type`` such as ``CVSS_V3``, and its vector."""
-
-    type: str
-    score: str
-
-
-class _Affected(_Open, frozen=True):
-    package: _Package | None = None
-    ranges: list[_Range] = []
-    versions: list[str] = []
-    severity: list[Score] = []
-
-
-class Advisory(_Open, frozen=True):
-    """What is read of an advisory (OSV schema 1)."""
-
-    id: str
-    modified: str
-    schema_version: str = "1.0.0"
-    aliases: list[str] = []
-    withdrawn: str | None = None
-    summary: str = ""
-    affected: list[_Affected] = []
-    severity: list[Score] = []
-    database_specific: dict[str, Any] = {}
-
-    @property
-    def rating(self) -> Rating | Literal["unknown"]:
-        """How severe it is, by its worst score."""
-        return rating_of([(entry.type, entry.score) for entry in self._scores], self.database_specific.get("severity"))
-
-    @property
-    def severities(self) -> tuple[Severity, ...]:
-        """Its scores as they stand there, ten at most."""
-        shown = {(quoted(entry.type)[:100], quoted(entry.score)) for entry in self._scores if entry.type}
-        return tuple(Severity(method=method, score=score) for method, score in sorted(shown)[:10])
-
-    @property
-    def _scores(self) -> list[Score]:
-        return [*self.severity, *(score for affected in self.affected for score in affected.severity)]
 
 
 class Match(NamedTuple):
@@ -128,14 +74,14 @@ class Database:
     unread: tuple[str, ...]
     unplaced: int
     unknown: frozenset[str]
-    _by_name: dict[str, list[tuple[Advisory, _Affected]]] = field(repr=False)
+    _by_name: dict[str, list[tuple[Advisory, Affected]]] = field(repr=False)
 
     def matches(self, name: str, version: Version) -> list[Match]:
         """The advisories that affect a version of a distribution, withdrawn ones left out."""
         found: dict[str, Match] = {}
         for advisory, affected in self._by_name.get(canonicalize_name(name), ()):
-            if advisory.withdrawn is None and _affects(affected, version):
-                fixed = (*(found[advisory.id].fixed if advisory.id in found else ()), *_fixed(affected))
+            if advisory.withdrawn is None and affects(affected, version):
+                fixed = (*(found[advisory.id].fixed if advisory.id in found else ()), *fixes_of(affected))
                 found[advisory.id] = Match(advisory, tuple(sorted(set(fixed))))
         return list(found.values())
 
@@ -168,7 +114,7 @@ class _Reading:
         self._unread: list[str] = []
         self._unplaced = 0
         self._unknown: set[str] = set()
-        self._by_name: dict[str, list[tuple[Advisory, _Affected]]] = {}
+        self._by_name: dict[str, list[tuple[Advisory, Affected]]] = {}
 
     def take(self, name: str, data: bytes) -> None:
         """Read one file."""
@@ -180,7 +126,7 @@ class _Reading:
         try:
             value = loads(data, limit=MAX_ADVISORY, what="advisory")
             advisory = convert(value, Advisory, what="advisory")
-            self._keep(advisory, _moment(advisory))
+            self._keep(advisory, moment_of(advisory))
         except FormatError:  # counted and named, with the packages it is about as far as it still tells
             self._unread.append(name)
             about = _packages(value)
@@ -196,7 +142,7 @@ class _Reading:
                 self._newest = max(self._newest, modified)
             name = canonicalize_name(affected.package.name)
             self._by_name.setdefault(name, []).append((advisory, affected))
-            if advisory.withdrawn is None and not _can_be_evaluated(affected):
+            if advisory.withdrawn is None and not can_be_evaluated(affected):
                 self._unknown.add(name)
 
     def done(self) -> Database:
@@ -284,17 +230,6 @@ def _too_large(expected: str) -> LoadlockError:
 # -- advisories --------------------------------------------------------------------------------------------------------
 
 
-def _moment(advisory: Advisory) -> Time:
-    """When an advisory was last modified; its schema has to be one that is known, too."""
-    match = _TIME.fullmatch(advisory.modified)
-    try:
-        if match is None or not advisory.id or advisory.schema_version.split(".")[0] != "1":
-            raise ValueError("no advisory of OSV schema 1")
-        return Time(f"{match[1]}Z")
-    except ValueError as error:
-        raise FormatError("format.schema", "the advisory is malformed", found=quoted(str(error))) from error
-
-
 def _packages(value: Any) -> set[str]:
     """The Python distributions that a malformed advisory says it is about, as far as it says."""
     affected = value.get("affected") if isinstance(value, dict) else None
@@ -305,55 +240,3 @@ def _packages(value: Any) -> set[str]:
         for package in packages
         if isinstance(package, dict) and package.get("ecosystem") == ECOSYSTEM and isinstance(package.get("name"), str)
     }
-
-
-def _can_be_evaluated(affected: _Affected) -> bool:
-    """Whether it says which versions are affected, in terms of versions: by a list, or by ranges that can be read."""
-    if affected.versions:
-        return True
-    ranges = [_events(entry) for entry in affected.ranges if entry.type == "ECOSYSTEM"]
-    return bool(ranges) and all(ranges)
-
-
-def _affects(affected: _Affected, version: Version) -> bool:
-    listed = any(_version(text) == version for text in affected.versions)
-    return listed or any(_within(_events(entry), version) for entry in affected.ranges if entry.type == "ECOSYSTEM")
-
-
-def _within(events: list[tuple[Version, int, str]], version: Version) -> bool:
-    """Whether a range holds a version (OSV schema, "Evaluation"): the last event that it has reached decides."""
-    inside = False
-    for point, _, kind in events:
-        if kind == "introduced" and version >= point:
-            inside = True
-        elif (kind == "fixed" and version >= point) or (kind == "last_affected" and version > point):
-            inside = False
-    return inside
-
-
-_ORDER = {"introduced": 0, "fixed": 1, "last_affected": 2}
-
-
-def _events(entry: _Range) -> list[tuple[Version, int, str]]:
-    """The events of a range in their order; none when one of them cannot be read, or nothing introduces it."""
-    found = []
-    for event in entry.events:
-        for kind in event.keys() & _ORDER.keys():
-            point = Version("0.dev0") if (kind, event[kind]) == ("introduced", "0") else _version(event[kind])
-            if point is None:
-                return []
-            found.append((point, _ORDER[kind], kind))
-    return sorted(found) if any(kind == "introduced" for _, _, kind in found) else []
-
-
-def _fixed(affected: _Affected) -> Iterator[Version]:
-    for entry in affected.ranges:
-        if entry.type == "ECOSYSTEM":
-            yield from (point for point, _, kind in _events(entry) if kind == "fixed")
-
-
-def _version(text: str) -> Version | None:
-    try:
-        return Version(text)
-    except InvalidVersion:
-        return None

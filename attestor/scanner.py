@@ -36,9 +36,10 @@ from pip_audit._service import (
 )
 from requests.adapters import HTTPAdapter
 
-from attestor.osv import Advisory, Database
+from attestor.osv import Database
 from verifier.addresses import split
 from verifier.errors import FormatError, UsageError
+from verifier.formats.advisory import Advisory
 from verifier.formats.findings import RATINGS, Rating, Severity
 from verifier.formats.strict_json import convert, loads, quoted
 

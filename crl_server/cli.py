@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from crl_server.commands import (
+    audit,
     checkpoints,
     deployments,
     exports,
     handovers,
     hosts,
-    lists,
+    revoke,
     rotation,
     tokens,
     trust,
@@ -23,7 +24,8 @@ COMMANDS: tuple[Command, ...] = (
     *rotation.COMMANDS,
     *handovers.COMMANDS,
     *hosts.COMMANDS,
-    *lists.COMMANDS,
+    *revoke.COMMANDS,
+    *audit.COMMANDS,
     *checkpoints.COMMANDS,
     *exports.COMMANDS,
     *webhooks.COMMANDS,

@@ -44,9 +44,15 @@ class Ledger:
         Raises:
             FormatError: ``format.too-large`` or ``format.schema``.
         """
+        self.record_all([act], now)
+
+    def record_all(self, acts: Iterable[Act], now: datetime) -> None:
+        """Append entries to the audit log, in their order; raises as :meth:`record`."""
         state = self.audit_state()
-        line, following = audit.append(state, act, now)
-        self.session.add(AuditLine(index=state.count, line=line, sha256=following.sha256))
+        for act in acts:
+            line, following = audit.append(state, act, now)
+            self.session.add(AuditLine(index=state.count, line=line, sha256=following.sha256))
+            state = following
         self.session.flush()
 
     def audit_lines(self, after: int = -1, limit: int | None = None) -> Iterator[bytes]:

@@ -110,6 +110,13 @@ def signed_with(ledger: Ledger, hint: str) -> Sequence[Digest]:
     ]
 
 
+def usable(ledger: Ledger) -> frozenset[Digest]:
+    """The artifacts that were admitted and are not on the list."""
+    listed = select(ListEntry.digest).where(col(ListEntry.removed).is_(None))
+    rows = ledger.session.exec(select(Artifact.digest).where(col(Artifact.digest).not_in(listed)))
+    return frozenset(Digest(digest) for digest in rows)
+
+
 def digests(ledger: Ledger) -> Sequence[str]:
     """The digests of all artifacts."""
     return ledger.session.exec(select(Artifact.digest)).all()

@@ -31,6 +31,15 @@ Reason = Literal[
 REASONS: tuple[Reason, ...] = get_args(Reason)
 """Why an artifact is revoked: a closed vocabulary."""
 
+FREE_REACH = 20
+"""How many admitted artifacts one act may newly deny in any case."""
+FREE_SHARE = 4
+"""Beyond that, one in how many of those that are admitted and not denied yet."""
+
+Severity = Literal["low", "medium", "high", "critical"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+"""How severe the matter is, where somebody has said so."""
+
 HEAD_LIFE = timedelta(hours=24)
 """How long a head is valid, unless the deployment says otherwise."""
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -91,6 +100,26 @@ def check_room(tail: int, more: int) -> None:
             found=f"{tail} entries and {more} more",
             expected=f"at most {MAX_TAIL}",
         )
+
+
+def check_reach(reached: int, usable: int, confirmed: int) -> None:
+    """Demand that one act does not deny more than a person has said it may.
+
+    Args:
+        reached: how many admitted artifacts it would newly deny.
+        usable: how many are admitted and not denied yet.
+        confirmed: how many somebody has confirmed; 0 when nobody was asked.
+
+    Raises:
+        Refused: ``revocation.reach``.
+    """
+    free = max(FREE_REACH, usable // FREE_SHARE)
+    if reached > max(free, confirmed):
+        raise Refused(
+            "revocation.reach", "this would deny much of what is in use at once",
+            found=f"{reached} of {usable} admitted artifacts", expected=f"at most {free}, or the number confirmed",
+            todo=f"Look at a dry run first; if all of it is meant, confirm the number {reached}.",
+        )  # fmt: skip
 
 
 def first_checkpoint(deployment: Name) -> Checkpoint:

@@ -7,17 +7,25 @@ done before the caller hears of success, and is done again at the next start whe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from crl_server import admission, hosts, idempotency, registry, reinstating, releases, revoking, standing, tokens
+from crl_server import (
+    admission,
+    hosts,
+    idempotency,
+    registry,
+    reinstating,
+    releases,
+    tokens,
+)
 from crl_server.admission import Admission, Upload
 from crl_server.audit import Act, verify_log
 from crl_server.checkpointing import Checkpoints, Prepared
 from crl_server.databases import open_store
+from crl_server.denying import Denying
 from crl_server.dossier import Dossier
 from crl_server.expiries import Expiry, expiries
 from crl_server.hearing import Hearing
@@ -30,14 +38,12 @@ from crl_server.oidc import Issuers
 from crl_server.publishing import Publisher
 from crl_server.reinstating import Requested, Wish
 from crl_server.repository import Repository
-from crl_server.revoking import Order, Revoked
 from crl_server.roles import Identity, Operation, Role
 from crl_server.rotating import Rotations
 from crl_server.rotation_dossier import RotationDossier
 from crl_server.rotation_review import Review
 from crl_server.settings import read_settings
 from crl_server.signing import SigningKey
-from crl_server.standing import NewRule, Radius, RuleAdded
 from crl_server.store import Store
 from crl_server.webhooks import outbox
 from verifier.errors import LoadlockError, Refused, UsageError
@@ -61,7 +67,7 @@ class Standing:
     revocations: RevocationList
 
 
-class Authority:
+class Authority(Denying):
     """The service of one deployment.
 
     Args:
@@ -177,71 +183,6 @@ class Authority:
         return (*(found.told(now) for found in self.expiries(now) if found.near(now)), *given_up)
 
     # -- revoking and admitting ----------------------------------------------------------------------------------------
-
-    def revoke(self, order: Order, actor: str, now: datetime, key: str = "") -> Revoked:
-        """Revoke artifacts. When this returns, the signed list on disk names every one of them.
-
-        Args:
-            order: what, and why.
-            actor: who revokes.
-            now: the moment (aware, UTC).
-            key: an idempotency key; empty for none.
-
-        Raises:
-            UsageError: ``usage.arguments``; ``usage.key``, ``io.failed`` without a usable head key.
-            Refused: ``list.full``, ``request.idempotency``; ``server.*``, ``clock.behind`` when the revocation is
-                committed and cannot be published yet.
-            Unreachable: ``io.failed``, likewise.
-        """
-        idempotency.check_key(key)
-        self.publisher.head_key()
-        through = self.repository.trust().checkpoint.through
-        with self.store.write() as ledger:
-            asked = Asked(actor, key, order.fingerprint)
-            done = once(ledger, asked, Revoked, lambda: revoking.commit(ledger, order, through, actor, now), now)
-        with _committed():
-            published = self.publisher.publish(now, done.seq)
-        missing = [digest for digest in order.digests if not published.lists(digest)]
-        if missing:
-            raise Refused("server.lint", "the published list lacks what was revoked", found=", ".join(missing[:3]))
-        return done
-
-    def radius(self, wanted: NewRule | Order, now: datetime) -> Radius:
-        """Which admitted artifacts a rule or an order would reach, and which hosts run them; nothing is changed.
-
-        Raises:
-            Unreachable: ``io.failed``.
-        """
-        self.hearing.keep()
-        with self.store.read() as ledger:
-            if isinstance(wanted, NewRule):
-                return standing.radius_of_rule(ledger, wanted, now)
-            return standing.radius_of_digests(ledger, wanted.digests, now)
-
-    def add_rule(self, wanted: NewRule, actor: str, now: datetime, key: str = "") -> RuleAdded:
-        """Put a standing rule in force. When this returns, the signed list on disk has it, and names every admitted
-        artifact that it matches.
-
-        Args:
-            wanted: the rule.
-            actor: who revokes.
-            now: the moment (aware, UTC).
-            key: an idempotency key; empty for none.
-
-        Raises:
-            As :meth:`revoke`.
-        """
-        idempotency.check_key(key)
-        self.publisher.head_key()
-        through = self.repository.trust().checkpoint.through
-        with self.store.write() as ledger:
-            asked = Asked(actor, key, wanted.fingerprint)
-            done = once(ledger, asked, RuleAdded, lambda: standing.commit(ledger, wanted, through, actor, now), now)
-        with _committed():
-            published = self.publisher.publish(now, done.seq)
-        if done.rule not in {rule.id for rule in published.rules.rules}:
-            raise Refused("server.lint", "the published list lacks the rule", found=done.rule)
-        return done
 
     def admit(self, upload: Upload, who: Identity, now: datetime, key: str = "") -> Admission:
         """Admit a plugin: it verifies under the policy as on a host, and its attestation set is published.
@@ -386,13 +327,3 @@ def _check_deployment(store: Store, deployment: Name) -> None:
             "usage.configuration", "the database belongs to another deployment",
             found=repr(named), expected=repr(str(deployment)),
         )  # fmt: skip
-
-
-@contextmanager
-def _committed() -> Iterator[None]:
-    """Say of whatever fails now that the revocation itself stands."""
-    try:
-        yield
-    except LoadlockError as error:
-        error.todo = f"The revocation is recorded, but no host hears of it yet. {error.todo} Then revoke once more."
-        raise

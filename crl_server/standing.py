@@ -9,12 +9,14 @@ from typing import Any
 
 from sqlmodel import col, func, select
 
-from crl_server import hosts, registry, rules
+from crl_server import hosts, reach, registry, rules
 from crl_server.audit import Act
 from crl_server.hosts import RunningOn
 from crl_server.idempotency import fingerprint
 from crl_server.ledger import Ledger
-from crl_server.revoking import check_words
+from crl_server.reach import MAX_SUBJECT
+from crl_server.revoking import Why, check_reach
+from crl_server.rules import Severity
 from crl_server.tables import Artifact, Revocation, RuleException, StandingRule
 from verifier.errors import FormatError, Refused, UsageError
 from verifier.formats.revocations import MAX_RULE_COUNT, MAX_RULES, Rule, Rules, dump
@@ -26,8 +28,6 @@ MAX_MATCH = 4096
 """Size cap of a rule's match in bytes."""
 MAX_EXCEPTED = 1000
 """How many artifacts a new rule may except."""
-MAX_SUBJECT = 64 * 1024 * 1024
-"""Size cap of what the registry keeps of one artifact for rules, in bytes."""
 SHOWN = 1000
 """How many artifacts of a blast radius are named."""
 
@@ -76,9 +76,16 @@ class NewRule:
     reason: str
     note: str = ""
     excepted: tuple[Digest, ...] = ()
+    severity: Severity | None = None
+    confirm: int = 0
+
+    @property
+    def why(self) -> Why:
+        """Why, as one value."""
+        return Why(self.reason, self.note, self.severity)
 
     def __post_init__(self) -> None:
-        check_words(self.reason, self.note)
+        self.why.check()
         if len(self.excepted) > MAX_EXCEPTED:
             raise UsageError("usage.arguments", "too many exceptions", expected=f"at most {MAX_EXCEPTED}")
         try:
@@ -98,7 +105,7 @@ class NewRule:
     @property
     def fingerprint(self) -> Hex:
         """What tells this rule from another."""
-        return fingerprint(b"rule", dumps(self.numbered(1)), self.note.encode())
+        return fingerprint(b"rule", dumps(self.numbered(1)), self.note.encode(), dumps(self.severity))
 
 
 def in_force(ledger: Ledger) -> Rules:
@@ -145,31 +152,54 @@ def commit(ledger: Ledger, wanted: NewRule, through: int, actor: str, now: datet
         now: the moment (aware, UTC).
 
     Raises:
-        Refused: ``list.full``.
+        Refused: ``list.full``, ``revocation.reach``.
     """
-    number = (ledger.session.exec(select(func.max(StandingRule.number))).one() or 0) + 1
+    number = next_number(ledger)
     rule = wanted.numbered(number)
-    _check_room(in_force(ledger), rule)
-    reached = [Digest(row.digest) for row in matched(ledger, rule)]
+    check_room(in_force(ledger), [rule])
+    reached = reach.reached(ledger, [rule]).get(rule.id, [])
     new = tuple(digest for digest in reached if ledger.listed(digest) is None)
     rules.check_room(ledger.entry_count(through + 1, ledger.last_seq()), len(new))
+    check_reach(ledger, new, wanted.confirm)
     seq = ledger.add_event(new, now)
-    at = Time.of(now)
+    put(ledger, wanted, number, seq, reached, actor, now)
+    already = tuple(digest for digest in reached if digest not in new)
+    return RuleAdded(rule=rule.id, seq=seq, revoked=new, already=already)
+
+
+def next_number(ledger: Ledger) -> int:
+    """The number that the next rule gets."""
+    return (ledger.session.exec(select(func.max(StandingRule.number))).one() or 0) + 1
+
+
+def put(
+    ledger: Ledger, wanted: NewRule, number: int, seq: int, reached: Sequence[Digest], actor: str, now: datetime
+) -> None:
+    """Keep a rule, its exceptions, and why each artifact that it reaches is on the list; record it.
+
+    Args:
+        ledger: an open transaction, in which those artifacts are on the list.
+        wanted: the rule.
+        number: its number.
+        seq: the event of the list that covers it.
+        reached: the admitted artifacts that it matches.
+        actor: who revokes.
+        now: the moment (aware, UTC).
+    """
+    rule, at = wanted.numbered(number), Time.of(now)
     ledger.session.add(
         StandingRule(
-            number=number, kind=rule.kind, match=dumps(rule.match), reason=rule.reason, note=wanted.note, seq=seq,
-            at=at, by=actor,
+            number=number, kind=rule.kind, match=dumps(rule.match), seq=seq, at=at, by=actor, **wanted.why._asdict()
         )
-    )  # fmt: skip
+    )
     ledger.session.flush()
     ledger.session.add_all(RuleException(rule=number, digest=digest) for digest in rule.excepted)
     for digest in reached:
-        ledger.add_reason(Revocation(digest=digest, reason=rule.reason, note=wanted.note, at=at, by=actor, rule=number))
-    detail = {"rule": rule.id, "match": rule.match, "reason": rule.reason, "note": wanted.note, "seq": seq,
-              "listed": len(new), "excepted": len(rule.excepted)}  # fmt: skip
+        ledger.add_reason(Revocation(digest=digest, at=at, by=actor, rule=number, **wanted.why._asdict()))
+    detail = {"rule": rule.id, "match": rule.match, **wanted.why.detail, "seq": seq, "reached": len(reached),
+              "excepted": len(rule.excepted)}  # fmt: skip
+    detail |= {"confirmed": wanted.confirm} if wanted.confirm else {}
     ledger.record(Act(actor, "rule.add", f"{rule.id} {rule.kind}", detail), now)
-    already = tuple(digest for digest in reached if digest not in new)
-    return RuleAdded(rule=rule.id, seq=seq, revoked=new, already=already)
 
 
 def matched(ledger: Ledger, rule: Rule) -> Iterator[Artifact]:
@@ -199,9 +229,15 @@ def _radius(ledger: Ledger, rows: Sequence[Artifact], digests: Sequence[str], no
     )  # fmt: skip
 
 
-def _check_room(known: Rules, rule: Rule) -> None:
-    if len(known.rules) >= MAX_RULE_COUNT or len(dump(known)) + len(dumps(rule)) + 1 > MAX_RULES:
+def check_room(known: Rules, more: Sequence[Rule]) -> None:
+    """Demand that further rules fit into the list.
+
+    Raises:
+        Refused: ``list.full``.
+    """
+    size = len(dump(known)) + sum(len(dumps(rule)) + 1 for rule in more)
+    if len(known.rules) + len(more) > MAX_RULE_COUNT or size > MAX_RULES:
         raise Refused(
-            "list.full", "there is no room for another standing rule", found=f"{len(known.rules)} rules",
+            "list.full", "there is no room for more standing rules", found=f"{len(known.rules)} rules",
             expected=f"at most {MAX_RULE_COUNT} rules and {MAX_RULES} bytes",
         )  # fmt: skip

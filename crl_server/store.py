@@ -18,7 +18,7 @@ from sqlmodel import Session, SQLModel, delete, inspect
 from crl_server.ledger import Ledger
 from verifier.errors import Unreachable
 
-SCHEMA = "0006"
+SCHEMA = "0007"
 """The newest migration."""
 CONNECTIONS = 8
 """How many connections a process keeps."""

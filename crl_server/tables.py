@@ -59,7 +59,7 @@ class ListEntry(SQLModel, table=True):
 
 class Revocation(SQLModel, table=True):
     """A reason for which a digest is on the list; it may have several. ``rule`` is the standing rule that it comes
-    from; ``withdrawn`` the epoch since which it counts no more.
+    from; ``withdrawn`` the epoch since which it counts no more; ``severity`` how severe the matter is, if known.
     """
 
     id: int | None = Field(default=None, primary_key=True)
@@ -70,6 +70,7 @@ class Revocation(SQLModel, table=True):
     by: str = Field(max_length=200)
     rule: int | None = None
     withdrawn: int | None = None
+    severity: str | None = Field(default=None, max_length=10)
 
 
 class StandingRule(SQLModel, table=True):
@@ -86,6 +87,7 @@ class StandingRule(SQLModel, table=True):
     at: str = Field(max_length=20)
     by: str = Field(max_length=200)
     removed: int | None = None
+    severity: str | None = Field(default=None, max_length=10)
 
 
 class RuleException(SQLModel, table=True):

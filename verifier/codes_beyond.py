@@ -102,6 +102,9 @@ BEYOND: dict[str, Code] = {
     "request.rate": Code(None, "somebody writes faster than the service allows", "Wait as long as Retry-After says."),
     "registry.unknown": Code(None, "the registry does not know it", "Publish it first, or check what was asked for."),
     "list.full": Code(None, "the list's tail is full", "Publish a checkpoint that takes the tail into its base."),
+    "revocation.reach": Code(
+        None, "a revocation would deny much of what is in use at once", "Look at a dry run, then confirm its number."
+    ),
     "reinstatement.unknown": Code(None, "there is nothing to take back", "Check the digest, the rule or the number."),
     "reinstatement.own": Code(
         None, "a reinstatement was approved by who asked for it", "Have a second person approve it."

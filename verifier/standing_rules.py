@@ -152,6 +152,25 @@ def judge(rule: Rule, subject: Subject) -> Verdict:
     return "matched" if match.matches(subject) else "clear"
 
 
+def package_of(rule: Rule) -> str | None:
+    """The last part of the name of the one package that a rule is about; None for a rule about anything else, or one
+    that cannot be evaluated. A rule can match only an artifact that has this among its :func:`package_names`.
+    """
+    try:
+        match = parse_match(rule)
+    except FormatError:
+        return None
+    package = _package(match.purl) if isinstance(match, _Component) else None
+    return None if package is None else canonicalize_name(package.name.rpartition("/")[2])
+
+
+def package_names(subject: Subject) -> frozenset[str]:
+    """The last parts of the names of all packages that an artifact brings along."""
+    purls = (_package(part.purl) for part in subject.parts)
+    names = {package.name for package in purls if package is not None} | {part.name for part in subject.parts}
+    return frozenset(canonicalize_name(name.rpartition("/")[2]) for name in names)
+
+
 def check_rules(rules: Rules | Sequence[Rule], subject: Subject) -> None:
     """Step 11: no standing rule denies the artifact.
 

@@ -17,6 +17,7 @@ from crl_server.api import (
     reinstatements,
     revocations,
     rules,
+    sweeps,
 )
 from crl_server.api.edge import Clock, Edge, nothing
 from crl_server.api.limits import DEFAULT_RATE, Rate
@@ -26,7 +27,8 @@ from crl_server.instruments import Instruments
 from crl_server.service import Authority
 
 SUBJECTS = (
-    description, health, metrics, artifacts, plugins, revocations, rules, reinstatements, audit_log, hosts, events,
+    description, health, metrics, artifacts, plugins, revocations, sweeps, rules, reinstatements, audit_log, hosts,
+    events,
 )  # fmt: skip
 """The modules whose routes make up the API."""
 

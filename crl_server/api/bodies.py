@@ -21,6 +21,8 @@ T = TypeVar("T", bound=Document)
 
 Note = Annotated[str, Meta(max_length=MAX_NOTE, pattern=PARAGRAPHS)]
 """A few sentences; lines may end in them, nothing else that is not shown as it is written."""
+Confirm = Annotated[int, Meta(ge=0, le=10**9)]
+"""How many admitted artifacts somebody has confirmed that they mean to deny."""
 UNIQUE = {"uniqueItems": True}
 MAX_JSON = 256 * 1024
 """Size cap of a JSON body in bytes."""
@@ -31,13 +33,19 @@ PARTS = ("wheel", "attestations")
 OPTIONAL = ("chain",)
 
 
-async def read_json(request: Request, kind: type[T]) -> T:
+async def read_json(request: Request, kind: type[T], limit: int | None = None) -> T:
     """A JSON body in its type.
+
+    Args:
+        request: the request.
+        kind: the type.
+        limit: size cap of the body in bytes; :data:`MAX_JSON` when nothing is said.
 
     Raises:
         FormatError: any ``format.*`` code.
     """
-    return parse(await capped(request, MAX_JSON).body(), kind, limit=MAX_JSON, what="request body")
+    most = MAX_JSON if limit is None else limit
+    return parse(await capped(request, most).body(), kind, limit=most, what="request body")
 
 
 async def read_upload(request: Request) -> Upload:

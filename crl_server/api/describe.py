@@ -31,7 +31,7 @@ JSON_BODY: tuple[str, ...] = (
     "format.too-large", "format.encoding", "format.depth", "format.duplicate-key", "format.number", "format.syntax",
     "format.schema",
 )  # fmt: skip
-PUBLISHED: tuple[str, ...] = ("list.full", "server.*", "clock.behind", "usage.key", "trust.*")
+PUBLISHED: tuple[str, ...] = ("list.full", "revocation.reach", "server.*", "clock.behind", "usage.key", "trust.*")
 """Codes that a kind of route may answer with, whatever else it does."""
 
 F = TypeVar("F", bound=Callable[..., Any])

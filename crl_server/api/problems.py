@@ -44,6 +44,7 @@ STATUS: Mapping[str, int] = {
     "reinstatement.unknown": 404,
     "reinstatement.own": 403,
     "list.full": 409,
+    "revocation.reach": 409,
     "format.too-large": 413,
     "wheel.too-large": 413,
     "request.invalid": 400,

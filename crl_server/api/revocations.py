@@ -8,11 +8,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from msgspec import Meta
 
-from crl_server.api.bodies import UNIQUE, Note, read_json
+from crl_server.api.bodies import UNIQUE, Confirm, Note, read_json
 from crl_server.api.describe import PUBLISHED, told
 from crl_server.api.edge import AfterId, Edge, Limit, answer, key_of, tagged
 from crl_server.revoking import MAX_DIGESTS, Order, Revoked
 from crl_server.rules import Reason as Why
+from crl_server.rules import Severity
 from crl_server.standing import Radius
 from crl_server.store import Store
 from crl_server.tables import Revocation
@@ -26,6 +27,8 @@ class RevocationBody(Document, frozen=True, kw_only=True):
     digests: Annotated[tuple[Digest, ...], Meta(min_length=1, max_length=MAX_DIGESTS, extra_json_schema=UNIQUE)]
     reason: Why
     note: Note = ""
+    severity: Severity | None = None
+    confirm: Confirm = 0
     dry_run: bool = False
 
 
@@ -43,6 +46,7 @@ class Reason(Document, frozen=True, kw_only=True):
     by: str
     rule: str | None = None
     withdrawn: int | None = None
+    severity: str | None = None
 
 
 class Listed(Reason, frozen=True, kw_only=True):
@@ -71,7 +75,7 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
     async def revoke(request: Request) -> Response:
         identity, now = await edge.admit(request, "revocation.add")
         body = await read_json(request, RevocationBody)
-        order = Order(body.digests, body.reason, body.note)
+        order = Order(body.digests, body.reason, body.note, body.severity, body.confirm)
         if body.dry_run:
             return answer(await run_in_threadpool(edge.authority.radius, order, now))
         done = await run_in_threadpool(edge.authority.revoke, order, identity.actor, now, key_of(request))
@@ -106,4 +110,5 @@ def _fields(row: Revocation) -> dict[str, Any]:
         "by": row.by,
         "rule": rule,
         "withdrawn": row.withdrawn,
+        "severity": row.severity,
     }

@@ -9,25 +9,29 @@ from fastapi.concurrency import run_in_threadpool
 from msgspec import Meta
 
 from crl_server import standing
-from crl_server.api.bodies import Note, read_json
+from crl_server.api.bodies import Confirm, Note, read_json
 from crl_server.api.describe import PUBLISHED, told
 from crl_server.api.edge import AfterId, Edge, Limit, answer, key_of, tagged
-from crl_server.rules import Reason
+from crl_server.rules import Reason, Severity
 from crl_server.standing import MAX_EXCEPTED, NewRule, Radius, RuleAdded
 from crl_server.store import Store
 from verifier.formats.revocations import Rule, number_of
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Digest
 
+RuleKind = Literal["signer", "builder", "source", "plugin", "component", "statement"]
+
 
 class RuleBody(Document, frozen=True, kw_only=True, rename={"excepted": "except"}):
     """What ``POST /v1/rules`` takes."""
 
-    kind: Literal["signer", "builder", "source", "plugin", "component", "statement"]
+    kind: RuleKind
     match: dict[str, Any]
     reason: Reason
     note: Note = ""
     excepted: Annotated[tuple[Digest, ...], Meta(max_length=MAX_EXCEPTED)] = ()
+    severity: Severity | None = None
+    confirm: Confirm = 0
     dry_run: bool = False
 
 
@@ -49,7 +53,9 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
     async def add_rule(request: Request) -> Response:
         identity, now = await edge.admit(request, "rule.add")
         body = await read_json(request, RuleBody)
-        wanted = NewRule(body.kind, body.match, body.reason, body.note, body.excepted)
+        wanted = NewRule(
+            body.kind, body.match, body.reason, body.note, body.excepted, body.severity, body.confirm
+        )  # fmt: skip
         if body.dry_run:
             return answer(await run_in_threadpool(edge.authority.radius, wanted, now))
         done = await run_in_threadpool(edge.authority.add_rule, wanted, identity.actor, now, key_of(request))

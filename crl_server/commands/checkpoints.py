@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crl_server.commands.common import local_actor, needing_the_extra, now, opened
-from crl_server.commands.lists import add_server, digest_of
+from crl_server.commands.revoke import add_server, digest_of
 from verifier.api_client import api_token
 from verifier.command import Command, Output, given
 from verifier.errors import UsageError

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from crl_server.commands.common import needing_the_extra, now, opened
-from crl_server.commands.lists import add_server
+from crl_server.commands.revoke import add_server
 from verifier.api_client import api_token, get
 from verifier.command import Command, Output
 from verifier.errors import Refused

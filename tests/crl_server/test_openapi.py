@@ -29,6 +29,7 @@ JUDGED = {
     ("get", "/v1/components/hosts"),
     ("get", "/v1/components/artifacts"),
     ("post", "/v1/artifacts"),
+    ("post", "/v1/revocations/bulk"),
     ("post", "/v1/rules"),
     ("post", "/v1/reinstatements"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.crl_server.deployments import digest, made
 from tests.crl_server.live import Live
 from tests.crl_server.takebacks import admit, root_of, subject
 from tests.crl_server.test_cli import refused, run
+from tests.crl_server.test_osv_rules import advisory
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -137,3 +139,51 @@ def test_a_reinstatement_that_makes_no_sense_is_refused(
     authority: Authority, words: tuple[str, ...], code: str
 ) -> None:
     assert refused("reinstate", *words).code == code
+
+
+def test_many_at_once_from_a_file_and_a_feed(authority: Authority, tmp_path: Path) -> None:
+    digests = tmp_path / "digests.txt"
+    digests.write_text(f"# of the incident\n{digest('f1')}\n\n{digest('f2')[7:]}  # the second\n")
+    feed = tmp_path / "feed"
+    feed.mkdir()
+    one = advisory([{"introduced": "0"}, {"fixed": "2.32"}], summary="bad")
+    one["affected"][0]["package"]["name"] = "requests"
+    (feed / "one.json").write_text(json.dumps(one))
+    (feed / "others.json").write_text(json.dumps([advisory(versions=("1.0",)), advisory(versions=("1.1",))]))
+    words = (
+        "revoke",
+        digest("f3"),
+        "--file",
+        digests,
+        "--osv",
+        feed,
+        "--reason",
+        "vulnerability",
+        "--severity",
+        "high",
+    )
+    tried = run(*words, "--dry-run")
+    assert (tried["dry_run"], tried["artifacts"]) == (True, 2)
+    done = run(*words)
+    assert (done["listed"], done["rules"]) == (5, ["R1", "R2", "R3"])
+    published = authority.standing(utc_now()).revocations
+    assert all(published.lists(digest(label)) for label in ("f1", "f2", "f3"))
+    assert run(*words)["in_force"] == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--file", "FILE", "--purl", "pkg:pypi/x"),
+        ("--file", "FILE", "--except", digest(1)),
+        ("--osv", "EMPTY"),
+        ("--file", "WRONG"),
+        ("--once", digest(1)),
+    ],
+)
+def test_many_at_once_said_wrongly(authority: Authority, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "EMPTY").mkdir()
+    (tmp_path / "FILE").write_text(digest(1))
+    (tmp_path / "WRONG").write_text("x.whl")
+    places = [str(tmp_path / word) if word.isupper() else word for word in words]
+    assert refused("revoke", *places, "--reason", "mistake").code == "usage.arguments"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attestor.severity import base_score, rate, rating_of
+from verifier.formats.severity import base_score, rate, rating_of
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,130 @@
+"""How the authority revokes: an order, a rule, many at once. Each is one transaction, and published before it is
+answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from crl_server import idempotency, revoking, standing, sweeping
+from crl_server.hearing import Hearing
+from crl_server.idempotency import Asked, once
+from crl_server.publishing import Publisher
+from crl_server.repository import Repository
+from crl_server.revoking import Order, Revoked
+from crl_server.standing import NewRule, Radius, RuleAdded
+from crl_server.store import Store
+from crl_server.sweeping import Sweep, Swept
+from verifier.errors import LoadlockError, Refused
+
+
+class Denying:
+    """The part of the authority that revokes; the rest of it is :class:`crl_server.service.Authority`."""
+
+    store: Store
+    publisher: Publisher
+    repository: Repository
+    hearing: Hearing
+
+    def revoke(self, order: Order, actor: str, now: datetime, key: str = "") -> Revoked:
+        """Revoke artifacts. When this returns, the signed list on disk names every one of them.
+
+        Args:
+            order: what, and why.
+            actor: who revokes.
+            now: the moment (aware, UTC).
+            key: an idempotency key; empty for none.
+
+        Raises:
+            UsageError: ``usage.arguments``; ``usage.key``, ``io.failed`` without a usable head key.
+            Refused: ``list.full``, ``request.idempotency``; ``server.*``, ``clock.behind`` when the revocation is
+                committed and cannot be published yet.
+            Unreachable: ``io.failed``, likewise.
+        """
+        idempotency.check_key(key)
+        self.publisher.head_key()
+        through = self.repository.trust().checkpoint.through
+        with self.store.write() as ledger:
+            asked = Asked(actor, key, order.fingerprint)
+            done = once(ledger, asked, Revoked, lambda: revoking.commit(ledger, order, through, actor, now), now)
+        with _committed():
+            published = self.publisher.publish(now, done.seq)
+        missing = [digest for digest in order.digests if not published.lists(digest)]
+        if missing:
+            raise Refused("server.lint", "the published list lacks what was revoked", found=", ".join(missing[:3]))
+        return done
+
+    def radius(self, wanted: NewRule | Order | Sweep, now: datetime) -> Radius:
+        """Which admitted artifacts something would reach, and which hosts run them; nothing is changed.
+
+        Raises:
+            Unreachable: ``io.failed``.
+        """
+        self.hearing.keep()
+        with self.store.read() as ledger:
+            if isinstance(wanted, NewRule):
+                return standing.radius_of_rule(ledger, wanted, now)
+            digests = tuple(sweeping.targets(ledger, wanted)) if isinstance(wanted, Sweep) else wanted.digests
+            return standing.radius_of_digests(ledger, digests, now)
+
+    def add_rule(self, wanted: NewRule, actor: str, now: datetime, key: str = "") -> RuleAdded:
+        """Put a standing rule in force. When this returns, the signed list on disk has it, and names every admitted
+        artifact that it matches.
+
+        Args:
+            wanted: the rule.
+            actor: who revokes.
+            now: the moment (aware, UTC).
+            key: an idempotency key; empty for none.
+
+        Raises:
+            As :meth:`revoke`.
+        """
+        idempotency.check_key(key)
+        self.publisher.head_key()
+        through = self.repository.trust().checkpoint.through
+        with self.store.write() as ledger:
+            asked = Asked(actor, key, wanted.fingerprint)
+            done = once(ledger, asked, RuleAdded, lambda: standing.commit(ledger, wanted, through, actor, now), now)
+        with _committed():
+            published = self.publisher.publish(now, done.seq)
+        if done.rule not in {rule.id for rule in published.rules.rules}:
+            raise Refused("server.lint", "the published list lacks the rule", found=done.rule)
+        return done
+
+    def sweep(self, wanted: Sweep, actor: str, now: datetime, key: str = "") -> Swept:
+        """Revoke many at once, in one step of the list. When this returns, the signed list on disk has all of it.
+
+        Args:
+            wanted: digests and rules.
+            actor: who revokes.
+            now: the moment (aware, UTC).
+            key: an idempotency key; empty for none.
+
+        Raises:
+            As :meth:`revoke`.
+        """
+        idempotency.check_key(key)
+        self.publisher.head_key()
+        through = self.repository.trust().checkpoint.through
+        with self.store.write() as ledger:
+            asked = Asked(actor, key, wanted.fingerprint)
+            done = once(ledger, asked, Swept, lambda: sweeping.commit(ledger, wanted, through, actor, now), now)
+        with _committed():
+            published = self.publisher.publish(now, done.seq)
+        missing = [digest for digest in (*wanted.digests, *done.digests) if not published.lists(digest)]
+        if missing or not set(done.rules) <= {rule.id for rule in published.rules.rules}:
+            raise Refused("server.lint", "the published list lacks what was revoked", found=", ".join(missing[:3]))
+        return done
+
+
+@contextmanager
+def _committed() -> Iterator[None]:
+    """Say of whatever fails now that the revocation itself stands."""
+    try:
+        yield
+    except LoadlockError as error:
+        error.todo = f"The revocation is recorded, but no host hears of it yet. {error.todo} Then revoke once more."
+        raise

@@ -15,6 +15,7 @@ from verifier import supply_chain
 from verifier.codes import CODES
 from verifier.errors import LoadlockError, Refused
 from verifier.formats import (
+    advisory,
     bundle,
     dsse,
     enrolment,
@@ -234,7 +235,7 @@ LIMITS: dict[str, dict[str, str]] = {
         "dependencies": f"{bound(findings.Audit, 'dependencies'):,}",
         "vulnerabilities": f"{bound(findings.Scanner, 'result'):,}",
         "advisories of a database": f"{osv.MAX_ADVISORIES:,}, {osv.MAX_DATABASE >> 30} GiB",
-        "one advisory": size(osv.MAX_ADVISORY),
+        "one advisory": size(advisory.MAX_ADVISORY),
         "a database as a zip": f"{osv.MAX_ZIP >> 30} GiB",
         "a service's answer": f"{size(scanner.MAX_ANSWER)}, {scanner.ANSWER_SECONDS:.0f} seconds",
     },

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -157,6 +157,7 @@ class Deployment:
         version: str = "1.0",
         requires: tuple[str, ...] = (),
         tier: str = "core",
+        locks: Sequence[Path] = (),
         **manifest: Any,
     ) -> Path:
         """Attest a wheel, and put it with its set among the host's plugins.
@@ -166,8 +167,9 @@ class Deployment:
                 ``requires`` are its own.
             name: the project's name.
             version: its version.
-            requires: its requirements, which the manifest says the host provides.
+            requires: its requirements; what is not locked, the manifest says the host provides.
             tier: what it is certified for.
+            locks: wheels of dependencies that it locks; they are put into the host's wheelhouse.
             manifest: further fields of the signed manifest, such as ``entry_points``.
 
         Returns:
@@ -177,17 +179,27 @@ class Deployment:
             Refused: a ``wheel.*`` code, when no host would take this wheel.
         """
         if isinstance(source, Path):
-            return self.put(self.release(source.name, source.read_bytes(), tier=tier, **manifest), source.read_bytes())
-        file_name, data = make_wheel(source, name, version, requires)
-        return self.put(self.release(file_name, data, tier=tier, **manifest), data)
+            file_name, data = source.name, source.read_bytes()
+        else:
+            file_name, data = make_wheel(source, name, version, requires)
+        house = self.directory / "wheels"
+        house.mkdir(exist_ok=True)
+        for locked in locks:
+            (house / locked.name).write_bytes(locked.read_bytes())
+        return self.put(self.release(file_name, data, tier=tier, locks=locks, **manifest), data)
 
-    def release(self, file_name: str, data: bytes, *, tier: str = "core", **manifest: Any) -> Release:
+    def release(
+        self, file_name: str, data: bytes, *, tier: str = "core", locks: Sequence[Path] = (), **manifest: Any
+    ) -> Release:
         """The honest statements about a wheel, to be made wrong; the policy knows its plugin from now on."""
         snapshot = read_wheel(data, file_name)
         plugin_id = PluginId.of(snapshot.name)
         if plugin_id not in self.policy["plugins"]:
             self.change_policy(f"plugins.{plugin_id}", {f"{role}s": [role] for role in ROLES})
-        return honest(snapshot, self.people, self.now, host_api=self._host_api, tier=tier, manifest=manifest)
+        locked = [read_wheel(path.read_bytes(), path.name) for path in locks]
+        return honest(
+            snapshot, self.people, self.now, host_api=self._host_api, tier=tier, locks=locked, manifest=manifest
+        )
 
     def put(self, release: Release, data: bytes) -> Path:
         """Sign a release, and put its wheel and its set among the host's plugins."""

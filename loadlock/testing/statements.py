@@ -6,16 +6,17 @@ import base64
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from configparser import ConfigParser
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+from packaging.utils import canonicalize_name
 
 from loadlock.testing.people import Person
-from verifier.dependencies import requirements_here
+from verifier.dependencies import requirements_of
 from verifier.formats import dsse
 from verifier.formats.bundle import Bundle, dump_bundle
 from verifier.formats.statement import (
@@ -154,6 +155,7 @@ def honest(
     *,
     host_api: str = "1.0",
     tier: str = "core",
+    locks: Sequence[Snapshot] = (),
     manifest: Mapping[str, Any] | None = None,
 ) -> Release:
     """Everything that is needed of a wheel, said honestly.
@@ -164,12 +166,13 @@ def honest(
         now: when it is said (aware, UTC).
         host_api: the API version that the plugin takes.
         tier: what it is certified for.
+        locks: the wheels that it locks; what it requires beside them the host provides.
         manifest: fields of the signed manifest in the place of honest ones. Entry points are those of the wheel's own
             metadata unless they are given here.
     """
     parts = (
-        ("manifest", MANIFEST, _manifest(snapshot, now, host_api) | dict(manifest or {}), "owner"),
-        ("sbom", SBOM, _sbom(snapshot), "builder"),
+        ("manifest", MANIFEST, _manifest(snapshot, now, host_api, locks) | dict(manifest or {}), "owner"),
+        ("sbom", SBOM, _sbom(snapshot, locks), "builder"),
         ("provenance", PROVENANCE, _provenance(snapshot), "builder"),
         ("certification", CERTIFICATION, _certification(snapshot, now, tier), "certifier"),
     )
@@ -179,8 +182,12 @@ def honest(
     )
 
 
-def _manifest(snapshot: Snapshot, now: datetime, host_api: str) -> dict[str, Any]:
-    required = {requirement.name: str(requirement.specifier) for requirement in requirements_here(snapshot)}
+def _manifest(snapshot: Snapshot, now: datetime, host_api: str, locks: Sequence[Snapshot]) -> dict[str, Any]:
+    locked = {wheel.name for wheel in locks}
+    required = {
+        canonicalize_name(requirement.name): str(requirement.specifier)
+        for _, requirement in requirements_of(snapshot, locks)
+    }
     return {
         "v": 1,
         "plugin_id": PluginId.of(snapshot.name),
@@ -193,7 +200,9 @@ def _manifest(snapshot: Snapshot, now: datetime, host_api: str) -> dict[str, Any
         "entry_points": _entry_points(snapshot),
         "expires_at": Time.of(now + LIFE),
         "max_classification": "internal",
-        "host_provided": [name + specifier for name, specifier in required.items()],
+        "sdk_allowlist": sorted(locked),
+        "host_provided": [name + specifier for name, specifier in required.items() if name not in locked],
+        "dependencies": [{"name": wheel.name, "version": wheel.version, "sha256": wheel.digest} for wheel in locks],
         "artifact_digest": snapshot.digest,
         "record_digest": snapshot.record_digest,
         "built_by": BUILDER_ID,
@@ -211,10 +220,18 @@ def _entry_points(snapshot: Snapshot) -> dict[str, dict[str, str]]:
     return stated or {"plugins": {name: name for name in sorted(snapshot.top_levels)}}
 
 
-def _sbom(snapshot: Snapshot) -> dict[str, Any]:
-    digest = {"alg": "SHA-256", "content": snapshot.digest.removeprefix("sha256:")}
-    component = {"type": "library", "name": snapshot.name, "version": snapshot.version, "hashes": [digest]}
-    return {"bomFormat": "CycloneDX", "specVersion": "1.6", "metadata": {"component": component}, "components": []}
+def _sbom(snapshot: Snapshot, locks: Sequence[Snapshot]) -> dict[str, Any]:
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "metadata": {"component": _component(snapshot)},
+        "components": [{**_component(wheel), "purl": f"pkg:pypi/{wheel.name}@{wheel.version}"} for wheel in locks],
+    }
+
+
+def _component(wheel: Snapshot) -> dict[str, Any]:
+    digest = {"alg": "SHA-256", "content": wheel.digest.removeprefix("sha256:")}
+    return {"type": "library", "name": wheel.name, "version": wheel.version, "hashes": [digest]}
 
 
 def _provenance(snapshot: Snapshot) -> dict[str, Any]:

@@ -126,14 +126,16 @@ SERVERS: Final[dict[str, tuple[Callable[[Path, int], None], str]]] = {
 def serving(kind: str, directory: Path, port: int) -> Any:
     """A server in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.push", "--serve", kind, str(directory), str(port)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command)
     try:
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
+        until = time.monotonic() + 120
+        while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break
             except OSError:
+                if process.poll() is not None or time.monotonic() > until:
+                    raise SystemExit(f"the server ({kind}) did not start") from None
                 time.sleep(0.05)
         yield process.pid
     finally:

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from verifier.errors import Refused
 from verifier.evidence import ROLE_OF, TITLES, Attested, Evidence
 from verifier.formats.layout import LAYOUT
@@ -24,6 +22,7 @@ from verifier.formats.statement import (
     rebuild_in,
 )
 from verifier.formats.text import Name
+from verifier.waivers import Waivers
 
 SOURCE = "source"
 """The name of the one input of a build that is its source; what else went in cannot stand for it."""
@@ -101,7 +100,7 @@ def check_roles(evidence: Evidence, tier: TierRule) -> None:
             )
 
 
-def check_certification(evidence: Evidence, policy: Policy, tier: TierName, now: datetime) -> None:
+def check_certification(evidence: Evidence, policy: Policy, tier: TierName, waivers: Waivers) -> None:
     """Step 10: whoever certified may, for this tier, and certified exactly what is here.
 
     Raises:
@@ -123,8 +122,9 @@ def check_certification(evidence: Evidence, policy: Policy, tier: TierName, now:
             "certification.tier", f"{attested.signer!r} may not certify this tier", found=tier,
             expected=f"{allowed} at most",
         )  # fmt: skip
-    if now >= certification.terms.expires.instant:
-        raise Refused("certification.expired", "the certification has expired", found=certification.terms.expires)
+    if waivers.now >= certification.terms.expires.instant:
+        late = Refused("certification.expired", "the certification has expired", found=certification.terms.expires)
+        waivers.lift("certification-expiry", late)
     if attested.payload_digest in policy.withdrawn:
         raise Refused("certification.withdrawn", "the certification was withdrawn", found=attested.payload_digest)
     check_covenant(certification, evidence)

@@ -163,6 +163,7 @@ def _facts(facts: VerifiedPlugin) -> dict[str, Any]:
         "severity": facts.severity,
         "verified_at": facts.verified_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "warnings": list(facts.warnings),
+        "waivers": [waiver.id for waiver in facts.waivers],
     }
 
 

@@ -17,6 +17,7 @@ from verifier.growth import compare
 from verifier.home import Home
 from verifier.inventory import Entry, certification_of, releases
 from verifier.verify import Ground, VerifiedPlugin
+from verifier.waivers import sentence
 
 UNHEARD = timedelta(hours=1)
 """How long ago a host that watches has acknowledged at most."""
@@ -142,6 +143,8 @@ def _of_plugin(entry: Entry, facts: VerifiedPlugin, ground: Ground, home: Home, 
     certification = certification_of(facts, entry.path, home)
     if certification is not None:
         yield from _end("certification-expires", name, certification.terms.expires, checkup)
+    for waiver in facts.waivers:
+        yield Symptom("warning", "waived", name, sentence(waiver))
     if manifest.maturity in ("alpha", "deprecated"):
         yield Symptom("warning", "maturity", name, f"is {manifest.maturity}")
     if checkup.host_api is not None and not manifest.api_version.admits(checkup.host_api):

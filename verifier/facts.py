@@ -10,7 +10,7 @@ from types import MappingProxyType
 from verifier.evidence import Rebuilt
 from verifier.formats.findings import Rating
 from verifier.formats.manifest import SignedManifest
-from verifier.formats.policy import Assurance, TierName
+from verifier.formats.policy import Assurance, TierName, Waiver
 from verifier.formats.text import Digest, Name, PluginId, Version
 from verifier.signatory import Made
 from verifier.snapshot import Snapshot
@@ -42,6 +42,7 @@ class VerifiedPlugin:
         severity: how severe the worst vulnerability is that the audit names; None where it names none.
         warnings: sentences for an operator.
         assurance: how its files are held against what was attested.
+        waivers: those of the policy without which it would have been refused.
         api: the API version by which it is called: the policy's, or one that the host adapts.
     """
 
@@ -66,3 +67,4 @@ class VerifiedPlugin:
     rebuilders: Mapping[Name, Rebuilt] = field(default_factory=lambda: MappingProxyType({}))
     assurance: Assurance = "snapshot"
     api: Version | None = None
+    waivers: tuple[Waiver, ...] = ()

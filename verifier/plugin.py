@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from operator import attrgetter
@@ -16,6 +17,9 @@ from verifier.errors import PluginFailed, PluginRevoked, Refused, UsageError
 from verifier.importing import CodeCache, Registration
 from verifier.runtime import Output, Run, Switch, current
 from verifier.verify import VerifiedPlugin
+from verifier.waivers import sentence
+
+logger = logging.getLogger(__name__)
 
 
 class _BoundToProcess:
@@ -191,6 +195,8 @@ def enter(
     if replacing is not None:
         what = f"{replacing!r} was replaced by version {facts.version} and is called no more"
         replacing.revoke(PluginRevoked("plugin.replaced", what, found=f"replaced by {facts.artifact_digest}"))
+    for waiver in facts.waivers:
+        logger.warning("%s %s is loaded by exception: %s", facts.plugin_id, facts.version, sentence(waiver))
     # The dependencies as they are served: several plugins that lock the same wheel keep one copy of it.
     return Plugin(replace(facts, dependencies=registration.dependencies), registration, adapter)
 

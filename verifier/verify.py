@@ -58,6 +58,7 @@ from verifier.standing_rules import Subject, check_rules, subject_of
 from verifier.steps import Outcome, Steps
 from verifier.trust import Trust
 from verifier.verdicts import Verdicts
+from verifier.waivers import Waivers
 from verifier.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
 
 __all__ = ["CLOCK_TOLERANCE", "Candidate", "Ground", "VerifiedPlugin", "WheelReader", "judge", "verify"]
@@ -186,14 +187,15 @@ def judge(
     rule, evidence = _gather(steps, ground, candidate.file_name, attestations, artifact, verdicts)
     snapshot, manifest, api = _compare(steps, ground, candidate, evidence, now, request)
     sbom, dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read)
-    tier, findings = _authorise(steps, ground, manifest, evidence, rule, now)
+    waivers = Waivers(ground.trust.policy, artifact, now)
+    tier, findings = _authorise(steps, ground, manifest, evidence, rule, waivers)
     subject = _hold(steps, ground, manifest, evidence, sbom, request)
     with steps(12):
         check_embedded_where_demanded(ground.trust.policy.tiers[tier], snapshot)
         decide.check_assurance(candidate.assurance, tier, ground.trust.policy)
         decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
-        age = ground.revocations.freshness(now, ground.trust.policy.tiers[tier].grace.span)
-        warnings = decide.warnings(manifest, evidence, findings, ground.trust.policy, age, now)
+        age = waivers.freshness(ground.revocations, ground.trust.policy.tiers[tier].grace.span)
+        warnings = decide.warnings(manifest, evidence, findings, ground.trust.policy, age, now) + waivers.warnings
         decide.check_strict(warnings, request)
         steps.detail = f"allowed at tier {tier}"
     return VerifiedPlugin(
@@ -218,6 +220,7 @@ def judge(
         rebuilders=evidence.rebuilders,
         assurance=candidate.assurance,
         api=api,
+        waivers=waivers.used,
     )
 
 
@@ -239,7 +242,7 @@ def _identify(steps: Steps, ground: Ground, candidate: Candidate, now: datetime)
     with steps(2):
         check_list(ground.revocations, ground.trust.checkpoint, ground.deployment, ground.floor)
         longest = max(tier.grace.span for tier in ground.trust.policy.tiers.values())  # step 12 knows which tier's
-        ground.revocations.freshness(now, longest)
+        Waivers(ground.trust.policy, digest, now).freshness(ground.revocations, longest)
         check_not_listed(ground.revocations, digest)
         head = ground.revocations.head
         steps.detail = f"not listed as of seq {head.seq}, issued {head.issued}"
@@ -324,7 +327,7 @@ def _complete(
 
 
 def _authorise(
-    steps: Steps, ground: Ground, manifest: SignedManifest, evidence: Evidence, rule: PluginRule, now: datetime
+    steps: Steps, ground: Ground, manifest: SignedManifest, evidence: Evidence, rule: PluginRule, waivers: Waivers
 ) -> tuple[TierName, Findings]:
     """Steps 9 and 10: who built it from what, who vouches for it at which tier, and what was found on the way."""
     policy = ground.trust.policy
@@ -336,8 +339,8 @@ def _authorise(
         if evidence.rebuilds:
             steps.detail += f", rebuilt to the same bytes by {', '.join(evidence.rebuilds)}"
     with steps(10):
-        check_certification(evidence, policy, tier, now)
-        findings = check_findings(manifest, evidence, policy.tiers[tier], now)
+        check_certification(evidence, policy, tier, waivers)
+        findings = check_findings(manifest, evidence, policy.tiers[tier], waivers.now)
         check_layout(evidence, rule, policy.tiers[tier])
         steps.detail = f"tier {tier}"
     return tier, findings

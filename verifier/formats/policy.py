@@ -6,6 +6,7 @@ People write it as TOML; the signed form is this JSON, a TUF target under the of
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -32,6 +33,7 @@ from verifier.formats.policy_terms import (
     TierName,
     TierRule,
     TrustedRootRule,
+    Waiver,
 )
 from verifier.formats.strict_json import Document, convert, dumps, parse
 from verifier.formats.text import Digest, Name, PluginId, Text, Time, Version
@@ -40,7 +42,7 @@ __all__ = [
     "ASSURANCES",
     "MAX_POLICY", "MAX_TRUSTED_ROOTS", "TIERS", "Assurance", "CertifierRule", "FormerKey", "FormerOwner", "HeadKey",
     "Key", "LayoutRule", "PluginRule", "Policy", "Principal", "Profile", "Requirement", "SourceRule", "TierName",
-    "TierRule", "TrustedRootRule", "check_policy", "dump_policy", "parse_policy", "policy_of",
+    "TierRule", "TrustedRootRule", "Waiver", "check_policy", "dump_policy", "parse_policy", "policy_of",
 ]  # fmt: skip
 
 MAX_POLICY = 4 * 1024 * 1024
@@ -48,6 +50,11 @@ MAX_POLICY = 4 * 1024 * 1024
 
 MAX_TRUSTED_ROOTS = 8
 """How many Sigstores a policy may name."""
+
+MAX_WAIVERS = 100
+"""How many waivers a policy may hold."""
+LONGEST_WAIVER = timedelta(days=7)
+"""How long a waiver may lift what it lifts."""
 
 SUPPORTED_PROFILES: frozenset[Profile] = frozenset({"production", "demo"})
 
@@ -76,6 +83,7 @@ class Policy(Document, frozen=True, kw_only=True):
     denied_plugins: tuple[PluginId, ...] = ()
     denied_artifacts: tuple[Digest, ...] = ()
     withdrawn: tuple[Digest, ...] = ()
+    waivers: Annotated[tuple[Waiver, ...], Meta(max_length=MAX_WAIVERS)] = ()
 
     def __post_init__(self) -> None:
         for field, type_ in _KEYED_BY.items():
@@ -126,6 +134,7 @@ def check_policy(policy: Policy) -> None:
     _check_roles(policy)
     _check_bounds(policy)
     _check_layouts(policy)
+    _check_waivers(policy)
     _check_supported(policy)
 
 
@@ -243,6 +252,24 @@ def _check_layouts(policy: Policy) -> None:
                 "trust.policy", f"tier {tier!r} demands a layout and no certification",
                 expected="both: hosts know of a layout through the certification that names it",
             )  # fmt: skip
+
+
+def _check_waivers(policy: Policy) -> None:
+    for waiver in policy.waivers:
+        if waiver.asked_by.casefold() == waiver.approved_by.casefold():
+            raise Refused(
+                "trust.policy", f"waiver {waiver.id} was asked for and approved by one person",
+                found=ascii(waiver.asked_by), expected="two people",
+            )  # fmt: skip
+        if not timedelta(0) < waiver.until.instant - waiver.granted.instant <= LONGEST_WAIVER:
+            raise Refused(
+                "trust.policy", f"waiver {waiver.id} is no short one", found=f"{waiver.granted} to {waiver.until}",
+                expected=f"at most {LONGEST_WAIVER.days} days",
+            )  # fmt: skip
+    if len({waiver.id for waiver in policy.waivers}) != len(policy.waivers) or len(
+        {(waiver.artifact, waiver.lifts) for waiver in policy.waivers}
+    ) != len(policy.waivers):
+        raise Refused("trust.policy", "a waiver stands twice", expected="one for each artifact and what it lifts")
 
 
 def _check_supported(policy: Policy) -> None:

@@ -10,7 +10,7 @@ from verifier.formats.findings import CheckName, Rating
 from verifier.formats.identity import Identity, PersonIdentity, WorkflowIdentity
 from verifier.formats.manifest import Capability, HostPattern, Isolation, Maturity
 from verifier.formats.strict_json import Document
-from verifier.formats.text import Digest, Duration, Name, Time, Uri, Version
+from verifier.formats.text import PLAIN, Digest, Duration, Name, Sentence, Time, Uri, Version
 
 TierName = Literal["core", "vetted", "untrusted"]
 TIERS: tuple[TierName, ...] = ("untrusted", "vetted", "core")
@@ -162,3 +162,20 @@ class TierRule(Document, frozen=True, kw_only=True):
     waivable: tuple[CheckName, ...] = ()
     max_waiver: Duration | None = None
     assurance: Assurance = "snapshot"
+
+
+Lifted = Literal["certification-expiry", "stale-list"]
+"""What a waiver may lift: the end of the artifact's certification, or of the revocation list's life."""
+
+
+class Waiver(Document, frozen=True, kw_only=True):
+    """What two people let pass for one artifact, from ``granted`` until before ``until``."""
+
+    id: Annotated[int, Meta(ge=1, le=2**53 - 1)]
+    lifts: Lifted
+    artifact: Digest
+    granted: Time
+    until: Time
+    reason: Sentence
+    asked_by: Annotated[str, Meta(min_length=1, max_length=200, pattern=PLAIN)]
+    approved_by: Annotated[str, Meta(min_length=1, max_length=200, pattern=PLAIN)]

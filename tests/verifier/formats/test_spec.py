@@ -48,7 +48,7 @@ EXAMPLES: dict[str, list[Callable[[bytes], object]]] = {
     # Its keys are abridged, so that only the form can be read, not whether its parts fit together.
     "policy": [
         partial(strict_json.parse, type_=type_, limit=policy.MAX_POLICY, what="policy")
-        for type_ in (policy.Policy, policy.Principal, policy.Principal)
+        for type_ in (policy.Policy, policy.Waiver, policy.Principal, policy.Principal)
     ],
     "provenance": [statement.parse_provenance],
     "push": [push.parse_announcement],

@@ -23,20 +23,14 @@ from crl_server import reinstating, standing
 from crl_server.audit import Act
 from crl_server.checkpoints import Proposal, propose
 from crl_server.dossier import Dossier
-from crl_server.layout import Layout
 from crl_server.ledger import Ledger
-from crl_server.locking import exclusive
-from crl_server.repository import Repository
+from crl_server.public_tree import PublicTree
 from crl_server.signing import SigningKey
-from crl_server.store import Store
 from crl_server.tables import CheckpointRow
 from verifier.errors import Refused
-from verifier.files import write_atomic
 from verifier.formats.revocations import Rules, dump, sha256_hex
 from verifier.formats.text import Digest
 from verifier.revocation_list import RevocationList
-
-CONTENT_MODE = 0o444
 
 
 class Prepared(NamedTuple):
@@ -65,14 +59,14 @@ class Checkpoints:
     """Prepares one deployment's checkpoints and puts them in force.
 
     Args:
-        layout: its directory.
-        store: its database.
+        tree: its public files.
     """
 
-    def __init__(self, layout: Layout, store: Store) -> None:
-        self._layout = layout
-        self._store = store
-        self._repository = Repository(layout.trust)
+    def __init__(self, tree: PublicTree) -> None:
+        self._tree = tree
+        self._layout = tree.layout
+        self._store = tree.store
+        self._repository = tree.repository
 
     def prepare(
         self, current: RevocationList, directory: Path, actor: str, now: datetime, *, cut: bool = False
@@ -91,7 +85,7 @@ class Checkpoints:
             Refused: ``checkpoint.outdated`` when the list was published anew meanwhile; ``trust.*``.
             Unreachable: ``io.failed``.
         """
-        with exclusive(self._layout.lock):
+        with self._tree.publishing():
             if self._layout.head.read_bytes() != current.envelope:
                 raise _outdated("the list was published anew meanwhile")
             trust = self._repository.trust()
@@ -100,7 +94,7 @@ class Checkpoints:
                 proposal = propose(current, taken_back, after, ledger.audit_state(), cut=cut)
                 document = dump(proposal.checkpoint)
                 metadata = self._repository.unsigned_checkpoints(document, now)
-                self._write_files(proposal)
+                self._write_files(ledger, proposal)
                 log = list(ledger.audit_lines(after=trust.checkpoint.audit.count - 1))
                 self._remember(ledger, proposal, document, chosen, taken_back)
                 detail = {"epoch": proposal.checkpoint.epoch, "through": proposal.checkpoint.through,
@@ -123,7 +117,7 @@ class Checkpoints:
             Unreachable: ``io.failed``.
         """
         document, metadata = dossier.checkpoint, dossier.metadata
-        with exclusive(self._layout.lock):
+        with self._tree.publishing():
             online = SigningKey.read(self._layout.online / "timestamp.pem")
             epoch = self._repository.trust().checkpoint.epoch + 1
             self._repository.check_checkpoints(document, metadata, now)
@@ -147,7 +141,7 @@ class Checkpoints:
             UsageError: ``usage.key``.
             Unreachable: ``io.failed``.
         """
-        with exclusive(self._layout.lock):
+        with self._tree.publishing():
             epoch = self._repository.trust().checkpoint.epoch + 1
             with self._store.read() as ledger:
                 row = ledger.session.get(CheckpointRow, epoch)
@@ -178,12 +172,13 @@ class Checkpoints:
         if again:
             ledger.add_event(again, now)
 
-    def _write_files(self, proposal: Proposal) -> None:
-        for kind, name, data in (
-            ("bases", proposal.checkpoint.root, proposal.base.data),
-            ("rules", proposal.checkpoint.rules, proposal.rules),
-        ):
-            write_atomic(self._layout.list_file(kind, name), data, mode=CONTENT_MODE)
+    def _write_files(self, ledger: Ledger, proposal: Proposal) -> None:
+        files = {
+            self._layout.list_file("bases", proposal.checkpoint.root): proposal.base.data,
+            self._layout.list_file("rules", proposal.checkpoint.rules): proposal.rules,
+        }
+        self._tree.keep(ledger, files)
+        self._tree.write(files)
 
     @staticmethod
     def _remember(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +17,7 @@ from crl_server.databases import new_store
 from crl_server.expiries import HEAD_KEY_LIFE
 from crl_server.layout import OFFLINE_KEYS, ONLINE_KEYS, PRINCIPALS, Deployment, Layout, dump_deployment
 from crl_server.offline import Office
+from crl_server.public_tree import PublicTree
 from crl_server.publishing import Publisher
 from crl_server.repository import Repository
 from crl_server.rules import first_checkpoint
@@ -98,16 +99,18 @@ def _build(layout: Layout, plan: Plan, actor: str, now: datetime) -> Policy:
         (offline["checkpoint-1"], offline["checkpoint-2"]),
     )
     checkpoint = dump(first_checkpoint(deployment))
-    Repository(layout.trust).create(
-        keys, online["timestamp"], dump_policy(policy), checkpoint, policy.valid_until.instant, now
-    )
     write_atomic(layout.policy, text.encode())
-    _open_books(layout, plan, actor, now)
+
+    def create(repository: Repository) -> None:
+        until = policy.valid_until.instant
+        repository.create(keys, online["timestamp"], dump_policy(policy), checkpoint, until, now)
+
+    _open_books(layout, plan, create, actor, now)
     return policy
 
 
-def _open_books(layout: Layout, plan: Plan, actor: str, now: datetime) -> None:
-    """The database, the first list and the enrolment bundle."""
+def _open_books(layout: Layout, plan: Plan, create: Callable[[Repository], None], actor: str, now: datetime) -> None:
+    """The database, the trust repository, the first list and the enrolment bundle."""
     layout.database.parent.mkdir(mode=DIRECTORY_MODE)
     store = new_store(layout, plan.database)
     try:
@@ -119,10 +122,12 @@ def _open_books(layout: Layout, plan: Plan, actor: str, now: datetime) -> None:
             act = Act(actor, "deployment.create", plan.record.deployment, {"profile": plan.profile})
             ledger.record(act, now)
         with _taken_out_again(store):
-            publisher = Publisher(layout, store, plan.record.life)
+            tree = PublicTree(layout, store)
+            create(tree.repository)
+            publisher = Publisher(tree, plan.record.life)
             publisher.prepare()
             published = publisher.publish(now)
-            Office(layout, plan.record, store, publisher, layout.offline).sign_enrolment(published.head, actor, now)
+            Office(tree, plan.record, publisher, layout.offline).sign_enrolment(published.head, actor, now)
             write_atomic(layout.record, dump_deployment(plan.record))
     finally:
         store.close()

@@ -9,13 +9,11 @@ from pathlib import Path
 
 from crl_server import policies
 from crl_server.audit import Act
-from crl_server.layout import Deployment, Layout
-from crl_server.locking import exclusive
+from crl_server.layout import Deployment
+from crl_server.public_tree import PublicTree
 from crl_server.publishing import Publisher
-from crl_server.repository import Repository
 from crl_server.rotations import key_ids
 from crl_server.signing import SigningKey
-from crl_server.store import Store
 from verifier.errors import FormatError, Refused, UsageError
 from verifier.files import read_capped, write_atomic
 from verifier.formats import dsse
@@ -48,20 +46,20 @@ class Office:
     """Signs with offline keys for one deployment.
 
     Args:
-        layout: the deployment's directory.
+        tree: the deployment's public files.
         record: its description.
-        store: its database.
         publisher: publishes its list.
         keys: where the offline keys are now.
     """
 
-    def __init__(self, layout: Layout, record: Deployment, store: Store, publisher: Publisher, keys: Path) -> None:
-        self._layout = layout
+    def __init__(self, tree: PublicTree, record: Deployment, publisher: Publisher, keys: Path) -> None:
+        self._tree = tree
+        self._layout = tree.layout
+        self._store = tree.store
         self._record = record
-        self._store = store
         self._publisher = publisher
         self._keys = keys
-        self._repository = Repository(layout.trust)
+        self._repository = tree.repository
 
     def text(self) -> str:
         """``policy.toml`` as it is.
@@ -95,7 +93,7 @@ class Office:
             Unreachable: ``io.failed``.
         """
         key = self._key("targets.pem")
-        with exclusive(self._layout.lock):
+        with self._tree.publishing():
             online = SigningKey.read(self._layout.online / "timestamp.pem")
             head = SigningKey.read(self._layout.online / "head.pem")
             before = self._repository.trust().policy
@@ -132,7 +130,7 @@ class Office:
         with self._store.write() as ledger:
             detail = {"sha256": sha256_hex(payload), "root": trust.root_version}
             ledger.record(Act(actor, "enrolment.sign", "enrolment.json", detail), now)
-        write_atomic(self._layout.enrolment, data)
+        self._tree.put(self._layout.enrolment, data)
 
     def keep_trusted_root(self, data: bytes) -> Digest:
         """Keep a Sigstore trusted root for policies that will name it; returns its digest.

@@ -1,13 +1,13 @@
 """Publishing the list: from committed events to a signed head on disk, in an order that a crash cannot spoil.
 
 1. under the lock, read trust, the head on disk, and the events that the database has committed
-2. write the files of new and merged segments
-3. in one transaction: sign a head over them, let the checker and then a client's eyes judge it, record it in the
-   audit log
+2. begin a transaction, and write the files of new and merged segments
+3. sign a head over them, let the checker and then a client's eyes judge it, record it in the audit log; commit
 4. write the head
 
-A crash before 4 leaves the old list, complete; the next publication covers what was committed meanwhile. Who revokes
-commits an event first and then calls :meth:`Publisher.publish`; it may find that another has published it already.
+Where several servers share a database, segments and head are kept in it by the same transaction. A crash before 4
+leaves the old list, complete; the next publication covers what was committed meanwhile. Who revokes commits an event
+first and then calls :meth:`Publisher.publish`; it may find that another has published it already.
 """
 
 from __future__ import annotations
@@ -21,22 +21,18 @@ from pathlib import Path
 
 from crl_server import checkpointing, rules, standing, tracing
 from crl_server.audit import Act
-from crl_server.layout import Layout
 from crl_server.ledger import Ledger
 from crl_server.list_checker import ListChecker, Occasion
-from crl_server.locking import exclusive
-from crl_server.repository import Repository
+from crl_server.public_tree import MAX_ENVELOPE, PublicTree
 from crl_server.rules import Span
 from crl_server.signing import SigningKey
-from crl_server.store import Store
 from verifier.errors import LoadlockError, Refused
-from verifier.files import read_capped, write_atomic, write_together
+from verifier.files import read_capped
 from verifier.formats import dsse
 from verifier.formats.revocations import (
     EMPTY_RULES,
     EMPTY_SET,
     MAX_BASE,
-    MAX_HEAD,
     Checkpoint,
     Head,
     Rules,
@@ -55,11 +51,6 @@ from verifier.revocations import FileKind, apply_head, open_list
 from verifier.trust import Trust
 
 log = logging.getLogger(__name__)
-
-CONTENT_MODE = 0o444
-"""Content-addressed files are never written again."""
-MAX_ENVELOPE = 2 * MAX_HEAD
-"""Size cap of a head's envelope in bytes."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +79,16 @@ class Publisher:
     """Publishes one deployment's list.
 
     Args:
-        layout: its directory.
-        store: its database.
+        tree: its public files.
         life: how long a head is valid.
     """
 
-    def __init__(self, layout: Layout, store: Store, life: timedelta) -> None:
-        self._layout = layout
-        self._store = store
+    def __init__(self, tree: PublicTree, life: timedelta) -> None:
+        self._tree = tree
+        self._layout = tree.layout
+        self._store = tree.store
         self._life = life
-        self._repository = Repository(layout.trust)
+        self._repository = tree.repository
         self._checker = ListChecker(self._file)
         self._last: tuple[Trust, RevocationList] | None = None
 
@@ -115,7 +106,7 @@ class Publisher:
             Refused: ``server.lint``, ``server.behind``, ``clock.behind``, ``trust.*``; nothing was published.
             Unreachable: ``io.failed``; the old list is still there.
         """
-        with exclusive(self._layout.lock):
+        with self._tree.publishing():
             trust = self._repository.trust()
             old = self._standing(trust, now)
             with self._store.read() as ledger:
@@ -174,25 +165,25 @@ class Publisher:
     def prepare(self) -> None:
         """Write the files that every list builds on: the empty base and the empty rules."""
         for kind, data in (("bases", EMPTY_SET), ("rules", EMPTY_RULES)):
-            write_atomic(self._layout.list_file(kind, sha256_hex(data)), data, mode=CONTENT_MODE)
+            self._tree.put(self._layout.list_file(kind, sha256_hex(data)), data)
 
     # -- one publication -----------------------------------------------------------------------------------------------
 
     def _publish(self, old: RevocationList | None, trust: Trust, now: datetime) -> RevocationList:
-        with self._store.read() as ledger:
-            segments = self._segments(ledger, trust.checkpoint)
-            in_force = standing.in_force(ledger)
-            prepared = checkpointing.prepared_through(ledger)
         key = SigningKey.read(self._layout.online / "head.pem")
         with self._store.write() as ledger:
-            before = Position.read(ledger)
+            before, prepared = Position.read(ledger), checkpointing.prepared_through(ledger)
+            fresh: dict[Path, bytes] = {}
+            segments = self._segments(ledger, trust.checkpoint, prepared, fresh)
+            named = self._rules_file(standing.in_force(ledger), fresh)
+            self._tree.write(fresh)
             head = rules.make_head(
                 trust.checkpoint,
                 issued=rules.issue_time(now, before.issued),
                 life=self._life,
                 trust=TrustMinimum(root=trust.root_version, targets=trust.targets_version),
                 segments=segments,
-                rules=self._rules_file(in_force),
+                rules=named,
                 log=ledger.audit_state(),
             )
             payload = dump(head)
@@ -202,29 +193,30 @@ class Publisher:
             ledger.record(Act("server", "list.publish", f"seq {head.seq}", detail), now)
             ledger.replace_segments(segments)
             Position(head.epoch, head.seq, head.issued).write(ledger)
-        write_atomic(self._layout.head, data)
+            self._tree.keep(ledger, {**fresh, self._layout.head: data})
+        self._tree.write({self._layout.head: data})
         self._last = trust, new
         return new
 
-    def _rules_file(self, in_force: Rules) -> RulesRef:
+    def _rules_file(self, in_force: Rules, fresh: dict[Path, bytes]) -> RulesRef:
+        """The reference to the standing rules; their file goes to ``fresh`` unless it is there already."""
         data = dump(in_force)
         ref = RulesRef(sha256=sha256_hex(data), count=len(in_force.rules))
         if not self._intact("rules", ref.sha256):
-            write_atomic(self._layout.list_file("rules", ref.sha256), data, mode=CONTENT_MODE)
+            fresh[self._layout.list_file("rules", ref.sha256)] = data
         return ref
 
-    def _segments(self, ledger: Ledger, checkpoint: Checkpoint) -> tuple[SegmentRef, ...]:
-        """The segments over all committed events, each with its file on disk."""
+    def _segments(
+        self, ledger: Ledger, checkpoint: Checkpoint, prepared: int, fresh: dict[Path, bytes]
+    ) -> tuple[SegmentRef, ...]:
+        """The segments over all committed events; the files that are not there yet go to ``fresh``."""
         known = {(ref.first, ref.last): ref for ref in ledger.segments() if ref.first > checkpoint.through}
         spans = [Span(ref.first, ref.last, ref.count) for ref in known.values()]
         done = spans[-1].last if spans else checkpoint.through
         seq = max(ledger.last_seq(), checkpoint.through)
         count = ledger.entry_count(done + 1, seq)
-        planned = rules.grow(spans, checkpoint.through, seq, count, checkpointing.prepared_through(ledger))
-        fresh: dict[Path, bytes] = {}
-        segments = tuple(self._segment(ledger, span, known.get((span.first, span.last)), fresh) for span in planned)
-        write_together(fresh, mode=CONTENT_MODE)
-        return segments
+        planned = rules.grow(spans, checkpoint.through, seq, count, prepared)
+        return tuple(self._segment(ledger, span, known.get((span.first, span.last)), fresh) for span in planned)
 
     def _segment(self, ledger: Ledger, span: Span, known: SegmentRef | None, fresh: dict[Path, bytes]) -> SegmentRef:
         """A segment's reference; its file goes to ``fresh`` unless it is there already."""

@@ -10,20 +10,19 @@ import hashlib
 
 from sqlmodel import col, select
 
-from crl_server.layout import Layout
 from crl_server.ledger import Ledger
+from crl_server.public_tree import PublicTree
 from crl_server.tables import Artifact
-from verifier.files import write_atomic
 from verifier.formats.release import MAX_WHEELS, Release, ReleasedWheel, dump_release, release_key
 from verifier.formats.text import Digest, Hex, Version
 
 
-def publish(ledger: Ledger, layout: Layout, plugin_id: str, version: str) -> None:
+def publish(ledger: Ledger, tree: PublicTree, plugin_id: str, version: str) -> None:
     """Write what hosts need of one release. Wheels that were admitted before RECORDs were kept are left out.
 
     Args:
         ledger: knows the artifacts.
-        layout: where the public tree lies.
+        tree: the public tree.
         plugin_id: the plugin.
         version: its version.
 
@@ -36,9 +35,9 @@ def publish(ledger: Ledger, layout: Layout, plugin_id: str, version: str) -> Non
     for row in newest:
         if row.record is not None and len(wheels) < MAX_WHEELS:
             digest = Hex(hashlib.sha256(row.record).hexdigest())
-            path = layout.record_file(digest)
+            path = tree.layout.record_file(digest)
             if not path.is_file():
-                write_atomic(path, row.record)
+                tree.place(ledger, path, row.record)
             wheels.append(
                 ReleasedWheel(file=row.file_name, digest=Digest(row.digest), record=Digest(f"sha256:{digest}"))
             )
@@ -46,13 +45,13 @@ def publish(ledger: Ledger, layout: Layout, plugin_id: str, version: str) -> Non
         name = plugin_id.replace("_", "-")  # of which the id was made
         release = Release(v=1, name=name, version=Version(version), wheels=tuple(wheels))
         document = dump_release(release)
-        path = layout.release_file(release_key(name, version))
+        path = tree.layout.release_file(release_key(name, version))
         if not path.is_file() or path.read_bytes() != document:
-            write_atomic(path, document)
+            tree.place(ledger, path, document)
 
 
-def complete(ledger: Ledger, layout: Layout) -> None:
+def complete(ledger: Ledger, tree: PublicTree) -> None:
     """Write whatever is missing of all releases; raises as :func:`publish`."""
     query = select(Artifact.plugin_id, Artifact.version).where(col(Artifact.record).is_not(None)).distinct()
     for plugin_id, version in ledger.session.exec(query).all():
-        publish(ledger, layout, plugin_id, version)
+        publish(ledger, tree, plugin_id, version)

@@ -23,16 +23,14 @@ from tuf.api.metadata import Metadata
 from crl_server import policies
 from crl_server.audit import Act
 from crl_server.draft import Draft
-from crl_server.layout import Deployment, Layout
-from crl_server.locking import exclusive
+from crl_server.layout import Deployment
 from crl_server.offline import decode
+from crl_server.public_tree import PublicTree
 from crl_server.publishing import Publisher
-from crl_server.repository import Repository
 from crl_server.rotation_dossier import Plan, RotationDossier
 from crl_server.rotation_review import Review, judge
 from crl_server.rotations import Kind, Wanted, check, key_ids, missing, propose, signers
 from crl_server.signing import SigningKey
-from crl_server.store import Store
 from crl_server.trust_files import POLICY, target_name
 from crl_server.tuf_roles import Roles
 from verifier.errors import Refused, Unreachable, UsageError
@@ -74,18 +72,18 @@ class Rotations:
     """Rotates one deployment's keys.
 
     Args:
-        layout: its directory.
+        tree: its public files.
         record: its description.
-        store: its database.
         publisher: publishes its list.
     """
 
-    def __init__(self, layout: Layout, record: Deployment, store: Store, publisher: Publisher) -> None:
-        self._layout = layout
+    def __init__(self, tree: PublicTree, record: Deployment, publisher: Publisher) -> None:
+        self._tree = tree
+        self._layout = tree.layout
+        self._store = tree.store
         self._record = record
-        self._store = store
         self._publisher = publisher
-        self._repository = Repository(layout.trust)
+        self._repository = tree.repository
 
     # -- laying out ----------------------------------------------------------------------------------------------------
 
@@ -114,7 +112,7 @@ class Rotations:
             raise UsageError("usage.arguments", "--above is for 'targets' alone")
         if directory.exists():
             raise UsageError("usage.exists", "there is something already", found=str(directory))
-        with exclusive(self._layout.lock):
+        with self._tree.publishing():
             trust, before = self._repository.trust(), self._repository.roles()
             made = SigningKey.generate() if kind in ONLINE else None
             documents, words, lacking = self._documents(kind, wanted, before, made, now)
@@ -181,7 +179,7 @@ class Rotations:
             FormatError: a document is malformed.
             Unreachable: ``io.failed``.
         """
-        with exclusive(self._layout.lock):
+        with self._tree.publishing():
             found = judge(dossier, self._repository, now)
             if not found.complete:
                 lacking = "; ".join(line for lines in found.missing.values() for line in lines)
@@ -193,7 +191,7 @@ class Rotations:
                 detail: dict[str, object] = {"changes": [line.strip() for line in found.words][:40]}
                 ledger.record(Act(actor, "trust.rotate", found.kind, detail), now)
             if found.kind == "enrolment":
-                write_atomic(self._layout.enrolment, dossier.envelope or b"")
+                self._tree.put(self._layout.enrolment, dossier.envelope or b"")
                 return found
             write_atomic(self._layout.journal, dumps(journal), mode=0o600)
             self._finish(journal)
@@ -209,7 +207,7 @@ class Rotations:
         """
         if not self._layout.journal.is_file():
             return
-        with exclusive(self._layout.lock):
+        with self._tree.publishing():
             if self._layout.journal.is_file():  # another process may have been faster
                 data = read_capped(self._layout.journal, MAX_JOURNAL, "rotation's journal")
                 self._finish(parse(data, Journal, limit=MAX_JOURNAL, what="rotation's journal"))
@@ -244,7 +242,7 @@ class Rotations:
 
     def _finish(self, journal: Journal) -> None:
         for name, text in journal.files.items():
-            write_atomic(self._layout.trust / name, text.encode())
+            self._tree.put(self._layout.trust / name, text.encode())
         if journal.policy is not None:
             write_atomic(self._layout.policy, journal.policy.encode())
         try:

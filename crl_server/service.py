@@ -32,12 +32,11 @@ from crl_server.hearing import Hearing
 from crl_server.idempotency import Asked, once
 from crl_server.issuers import read_issuers
 from crl_server.layout import Layout
-from crl_server.locking import exclusive
 from crl_server.offline import Office
 from crl_server.oidc import Issuers
+from crl_server.public_tree import PublicTree
 from crl_server.publishing import Publisher
 from crl_server.reinstating import Requested, Wish
-from crl_server.repository import Repository
 from crl_server.roles import Identity, Operation, Role
 from crl_server.rotating import Rotations
 from crl_server.rotation_dossier import RotationDossier
@@ -47,7 +46,6 @@ from crl_server.signing import SigningKey
 from crl_server.store import Store
 from crl_server.webhooks import outbox
 from verifier.errors import LoadlockError, Refused, UsageError
-from verifier.files import write_atomic
 from verifier.formats.revocations import AuditHead, sha256_hex
 from verifier.formats.strict_json import dumps, parse
 from verifier.formats.text import Digest, Name, Time
@@ -87,16 +85,18 @@ class Authority(Denying):
         self.issuers = read_issuers(self.layout.issuers)
         self.known_issuers = Issuers(self.issuers)
         self.store = open_store(self.layout)
+        self.tree = PublicTree(self.layout, self.store)
         try:
             self.store.upgrade()
             _check_deployment(self.store, self.record.deployment)
+            self.tree.catch_up()
         except BaseException:
             self.store.close()
             raise
-        self.repository = Repository(self.layout.trust)
-        self.publisher = Publisher(self.layout, self.store, self.record.life)
-        self.checkpoints = Checkpoints(self.layout, self.store)
-        self.rotations = Rotations(self.layout, self.record, self.store, self.publisher)
+        self.repository = self.tree.repository
+        self.publisher = Publisher(self.tree, self.record.life)
+        self.checkpoints = Checkpoints(self.tree)
+        self.rotations = Rotations(self.tree, self.record, self.publisher)
         self.hearing = Hearing(self.store)
         self._denials: deque[datetime] = deque()
         self.rotations.resume()
@@ -139,12 +139,12 @@ class Authority(Denying):
         self.publisher.head_key()
         self.checkpoints.resume(now)
         self.maintain(now)
-        with self.store.read() as ledger:
+        with self.store.write() as ledger:
             for digest in registry.digests(ledger):
                 path = self.layout.set_file(digest.removeprefix("sha256:"))
                 if not path.is_file():
-                    write_atomic(path, registry.attestations(ledger, digest) or b"")
-            releases.complete(ledger, self.layout)
+                    self.tree.place(ledger, path, registry.attestations(ledger, digest) or b"")
+            releases.complete(ledger, self.tree)
 
     def maintain(self, now: datetime) -> None:
         """Publish what is committed, and sign again what has lost half of its time.
@@ -154,7 +154,7 @@ class Authority(Denying):
             Unreachable: ``io.failed``.
         """
         self.rotations.resume()
-        with exclusive(self.layout.lock):
+        with self.tree.publishing():
             renewed = self.repository.renew(SigningKey.read(self.layout.online / "timestamp.pem"), now)
         with self.store.write() as ledger:
             idempotency.forget(ledger, now)
@@ -210,8 +210,9 @@ class Authority(Denying):
             admission.keep(ledger, upload, admitted, who.actor, now)
             idempotency.remember(ledger, who.actor, key, upload.fingerprint, dumps(admitted.outcome), now)
             # Before the commit: a set that verified and is not registered does no harm; the reverse would be a gap.
-            write_atomic(self.layout.set_file(admitted.plugin.artifact_digest.hex), upload.attestations)
-            releases.publish(ledger, self.layout, admitted.plugin.plugin_id, admitted.plugin.version)
+            path = self.layout.set_file(admitted.plugin.artifact_digest.hex)
+            self.tree.place(ledger, path, upload.attestations)
+            releases.publish(ledger, self.tree, admitted.plugin.plugin_id, admitted.plugin.version)
         return admitted.outcome
 
     # -- taking back ---------------------------------------------------------------------------------------------------
@@ -306,7 +307,7 @@ class Authority(Denying):
 
     def office(self, keys: Path | None = None) -> Office:
         """Where offline keys sign; they lie in ``keys``, else in the deployment's own ``offline``."""
-        return Office(self.layout, self.record, self.store, self.publisher, keys or self.layout.offline)
+        return Office(self.tree, self.record, self.publisher, keys or self.layout.offline)
 
     def verify_audit(self, now: datetime) -> AuditHead:
         """Verify the whole audit log against the signed head on disk; returns the log's state.

@@ -16,6 +16,7 @@ from crl_server.api.app import create_app
 from crl_server.api.edge import Clock
 from crl_server.api.events import Events
 from crl_server.export.worker import ExportWorker, exporters
+from crl_server.following import Follower
 from crl_server.instruments import Instruments
 from crl_server.notices import note
 from crl_server.push import Application, Hub, with_stream
@@ -87,6 +88,7 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
     announce(f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}")
     with ExitStack() as running:
         running.enter_context(listening)
+        running.enter_context(Follower(authority.tree))
         running.enter_context(Maintenance(authority, clock, reminder))
         for export in exports:
             running.enter_context(export)

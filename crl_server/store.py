@@ -7,8 +7,9 @@ change before it commits; what is committed is durable. The engines are modules 
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from sqlmodel import Session, SQLModel, delete, inspect
 from crl_server.ledger import Ledger
 from verifier.errors import Unreachable
 
-SCHEMA = "0007"
+SCHEMA = "0008"
 """The newest migration."""
 CONNECTIONS = 8
 """How many connections a process keeps."""
@@ -60,6 +61,18 @@ class Backend(ABC):
             Unreachable: ``io.failed``: it was lost, and with it the right to publish.
         """
         return None
+
+    def announce(self, connection: Connection) -> None:  # noqa: B027 - there may be nobody to tell
+        """Tell those who listen, once the transaction of this connection is committed."""
+
+    @contextmanager
+    def listening(self) -> Iterator[Callable[[float], None]]:
+        """Listen to what is announced from now on.
+
+        Yields:
+            Waits for the next announcement, at most so many seconds.
+        """
+        yield time.sleep
 
     @contextmanager
     def publishing(self) -> Iterator[None]:
@@ -133,6 +146,23 @@ class Store:
         """
         with self._failing(), self._backend.publishing():
             yield
+
+    def announce(self, ledger: Ledger) -> None:
+        """Tell the other servers that there is something new, once this transaction is committed."""
+        self._backend.announce(ledger.session.connection())
+
+    @contextmanager
+    def listening(self) -> Iterator[Callable[[float], None]]:
+        """Listen to what other servers announce from now on.
+
+        Yields:
+            Waits for the next announcement, at most so many seconds.
+
+        Raises:
+            Unreachable: ``io.failed``: the connection was lost, and announcements with it.
+        """
+        with self._failing(), self._backend.listening() as wait:
+            yield wait
 
     def empty(self) -> None:
         """Take everything out again, but for the tables themselves: making a deployment has failed.

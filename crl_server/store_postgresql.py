@@ -9,7 +9,7 @@ the publisher reads and writes goes through that very connection, so whoever has
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -24,6 +24,8 @@ PUBLISHER: Final = 0x6C6F61646C6F636B
 """The advisory lock of the one publisher: "loadlock" in ASCII."""
 SCHEMA_LOCK: Final = PUBLISHER + 1
 """The advisory lock of who brings the schema to the newest version."""
+CHANNEL: Final = "loadlock"
+"""Where servers tell each other that something was published."""
 CONNECT_TIMEOUT: Final = 10
 """How long, in seconds, to wait for a connection."""
 COLLATIONS: Final = frozenset({"C", "C.UTF-8", "C.utf8", "POSIX"})
@@ -96,6 +98,22 @@ class Postgresql(Backend):
                 expected="fsync and full_page_writes on, encoding UTF8, collation C",
                 todo="Make it with: createdb --template=template0 --encoding=UTF8 --locale=C NAME",
             )  # fmt: skip
+
+    def announce(self, connection: Connection) -> None:
+        """Tell those who listen, once the transaction of this connection is committed."""
+        connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+
+    @contextmanager
+    def listening(self) -> Iterator[Callable[[float], None]]:
+        """Listen to what is announced from now on, on a connection of its own."""
+        with self.connect() as connection:
+            connection.execute(f"LISTEN {CHANNEL}".encode())
+
+            def wait(seconds: float) -> None:
+                for _ in connection.notifies(timeout=seconds, stop_after=1):
+                    pass
+
+            yield wait
 
     def held(self) -> Connection | None:
         """The publisher's connection, in its thread.

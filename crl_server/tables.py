@@ -211,6 +211,17 @@ class IdempotencyKey(SQLModel, table=True):
     at: str = Field(index=True, max_length=20)
 
 
+class PublishedFile(SQLModel, table=True):
+    """A file of the public tree, for servers that share the database; they write the files in order of the numbers."""
+
+    __tablename__ = "published_file"
+
+    path: str = Field(primary_key=True, max_length=300)
+    number: int = Field(unique=True)
+    sha256: str = Field(max_length=64)
+    content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
 class Setting(SQLModel, table=True):
     """A fact about the deployment itself: its id, and what was last published."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -36,6 +37,7 @@ class TrustFiles:
         self.directory = directory
         self._read_so_far: dict[Path, tuple[int, ...] | None] = {}
         self._known: tuple[dict[Path, tuple[int, ...] | None], Trust] | None = None
+        self._lock = threading.Lock()
 
     def trust(self) -> Trust:
         """What the repository says, verified from its first root by the rules that hosts follow; verified once, as long
@@ -44,12 +46,14 @@ class TrustFiles:
         Raises:
             Refused: ``trust.*`` when a file is missing, damaged or does not verify.
         """
-        if self._known is not None and stamps(self._known[0]) == self._known[0]:
-            return self._known[1]
-        self._read_so_far = stamps([self.directory / name for name in ("metadata", "targets", "targets/checkpoints")])
-        found = self._verified()
-        self._known = self._read_so_far, found
-        return found
+        with self._lock:
+            if self._known is not None and stamps(self._known[0]) == self._known[0]:
+                return self._known[1]
+            parts = ("metadata", "targets", "targets/checkpoints")
+            self._read_so_far = stamps([self.directory / name for name in parts])
+            found = self._verified()
+            self._known = self._read_so_far, found
+            return found
 
     def _verified(self) -> Trust:
         try:

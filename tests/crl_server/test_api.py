@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crl_server import policies, publishing, registry
+from crl_server import policies, public_tree, registry
 from crl_server.admission import Upload
 from crl_server.api import bodies, health
 from crl_server.audit import parse_entry, verify_log
@@ -351,7 +351,7 @@ def test_what_is_revoked_but_not_published_yet_is_not_admitted(
     wheel = simulator.wheel(version="2.1")
     body = json.dumps({"digests": [wheel.digest], "reason": "malicious"}).encode()
     with monkeypatch.context() as patched:
-        patched.setattr(publishing, "write_atomic", full)
+        patched.setattr(public_tree, "write_together", full)
         refusal(live.ask("POST", "/v1/revocations", tokens["revoker"], body), 503, "io.failed")
     fields = upload(wheel, simulator.attest(wheel))
     refusal(live.ask("POST", "/v1/artifacts", tokens["publisher"], fields=fields), 422, "revoked.artifact")

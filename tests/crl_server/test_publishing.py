@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import crl_server.publishing
+import crl_server.public_tree
 from crl_server import rules
 from crl_server.audit import parse_entry
 from crl_server.revoking import Order
@@ -95,8 +95,7 @@ def test_a_disk_error_leaves_the_old_list_and_the_next_try_publishes(
             left -= 1
             write_together(files, mode)
 
-        monkeypatch.setattr(crl_server.publishing, "write_together", failing)
-        monkeypatch.setattr(crl_server.publishing, "write_atomic", lambda path, data: failing({path: data}))
+        monkeypatch.setattr(crl_server.public_tree, "write_together", failing)
         assert code_of(lambda name=survived: revoke(authority, f"new {name}")) == "io.failed"
         assert as_a_host(authority).head.seq == 1
         assert as_a_host(authority).lists(digest("old"))

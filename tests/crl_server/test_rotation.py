@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+import crl_server.public_tree
 import crl_server.rotating
 from crl_server.rotation_dossier import RotationDossier
 from crl_server.rotation_review import review, sign
@@ -194,10 +195,15 @@ def test_a_crash_at_any_write_is_mended_at_the_next_start(
             raise Unreachable("io.failed", "the disk is full")
         write_atomic(path, data, mode)
 
+    def failing_too(files: Mapping[Path, bytes], mode: int = 0o644) -> None:
+        for path, data in files.items():
+            failing(path, data, mode)
+
     while True:
         writes[0] = 0
         with monkeypatch.context() as patched:
             patched.setattr(crl_server.rotating, "write_atomic", failing)
+            patched.setattr(crl_server.public_tree, "write_together", failing_too)
             begun = acme.authority.layout.journal.exists()
             try:
                 if begun:

@@ -3,7 +3,7 @@
 #   make demo    the whole story on this machine, no connection beyond loopback
 #   make test    the whole test suite, checks of style and types included
 #   make lint    those checks alone
-#   make lock    resolve requirements/dev.lock again from pyproject.toml (UPGRADE=1: take newer versions)
+#   make lock    resolve the locks in requirements/ again from pyproject.toml (UPGRADE=1: take newer versions)
 #   make clean   remove what these made
 
 .DELETE_ON_ERROR:
@@ -18,6 +18,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LOCK := requirements/dev.lock
+SERVER_LOCK := requirements/server.lock
 HOUSE := $(VENV)/build-wheels
 HOUSE_LOCK := examples/csv-exporter/build-requirements.lock
 
@@ -52,6 +53,8 @@ $(HOUSE): $(HOUSE_LOCK) $(STAMP)
 lock: $(STAMP)
 	UV_NO_CONFIG=1 $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --group dev \
 		--universal --python-version 3.11 --generate-hashes --no-header $(if $(UPGRADE),--upgrade) --output-file $(LOCK)
+	UV_NO_CONFIG=1 $(BIN)/uv pip compile pyproject.toml --quiet --extra server --extra postgresql --extra s3 --extra otel \
+		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate --constraints $(LOCK) --output-file $(SERVER_LOCK)
 
 clean:
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -13,6 +13,7 @@ programs=(
     "nginx nginx-light"
     "npm npm"
     "pg_ctlcluster postgresql"
+    "promtool prometheus"
     "rsync rsync"
     "softhsm2-util softhsm2"
     "systemd-analyze systemd"

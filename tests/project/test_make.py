@@ -13,7 +13,8 @@ from tests.project.tree import ROOT
 
 LOCK = "requirements/dev.lock"
 PROGRAMS = (
-    "chromium", "diffoscope", "git", "nginx", "npm", "pg_ctlcluster", "rsync", "softhsm2-util", "systemd-analyze",
+    "chromium", "diffoscope", "git", "nginx", "npm", "pg_ctlcluster", "promtool", "rsync",
+    "softhsm2-util", "systemd-analyze",
 )  # fmt: skip
 HOUSE_LOCK = "examples/csv-exporter/build-requirements.lock"
 
@@ -93,7 +94,7 @@ def system_packages(folder: Path, *programs: str, ci: bool) -> subprocess.Comple
 def test_a_missing_program_is_named_in_one_line_and_is_an_error_in_ci(tmp_path: Path, ci: bool, status: int) -> None:
     done = system_packages(tmp_path, ci=ci)
     assert done.returncode == status
-    needed = "chromium diffoscope-minimal git nginx-light npm postgresql rsync softhsm2 systemd"
+    needed = "chromium diffoscope-minimal git nginx-light npm postgresql prometheus rsync softhsm2 systemd"
     assert done.stderr == f"left out: tests that need {needed} (on Debian: apt-get install {needed})\n"
 
 

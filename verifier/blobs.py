@@ -6,9 +6,9 @@ whoever replaces one small record that names such files replaces all of them at 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +18,11 @@ from typing import NamedTuple
 from verifier.errors import FormatError, LoadlockError, Refused, Unreachable
 from verifier.files import read_capped, write_atomic
 from verifier.formats.text import Hex
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: reading works, and whoever wants to write is refused
+    fcntl = None  # type: ignore[assignment]
 
 LOCK_WAIT = 10.0
 """How long to wait, in seconds, for another process that writes."""
@@ -34,7 +39,8 @@ def _let_go_in_child() -> None:
         os.close(_held.pop())
 
 
-os.register_at_fork(after_in_child=_let_go_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 class Kind(NamedTuple):
@@ -118,8 +124,14 @@ def writing(directory: Path, wait: float = LOCK_WAIT) -> Iterator[None]:
         wait: how many seconds to wait for another writer.
 
     Raises:
-        Unreachable: ``io.failed`` when another writer does not finish, or the directory is not writable.
+        Unreachable: ``io.failed`` when another writer does not finish, the directory is not writable, or the system has
+            no locks of files.
     """
+    if fcntl is None:
+        raise Unreachable(
+            "io.failed", "this system has no locks of files, without which nothing is written here", found=sys.platform,
+            todo="Enrol and synchronise on Linux, and let this host read the directory.",
+        )  # fmt: skip
     try:
         descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:

@@ -56,7 +56,8 @@ def _stage(path: Path, data: bytes, mode: int, staged: dict[Path, str]) -> None:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
-            os.fchmod(stream.fileno(), mode)
+            if hasattr(os, "fchmod"):
+                os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
 
 
@@ -71,6 +72,8 @@ def _failing(path: Path) -> Iterator[None]:
 
 def sync_directory(directory: Path) -> None:
     """Make renames inside ``directory`` durable (``fsync`` of the directory itself)."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # not a POSIX system: directories cannot be opened there
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -79,7 +82,9 @@ def sync_directory(directory: Path) -> None:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a named pipe would otherwise be waited for until somebody writes
+    return os.open(
+        path, flags | getattr(os, "O_NONBLOCK", 0)
+    )  # a named pipe would otherwise be waited for until somebody writes
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -389,6 +389,7 @@ def _renew_locks_in_child() -> None:
         gate._renew_lock()
 
 
-os.register_at_fork(after_in_child=_renew_locks_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks_in_child)
 
 __all__ = ["EntryPoint", "Gate", "Ground", "Outcome", "Plugin", "Request", "VerifiedPlugin", "open_ground"]

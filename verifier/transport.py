@@ -1,7 +1,9 @@
 """The reader's HTTP client: the only module of the reader that opens a connection, and never while a plugin loads.
 
 Everything it fetches is public and is verified by its signature or digest afterwards; so it follows no redirect, sends
-no credentials, and takes bodies as they come. Each request has a size cap and an end.
+no credentials, and takes bodies as they come. Each request has a size cap and an end. It goes by way of the proxy that
+the environment names (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), which learns what is fetched and
+can change nothing of it unnoticed. What runs on this machine itself is asked directly.
 """
 
 from __future__ import annotations
@@ -10,10 +12,14 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import NamedTuple
+from urllib.parse import unquote
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.util.url import Url, parse_url
 
 from verifier.errors import FormatError, Unreachable, UsageError
 
@@ -128,7 +134,15 @@ class Transport:
             self._process = os.getpid()
             retries = urllib3.Retry(total=1, redirect=0, status=0, raise_on_redirect=False, backoff_factor=0)
             timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
-            self._pool = urllib3.PoolManager(maxsize=4, retries=retries, timeout=timeout)
+            proxy = _proxy_of(self.server)
+            if proxy is None:
+                self._pool = urllib3.PoolManager(maxsize=4, retries=retries, timeout=timeout)
+            else:
+                headers = urllib3.make_headers(proxy_basic_auth=unquote(proxy.auth) if proxy.auth else None)
+                address = proxy._replace(auth=None).url
+                self._pool = urllib3.ProxyManager(
+                    address, proxy_headers=headers, maxsize=4, retries=retries, timeout=timeout
+                )
         return self._pool
 
 
@@ -195,6 +209,40 @@ def _read(response: urllib3.BaseHTTPResponse, limit: int, end: float, path: str)
         if time.monotonic() > end:
             raise TimeoutError("the body took too long")
     return bytes(body)
+
+
+def _proxy_of(server: str) -> Url | None:
+    """The proxy by whose way the environment wants a server to be asked, if any.
+
+    Raises:
+        UsageError: ``usage.configuration`` for a proxy of another kind; what is shown is the kind, never the address,
+            which may hold a password.
+    """
+    try:
+        asked, proxies = parse_url(server), getproxies_environment()
+    except LocationParseError:  # no address at all, which the request will say
+        return None
+    named = proxies.get(asked.scheme or "") or proxies.get("all")
+    host = (asked.host or "").strip("[]")
+    if not named or host == "localhost" or _is_loopback(host) or proxy_bypass_environment(asked.netloc or "", proxies):
+        return None
+    try:
+        proxy = parse_url(named)
+    except LocationParseError:
+        proxy = Url()
+    if proxy.scheme not in ("http", "https") or not proxy.host:
+        raise UsageError(
+            "usage.configuration", "the environment names a proxy of an unknown kind", found=repr(proxy.scheme),
+            expected="http://host:port or https://host:port", todo="Correct HTTPS_PROXY, or name it in NO_PROXY.",
+        )  # fmt: skip
+    return proxy
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _unreachable(server: str, found: str) -> Unreachable:

@@ -139,4 +139,5 @@ def _begin_again_in_child() -> None:
         watcher._begin_again_in_child()
 
 
-os.register_at_fork(after_in_child=_begin_again_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again_in_child)

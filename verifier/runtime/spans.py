@@ -34,7 +34,8 @@ class StampedSpans(SpanProcessor):
         self._following = following
         self._lock = threading.Lock()
         self._started: dict[tuple[int, int], Attribution] = {}
-        os.register_at_fork(after_in_child=self._renew_lock)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew_lock)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember whose span it is, and say so at once, for samplers and for who looks at it while it lasts."""

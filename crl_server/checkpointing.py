@@ -95,7 +95,7 @@ class Checkpoints:
                 document = dump(proposal.checkpoint)
                 metadata = self._repository.unsigned_checkpoints(document, now)
                 self._write_files(ledger, proposal)
-                log = list(ledger.audit_lines(after=trust.checkpoint.audit.count - 1))
+                log = list(ledger.audit_since(trust.checkpoint.audit))
                 self._remember(ledger, proposal, document, chosen, taken_back)
                 detail = {"epoch": proposal.checkpoint.epoch, "through": proposal.checkpoint.through,
                           "sha256": sha256_hex(document), "taken_back": len(taken_back), "cut": cut}  # fmt: skip

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from crl_server.commands import (
     audit,
+    backups,
     checkpoints,
     deployments,
     exports,
     handovers,
     hosts,
+    recovery,
     revoke,
     rotation,
     tokens,
@@ -27,6 +29,8 @@ COMMANDS: tuple[Command, ...] = (
     *revoke.COMMANDS,
     *audit.COMMANDS,
     *checkpoints.COMMANDS,
+    *recovery.COMMANDS,
+    *backups.COMMANDS,
     *exports.COMMANDS,
     *webhooks.COMMANDS,
 )

@@ -48,6 +48,7 @@ class Summary(NamedTuple):
         digests: what leaves the list, each with the note of the request and the two who agreed.
         rules: standing rules that end or get exceptions, likewise.
         keys: the ids of the keys that have signed.
+        gap: how the audit log was lost since the last checkpoint; empty when it was not.
     """
 
     checkpoint: Checkpoint
@@ -55,6 +56,7 @@ class Summary(NamedTuple):
     digests: tuple[str, ...]
     rules: tuple[str, ...]
     keys: tuple[str, ...]
+    gap: str = ""
 
 
 class _Agreement(NamedTuple):
@@ -68,13 +70,14 @@ class _Agreement(NamedTuple):
         return f"{self.subject}: {self.note!a}, asked for by {self.by}, approved by {self.approved_by}"
 
 
-def review(dossier: Dossier, root: Digest, now: datetime) -> Summary:
+def review(dossier: Dossier, root: Digest, now: datetime, *, recovered: bool = False) -> Summary:
     """Check a dossier.
 
     Args:
         dossier: as the service laid it out.
         root: the fingerprint of the deployment's first root, as the signer wrote it down.
         now: the moment (aware, UTC).
+        recovered: take a log that begins with the recovery of a lost database, as somebody said it would.
 
     Raises:
         Refused: ``checkpoint.unfounded`` with what is wrong; ``checkpoint.outdated``, ``trust.*``, ``list.*``,
@@ -88,11 +91,12 @@ def review(dossier: Dossier, root: Digest, now: datetime) -> Summary:
     new = parse_checkpoint(document)
     role, metadata = role_of(dossier.metadata)
     check_role(role, document, trust.checkpoints_version + 1, now)
-    agreements = _agreements(dossier, trust.checkpoint.audit, current.head.audit, new.audit)
+    start, gap = _recovery(dossier) if recovered else (trust.checkpoint.audit, "")
+    agreements = _agreements(dossier, start, current.head.audit, new.audit)
     _check_numbers(new, current)
     digests = _check_base(dossier, new, current, agreements)
     rules = _check_rules(dossier, new, current, agreements)
-    return Summary(new, current.count, tuple(digests), tuple(rules), tuple(sorted(metadata.signatures)))
+    return Summary(new, current.count, tuple(digests), tuple(rules), tuple(sorted(metadata.signatures)), gap)
 
 
 def sign(dossier: Dossier, key: SigningKey) -> int:
@@ -195,6 +199,15 @@ def _check_rule(before: Rule, after: Rule, agreed: dict[str, _Agreement]) -> Ite
         if agreement is None:
             raise _unfounded(f"nobody agreed to except this artifact from {before.id}", digest)
         yield f"{before.id} excepts {agreement.words}"
+
+
+def _recovery(dossier: Dossier) -> tuple[AuditHead, str]:
+    """Where a log begins that was lost, and what is said of it. What was agreed before that is gone with it."""
+    entry = audit.parse_entry(dossier.log[0]) if dossier.log else None
+    if entry is None or entry.action != "list.recover":
+        raise _unfounded("the audit log does not begin with the recovery of a lost one", entry.action if entry else "")
+    words = f"recovered by {entry.actor} at {entry.time}; of the log before, entry {entry.index} and later are lost"
+    return AuditHead(count=entry.index, sha256=entry.previous), words
 
 
 def _agreements(dossier: Dossier, start: AuditHead, published: AuditHead, end: AuditHead) -> list[_Agreement]:

@@ -16,6 +16,12 @@ from crl_server.tables import AuditLine, Event, ListEntry, ListSegment, Reinstat
 from verifier.formats.revocations import AuditHead, SegmentRef
 from verifier.formats.text import Digest, Hex, Time
 
+RESTORED = "restored"
+"""The setting that says that a backup was restored and that hosts may have seen more than it knows."""
+RECOVERED = "recovered"
+"""The setting that names the publication of a lost database from which this one goes on."""
+RULES_FLOOR = "rules-floor"
+"""The setting that new rules' numbers lie above, after numbers were lost."""
 MAX_PAGE = 1000
 """How many rows a page may have."""
 
@@ -62,6 +68,17 @@ class Ledger:
             # SQLite keeps whatever type was put there, and who tampers may have put text.
             stored: object = line
             yield stored if isinstance(stored, bytes) else str(stored).encode()
+
+    def audit_since(self, known: AuditHead) -> Iterator[bytes]:
+        """The entries that follow a state somebody vouched for; where the log was lost since, from its recovery on."""
+        last = self.session.get(AuditLine, known.count - 1)
+        if known.count == 0 or (last is not None and last.sha256 == known.sha256):
+            return self.audit_lines(after=known.count - 1)
+        query = select(AuditLine.index, AuditLine.line).order_by(col(AuditLine.index).desc())
+        for index, line in self.session.exec(query):
+            if audit.parse_entry(line).action == "list.recover":
+                return self.audit_lines(after=index - 1)
+        return self.audit_lines(after=known.count - 1)
 
     # -- the list ------------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ class Occasion:
         now: the moment (aware, UTC).
         before: the head published before, of whatever epoch, already verified when it was; None for the first one.
         prepared: the last event of a checkpoint that awaits its signatures; 0 when there is none.
+        log_lost: the audit log that ``before`` speaks of was lost with its database; this is the first list since.
     """
 
     policy: Policy
@@ -60,6 +61,7 @@ class Occasion:
     now: datetime
     before: Head | None
     prepared: int = 0
+    log_lost: bool = False
 
 
 class ListChecker:
@@ -202,10 +204,13 @@ def _check_order(head: Head, occasion: Occasion) -> None:
     for what, found, last in (
         ("epoch and seq", (head.epoch, head.seq), (before.epoch, before.seq)),
         ("time of issue", head.issued, before.issued),
-        ("audit log", head.audit.count, before.audit.count),
     ):
         if found < last:  # type: ignore[operator]
             raise _flaw(f"{what} {found!s}", f"{last!s} or later")
+    if occasion.log_lost:
+        return
+    if head.audit.count < before.audit.count:
+        raise _flaw(f"audit log {head.audit.count}", f"{before.audit.count} or later")
     if head.audit.count == before.audit.count and head.audit != before.audit:
         raise _flaw("another audit log of the same length")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from crl_server import checkpointing, rules, standing, tracing
 from crl_server.audit import Act
-from crl_server.ledger import Ledger
+from crl_server.ledger import RECOVERED, RESTORED, Ledger
 from crl_server.list_checker import ListChecker, Occasion
 from crl_server.public_tree import MAX_ENVELOPE, PublicTree
 from crl_server.rules import Span
@@ -55,11 +55,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Position:
-    """Where the last publication stood, as the database remembers it."""
+    """Where the last publication stood, as the database remembers it; and whether that was another database, which is
+    lost, and its audit log with it.
+    """
 
     epoch: int
     seq: int
     issued: Time | None
+    lost: bool = False
 
     @classmethod
     def read(cls, ledger: Ledger) -> Position:
@@ -68,7 +71,7 @@ class Position:
         if known is None:
             return cls(0, 0, None)
         epoch, seq, issued = known.split()
-        return cls(int(epoch), int(seq), Time(issued))
+        return cls(int(epoch), int(seq), Time(issued), known == ledger.setting(RECOVERED))
 
     def write(self, ledger: Ledger) -> None:
         """Remember this publication."""
@@ -110,6 +113,7 @@ class Publisher:
             trust = self._repository.trust()
             old = self._standing(trust, now)
             with self._store.read() as ledger:
+                check_not_restored(ledger)
                 committed = max(ledger.last_seq(), trust.checkpoint.through)
                 position = Position.read(ledger)
             if old is not None:
@@ -252,6 +256,7 @@ class Publisher:
             now=now,
             before=None if old is None else old.head,
             prepared=prepared,
+            log_lost=before.lost,
         )
         head = self._checker.check(data, occasion)
         if (head.epoch, head.seq) < (before.epoch, before.seq):
@@ -266,6 +271,16 @@ class Publisher:
 def revoked(current: RevocationList | None, ledger: Ledger, digest: Digest) -> bool:
     """Whether a digest is revoked, published or only committed."""
     return ledger.listed(digest) is not None or (current is not None and current.lists(digest))
+
+
+def check_not_restored(ledger: Ledger) -> None:
+    """Demand that no backup was restored without raising the list above what hosts may have seen.
+
+    Raises:
+        Refused: ``server.restored``.
+    """
+    if ledger.setting(RESTORED):
+        raise Refused("server.restored", "a backup was restored", found=f"one of {ledger.setting(RESTORED)}")
 
 
 def _due(head: Head, trust: Trust, now: datetime) -> bool:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from crl_server.api.app import create_app
 from crl_server.api.edge import Clock
 from crl_server.api.events import Events
-from crl_server.export.worker import ExportWorker, exporters
+from crl_server.export.worker import ExportWorker, check_not_behind, exporters
 from crl_server.following import Follower
 from crl_server.instruments import Instruments
 from crl_server.notices import note
@@ -58,18 +58,21 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
         clock: tells the time.
 
     Raises:
-        Refused: ``server.offline-key``, ``server.behind``, ``server.lint``, ``clock.behind``, ``trust.*``.
+        Refused: ``server.offline-key``, ``server.behind``, ``server.lint``, ``clock.behind``, ``trust.*``;
+            ``export.behind`` when a place that is exported to holds more than this server knows.
         UsageError: ``usage.configuration`` when the address cannot be listened on or an export cannot be set up;
             ``usage.extra``.
         Unreachable: ``io.failed``.
     """
     policy = authority.repository.trust().policy
     check_offline_keys_are_away(authority.layout.offline, policy.profile)
+    places = exporters(authority, authority.settings.export)
+    check_not_behind(places)
     authority.reconcile(clock())
     note(authority, clock())
     reminder = Reminder()
     reminder.tell(authority.warnings(clock()), clock())
-    exports = [ExportWorker(authority, found, clock) for found in exporters(authority, authority.settings.export)]
+    exports = [ExportWorker(authority, found, clock) for found in places]
     listening = _listen(host, port)
     address = listening.getsockname()
     hub = Hub(authority.layout)

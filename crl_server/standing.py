@@ -13,7 +13,7 @@ from crl_server import hosts, reach, registry, rules
 from crl_server.audit import Act
 from crl_server.hosts import RunningOn
 from crl_server.idempotency import fingerprint
-from crl_server.ledger import Ledger
+from crl_server.ledger import RULES_FLOOR, Ledger
 from crl_server.reach import MAX_SUBJECT
 from crl_server.revoking import Why, check_reach
 from crl_server.rules import Severity
@@ -168,8 +168,9 @@ def commit(ledger: Ledger, wanted: NewRule, through: int, actor: str, now: datet
 
 
 def next_number(ledger: Ledger) -> int:
-    """The number that the next rule gets."""
-    return (ledger.session.exec(select(func.max(StandingRule.number))).one() or 0) + 1
+    """The number that the next rule gets: one that no host can have seen."""
+    highest = ledger.session.exec(select(func.max(StandingRule.number))).one() or 0
+    return max(highest, int(ledger.setting(RULES_FLOOR) or 0)) + 1
 
 
 def put(

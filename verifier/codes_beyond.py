@@ -135,6 +135,14 @@ BEYOND: dict[str, Code] = {
         None, "the server can read an offline key", "Move the offline keys to a medium that this machine does not hold."
     ),
     "server.behind": Code(None, "the database is older than the list it has published", "Restore the newest database."),
+    "server.restored": Code(
+        None,
+        "a backup was restored, and hosts may have seen more than it knows",
+        "Run 'loadlock recover --from' with the newest copy of the public tree there is.",
+    ),
+    "backup.damaged": Code(
+        None, "a backup is not whole, or what is in it does not verify", "Take another backup, and keep this one apart."
+    ),
     "server.lint": Code(
         None, "the list to be published fails the server's own check", "Nothing was published: read what was found."
     ),
@@ -150,7 +158,7 @@ BEYOND: dict[str, Code] = {
     "export.behind": Code(
         None,
         "an export's place holds something newer than this server",
-        "Find out which server writes there; after a restore, empty the place's timestamp and head.",
+        "Find out which server writes there; after a restore: 'loadlock recover --from' a copy of that place.",
     ),
     "server.not-ready": Code(None, "the server cannot serve a valid list now", "See the server's log."),
     "audit.chain": Code(None, "the audit log was edited, cut or rewritten", "Keep a copy of it and alarm security."),

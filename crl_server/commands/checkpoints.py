@@ -94,6 +94,9 @@ def _configure_sign(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, help="the checkpoint, as it was laid out")
     parser.add_argument("--key", metavar="FILE", type=Path, help="a checkpoint key; without it nothing is signed")
     parser.add_argument("--root", metavar="FINGERPRINT", required=True, help="of the deployment's first root")
+    parser.add_argument(
+        "--after-recovery", action="store_true", help="the database was lost and recovered, as you were told elsewhere"
+    )
 
 
 def _sign(args: argparse.Namespace, output: Output) -> None:
@@ -102,7 +105,8 @@ def _sign(args: argparse.Namespace, output: Output) -> None:
         from crl_server.dossier import Dossier
         from crl_server.signing import SigningKey
     dossier = Dossier(args.directory)
-    summary = review(dossier, given(Digest, args.root, "the root's fingerprint"), now())
+    root = given(Digest, args.root, "the root's fingerprint")
+    summary = review(dossier, root, now(), recovered=args.after_recovery)
     _show(summary, output)
     signatures = len(summary.keys)
     if args.key is None:
@@ -120,6 +124,7 @@ def _sign(args: argparse.Namespace, output: Output) -> None:
             "rules": summary.rules,
             "cut": summary.checkpoint.carry == summary.checkpoint.epoch,
             "signatures": signatures,
+            "gap": summary.gap,
         }
     )
 
@@ -128,6 +133,8 @@ def _show(summary: Summary, output: Output) -> None:
     found = summary.checkpoint
     output.say(f"checkpoint of epoch {found.epoch} of {found.deployment!s}, through seq {found.through}")
     output.say(f"{summary.before} entries before, {found.count} after")
+    if summary.gap:
+        output.say(f"  The audit log: {summary.gap}")
     for title, lines in (("taken back", summary.digests), ("rules", summary.rules)):
         for line in lines[:SHOWN]:
             output.say(f"  {title}: {line}")
@@ -151,36 +158,6 @@ def _publish(args: argparse.Namespace, output: Output) -> None:
     output.result({"ok": True, "epoch": head.epoch, "seq": head.seq, "entries": published.count})
 
 
-def _configure_recover(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", metavar="DIR", type=Path, help="where the checkpoint is laid out")
-    parser.add_argument("--keys", metavar="DIR", type=Path, help="where the policy's key is (default: offline/)")
-
-
-def _recover(args: argparse.Namespace, output: Output) -> None:
-    with opened(args) as authority:
-        from crl_server.recovery import replace_stolen_key
-
-        done = replace_stolen_key(authority, args.keys, args.directory, local_actor(), now())
-    output.say(f"policy {done.policy} is in force: heads are signed by {done.key}, and no longer by")
-    for key in done.stolen:
-        output.say(f"  {key}")
-    output.say(
-        f"{done.checkpoint.directory}: checkpoint of epoch {done.checkpoint.epoch}; have it signed and publish it"
-    )
-    output.say("Until then, hosts that took something from the thief refuse every list, and alarm.")
-    output.result(
-        {
-            "ok": True,
-            "key": done.key,
-            "stolen": done.stolen,
-            "policy": done.policy,
-            "directory": str(done.checkpoint.directory),
-            "epoch": done.checkpoint.epoch,
-            "through": done.checkpoint.through,
-        }
-    )
-
-
 def _number(rule: str) -> int:
     found = _RULE.fullmatch(rule)
     if not found:
@@ -193,6 +170,5 @@ COMMANDS = (
     Command("approve", "approve somebody else's reinstatement", _configure_approve, _approve),
     Command("checkpoint prepare", "lay out the next checkpoint for its two signers", _configure_prepare, _prepare),
     Command("checkpoint sign", "verify a checkpoint from the pinned root, and sign it", _configure_sign, _sign),
-    Command("recover", "after the theft of the head key: replace it, lay out the cut", _configure_recover, _recover),
     Command("checkpoint publish", "put a checkpoint with two signatures in force", _configure_publish, _publish),
 )

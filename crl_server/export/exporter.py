@@ -18,9 +18,9 @@ from tuf.api.metadata import Metadata, Root, Timestamp
 
 from crl_server.export import leftovers
 from crl_server.export.places import Held, Place
-from crl_server.export.tree import Tree, read_tree
+from crl_server.export.tree import MAX_POINTER, Tree, read_tree
 from crl_server.locking import exclusive
-from crl_server.public_files import ENROLMENT, HEAD, kind_of
+from crl_server.public_files import ENROLMENT, HEAD, TIMESTAMP, kind_of
 from crl_server.service import Authority
 from crl_server.stamps import stamps
 from verifier.errors import LoadlockError, Refused
@@ -30,6 +30,7 @@ from verifier.formats.policy import Policy
 from verifier.formats.revocations import MAX_BASE, Head, parse_head
 from verifier.formats.text import Digest
 from verifier.keys import PublicKey
+from verifier.trust import Trust
 
 LOOK_AGAIN = timedelta(hours=1)
 """How often the whole place is compared with the tree, whatever this process remembers of it."""
@@ -81,6 +82,19 @@ class Exporter:
             self._looked = None  # what the place holds now is not known
             raise
 
+    def check_not_behind(self) -> None:
+        """Demand that the place holds no newer list and no newer trust than this server has: before it signs anything.
+
+        Raises:
+            Refused: ``export.behind``, ``export.denied``; ``trust.*`` when the tree itself does not verify.
+            Unreachable: ``unreachable.storage``, ``io.failed``.
+        """
+        trust = self._authority.repository.trust()
+        for path in (TIMESTAMP, HEAD):
+            source = self._authority.layout.public / path
+            held = self._place.read(path) if source.is_file() else None
+            self._check_forward(trust, path, read_capped(source, MAX_POINTER, path) if held else b"", held)
+
     def _pass(self, now: datetime) -> Outcome:
         tree = read_tree(self._authority, now)  # (1)
         self._written = 0
@@ -113,7 +127,7 @@ class Exporter:
         pending = [(path, data) for path, data in tree.pointers if self._marks.get(path) != self._place.mark(data)]
         held = {path: self._place.read(path) for path, _ in pending}
         for path, data in pending:
-            self._check_forward(tree, path, data, held[path])
+            self._check_forward(tree.standing.trust, path, data, held[path])
         for path in tree.roots:
             self._write(path)
         for path, data in pending:
@@ -124,17 +138,16 @@ class Exporter:
             self._marks[path] = self._place.mark(data)
             self._written += 1
 
-    def _check_forward(self, tree: Tree, path: str, data: bytes, held: Held | None) -> None:
+    def _check_forward(self, trust: Trust, path: str, data: bytes, held: Held | None) -> None:
         """Demand that what is to be written is no older than what is there; whatever nobody signed does not count."""
         if held is None or path == ENROLMENT:
             return
         try:
             if path == HEAD:
-                policy = tree.standing.trust.policy
-                theirs, ours = _signed_head(held.data, policy), _signed_head(data, policy)
+                theirs, ours = _signed_head(held.data, trust.policy), _signed_head(data, trust.policy)
                 newer = (theirs.epoch, theirs.seq, theirs.issued) > (ours.epoch, ours.seq, ours.issued)
             else:
-                root = self._authority.repository.root(tree.standing.trust.root_version)
+                root = self._authority.repository.root(trust.root_version)
                 newer = _signed_timestamp(held.data, root) > _signed_timestamp(data, root)
         except (LoadlockError, RepositoryError, KeyError, ValueError, TypeError):
             return

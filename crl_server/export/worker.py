@@ -163,3 +163,18 @@ def place_of(settings: Export) -> Place:
 def exporters(authority: Authority, settings: Sequence[Export]) -> list[Exporter]:
     """One exporter for each export of the settings; raises as :func:`place_of`."""
     return [Exporter(authority, found.name, place_of(found), found.keep.span) for found in settings]
+
+
+def check_not_behind(found: Sequence[Exporter]) -> None:
+    """Demand that no place holds something newer than this server has; one that is not to be had is told of.
+
+    Raises:
+        Refused: ``export.behind``; ``trust.*``.
+    """
+    for exporter in found:
+        try:
+            exporter.check_not_behind()
+        except LoadlockError as error:
+            if error.code == "export.behind" or error.code.startswith("trust."):
+                raise
+            log.warning("the export %s could not be compared with: %s", exporter.name, error)

@@ -34,7 +34,7 @@ from crl_server.public_files import HEAD, TIMESTAMP, kind_of
 from crl_server.publishing import MAX_ENVELOPE, Position
 from crl_server.repository import Repository
 from crl_server.signing import DIRECTORY_MODE
-from crl_server.store import Store
+from crl_server.store_sqlite import sqlite_store
 from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
 from verifier.files import read_capped, sync_directory
 from verifier.formats.revocations import MAX_BASE
@@ -222,7 +222,7 @@ def restore(file: Path, directory: Path, actor: str, now: datetime) -> Summary:
 
 
 def _mark(layout: Layout, actor: str, now: datetime) -> None:
-    store = Store(layout.database)
+    store = sqlite_store(layout.database)
     try:
         store.upgrade()
         with store.write() as ledger:
@@ -301,7 +301,7 @@ def _check_database(layout: Layout, current: RevocationList) -> None:
             raise _damaged(str(error)) from error
     if found != "ok":
         raise _damaged(f"the database: {found}")
-    store = Store(layout.database)
+    store = sqlite_store(layout.database)
     try:
         with store.read() as ledger:
             verify_log(ledger.audit_lines(), current.head.audit)

@@ -25,6 +25,7 @@ from sqlmodel import col, delete, select
 
 from crl_server import standing
 from crl_server.audit import Act
+from crl_server.databases import database_url, store_at
 from crl_server.layout import Layout
 from crl_server.ledger import RECOVERED, RESTORED, RULES_FLOOR, Ledger
 from crl_server.locking import exclusive
@@ -34,7 +35,7 @@ from crl_server.repository import Repository
 from crl_server.rotations import key_ids
 from crl_server.service import Authority
 from crl_server.signing import DIRECTORY_MODE, SigningKey
-from crl_server.store import Store
+from crl_server.store_sqlite import sqlite_store
 from crl_server.tables import Artifact, CheckpointRow, Event, ListEntry, Revocation, RuleException, StandingRule
 from verifier.errors import Refused, UsageError
 from verifier.files import read_capped, write_atomic
@@ -114,19 +115,21 @@ def new_database(layout: Layout, now: datetime) -> None:
     """Make an empty database where the one of this deployment is gone.
 
     Raises:
-        UsageError: ``usage.deployment``.
+        UsageError: ``usage.deployment``, ``usage.configuration``, ``usage.extra``.
         Unreachable: ``io.failed``.
     """
-    if layout.database.is_file() or (layout.database.parent / "database.toml").is_file():
+    url = database_url(layout)
+    if not url and layout.database.is_file():
         return
     deployment = layout.deployment().deployment
     layout.database.parent.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-    store = Store(layout.database)
+    store = store_at(url) if url else sqlite_store(layout.database)
     try:
         store.upgrade()
         with store.write() as ledger:
-            ledger.set("deployment", deployment)
-            ledger.set(RESTORED, str(Time.of(now)))
+            if ledger.setting("deployment") is None:
+                ledger.set("deployment", deployment)
+                ledger.set(RESTORED, str(Time.of(now)))
     finally:
         store.close()
 

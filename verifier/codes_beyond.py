@@ -161,6 +161,9 @@ BEYOND: dict[str, Code] = {
         "Find out which server writes there; after a restore: 'loadlock recover --from' a copy of that place.",
     ),
     "server.not-ready": Code(None, "the server cannot serve a valid list now", "See the server's log."),
+    "audit.head": Code(
+        None, "a signed list stands in no entry of the audit log", "Alarm security: a head key may be stolen."
+    ),
     "audit.chain": Code(None, "the audit log was edited, cut or rewritten", "Keep a copy of it and alarm security."),
     # -- commands ----------------------------------------------------------------------------------------------------
     "usage.arguments": Code(None, "wrong arguments", "See the command's --help."),

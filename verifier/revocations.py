@@ -108,7 +108,7 @@ def open_list(
     Raises:
         Refused: a ``list.*`` or ``format.*`` code.
     """
-    head = _verified_head(envelope, trust, now)  # (1)
+    head = verified_head(envelope, trust, now)  # (1)
     _check_epoch(head, trust)  # (2)
     tail = _read_tail(head, trust.checkpoint, files, current.tail if current else ())  # (3)
     base = _computed_base(current, trust.checkpoint)  # (5)
@@ -144,7 +144,13 @@ def check_history(old: RevocationList, new: RevocationList) -> None:
     _check_rules_kept(old.rules, new.rules)
 
 
-def _verified_head(envelope_bytes: bytes, trust: ListTrust, now: datetime) -> Head:
+def verified_head(envelope_bytes: bytes, trust: ListTrust, now: datetime) -> Head:
+    """A head whose signature is by a head key of the policy, rule 1; what it names is not looked at.
+
+    Raises:
+        Refused: ``list.signature``, ``list.key-expired``, ``list.deployment``, ``list.future``.
+        FormatError: any ``format.*`` code.
+    """
     envelope = dsse.parse_envelope(envelope_bytes, what="revocation head")
     if envelope.payload_type != dsse.HEAD:
         raise Refused(

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from crl_server import standing
 from crl_server.backup import back_up, restore
 from crl_server.countersigning import review, sign
 from crl_server.dossier import Dossier
-from crl_server.reclaiming import Reclaimed, new_database, reclaim
+from crl_server.reclaiming import Reclaimed, reclaim
 from crl_server.reinstating import Wish
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, NOW, digest, made, revoke
@@ -98,26 +97,6 @@ def test_nothing_that_the_export_shows_is_lost(authority: Authority, tmp_path: P
     assert reader.refresh().lists(digest("later"))
     assert Reader(new).refresh().count == reader.current.count
     new.verify_audit(NOW)
-    new.close()
-
-
-def test_without_any_database_a_new_one_takes_it_all(authority: Authority, tmp_path: Path) -> None:
-    add_rule(authority, "team-b")
-    revoke(authority, "one")
-    before = Reader(authority)
-    before.refresh()
-    authority.close()
-    for path in authority.layout.root.glob("server/loadlock.sqlite*"):
-        path.unlink()
-    assert code_of(lambda: Authority(authority.layout.root)) == "usage.deployment"
-    new_database(authority.layout, NOW)
-    new = Authority(authority.layout.root)
-    assert code_of(lambda: new.reconcile(NOW)) == "server.restored"
-    assert reclaim(new, new.layout.public, ACTOR, NOW).entries == 2
-    before.authority = new
-    assert before.refresh().lists(digest("early"))
-    with new.store.read() as ledger:
-        assert [rule.id for rule in standing.in_force(ledger).rules] == ["R1"]
     new.close()
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from crl_server.audit import parse_entry, verify_log
 from crl_server.layout import Layout
 from crl_server.ledger import Ledger
-from crl_server.publishing import MAX_ENVELOPE
+from crl_server.public_tree import MAX_ENVELOPE
 from crl_server.repository import Repository
 from verifier.errors import Refused, Unreachable, UsageError
 from verifier.files import read_capped, write_atomic

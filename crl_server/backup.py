@@ -31,7 +31,8 @@ from crl_server.layout import Layout
 from crl_server.ledger import RESTORED
 from crl_server.locking import exclusive
 from crl_server.public_files import HEAD, TIMESTAMP, kind_of
-from crl_server.publishing import MAX_ENVELOPE, Position
+from crl_server.public_tree import MAX_ENVELOPE
+from crl_server.publishing import Position
 from crl_server.repository import Repository
 from crl_server.signing import DIRECTORY_MODE
 from crl_server.store_sqlite import sqlite_store

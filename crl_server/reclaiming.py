@@ -29,8 +29,9 @@ from crl_server.databases import database_url, store_at
 from crl_server.layout import Layout
 from crl_server.ledger import RECOVERED, RESTORED, RULES_FLOOR, Ledger
 from crl_server.locking import exclusive
-from crl_server.public_files import HEAD, TIMESTAMP, kind_of
-from crl_server.publishing import MAX_ENVELOPE, Position
+from crl_server.public_files import ENROLMENT, HEAD, TIMESTAMP, kind_of
+from crl_server.public_tree import MAX_ENVELOPE
+from crl_server.publishing import Position
 from crl_server.repository import Repository
 from crl_server.rotations import key_ids
 from crl_server.service import Authority
@@ -94,7 +95,8 @@ def reclaim(authority: Authority, export: Path, actor: str, now: datetime) -> Re
     """
     copy = _read(authority, export, now)
     _check_keys(authority, copy)
-    with exclusive(authority.layout.lock):
+    # Not as other publishers do: a shared database may be behind the files here, which is what is to be mended.
+    with authority.store.publishing(), exclusive(authority.layout.lock):
         if export.resolve() != authority.layout.public.resolve():
             _copy_files(export, authority.layout.public)
         with authority.store.write() as ledger:
@@ -107,6 +109,7 @@ def reclaim(authority: Authority, export: Path, actor: str, now: datetime) -> Re
             Position(head.epoch, head.seq, head.issued).write(ledger)
             ledger.set(RECOVERED, f"{head.epoch} {head.seq} {head.issued}")
             ledger.set(RESTORED, "")
+            _share(authority, ledger)
     published = authority.publisher.publish(now)
     return done._replace(epoch=published.head.epoch, seq=published.head.seq)
 
@@ -189,6 +192,20 @@ def _copy_files(export: Path, public: Path) -> None:
                 write_atomic(target, read_capped(export / name, MAX_BASE, name))
     except OSError as error:
         raise UsageError("io.failed", "the export cannot be copied", found=error.strerror or "") from error
+
+
+def _share(authority: Authority, ledger: Ledger) -> None:
+    """Keep the tree for every server that shares the database, in the order in which it verifies at each moment."""
+    public = authority.layout.public
+    names = [path.relative_to(public).as_posix() for path in sorted(public.rglob("*")) if path.is_file()]
+    last = ("root.json", TIMESTAMP, HEAD, ENROLMENT)
+
+    def rank(name: str) -> tuple[int, str]:
+        return next((place for place, end in enumerate(last, 1) if name.endswith(end)), 0), name
+
+    if authority.store.replicated:
+        for name in sorted(filter(kind_of, names), key=rank):
+            authority.tree.keep(ledger, {public / name: read_capped(public / name, MAX_BASE, name)})
 
 
 def _payload(current: RevocationList) -> bytes:

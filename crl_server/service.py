@@ -70,6 +70,8 @@ class Authority(Denying):
 
     Args:
         directory: the deployment's directory.
+        recovering: leave the files here as they are, though a shared database may have others: it was lost, and these
+            are what is to be taken back.
 
     Raises:
         UsageError: ``usage.deployment`` when it is none; ``usage.configuration`` when the database is of another one,
@@ -78,7 +80,7 @@ class Authority(Denying):
         Unreachable: ``io.failed``.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, recovering: bool = False) -> None:
         self.layout = Layout(directory)
         self.record = self.layout.deployment()
         self.settings = read_settings(self.layout.settings)
@@ -89,7 +91,8 @@ class Authority(Denying):
         try:
             self.store.upgrade()
             _check_deployment(self.store, self.record.deployment)
-            self.tree.catch_up()
+            if not recovering:
+                self.tree.catch_up()
         except BaseException:
             self.store.close()
             raise

@@ -64,7 +64,7 @@ def _configure_verify(parser: argparse.ArgumentParser) -> None:
 def _verify(args: argparse.Namespace, output: Output) -> None:
     with needing_the_extra():
         from crl_server.audit_export import AuditExport
-        from crl_server.publishing import MAX_ENVELOPE
+        from crl_server.public_tree import MAX_ENVELOPE
     export, since = AuditExport(args.directory), AuditExport(args.since) if args.since else None
     found = export.verify(given(Digest, args.root, "the root's fingerprint"), now(), since)
     output.say(f"{found.state.count} entries in one unbroken chain that ends in {found.state.sha256}")

@@ -40,8 +40,8 @@ def needing_the_extra() -> Iterator[None]:
 
 
 @contextmanager
-def opened(args: argparse.Namespace) -> Iterator[Authority]:
-    """The deployment that the arguments name.
+def opened(args: argparse.Namespace, *, recovering: bool = False) -> Iterator[Authority]:
+    """The deployment that the arguments name; ``recovering`` as :class:`crl_server.service.Authority` takes it.
 
     Raises:
         UsageError: ``usage.deployment``, ``usage.extra``, ``usage.configuration``.
@@ -50,7 +50,7 @@ def opened(args: argparse.Namespace) -> Iterator[Authority]:
     directory = find_deployment(args.deployment)
     with needing_the_extra():
         from crl_server.service import Authority
-    authority = Authority(directory)
+    authority = Authority(directory, recovering=recovering)
     try:
         yield authority
     finally:

@@ -40,7 +40,7 @@ def _reclaim(args: argparse.Namespace, output: Output) -> None:
         from crl_server.reclaiming import new_database, reclaim
     moment = now()
     new_database(Layout(find_deployment(args.deployment)), moment)
-    with opened(args) as authority:
+    with opened(args, recovering=True) as authority:
         done = reclaim(authority, args.export, local_actor(), moment)
         cut: Prepared | None = None
         if args.directory is not None:

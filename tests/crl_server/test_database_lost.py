@@ -30,7 +30,7 @@ def test_without_any_database_a_new_one_takes_it_all(engine: str, tmp_path: Path
         authority.layout.database_address.write_text(f"url = {json.dumps(databases.new())}")
     assert code_of(lambda: Authority(authority.layout.root)) in ("usage.deployment", "usage.configuration")
     new_database(authority.layout, NOW)
-    new = Authority(authority.layout.root)
+    new = Authority(authority.layout.root, recovering=True)
     assert code_of(lambda: new.reconcile(NOW)) == "server.restored"
     assert reclaim(new, new.layout.public, ACTOR, NOW).entries == 2
     before.authority = new
@@ -38,3 +38,9 @@ def test_without_any_database_a_new_one_takes_it_all(engine: str, tmp_path: Path
     with new.store.read() as ledger:
         assert [rule.id for rule in standing.in_force(ledger).rules] == ["R1"]
     new.close()
+    again = Authority(authority.layout.root)
+    again.reconcile(NOW)
+    revoke(again, "later")
+    before.authority = again
+    assert before.refresh().lists(digest("later"))
+    again.close()

@@ -206,15 +206,15 @@ def test_keys_that_were_rotated_since_have_to_be_brought(tmp_path: Path) -> None
 
 def recovering(acme: World, backup: Path) -> None:
     """The server's machine burns; the deployment is restored to its place."""
-    acme.authority.store.close()
+    acme.authority.close()
     for name in ("server", "online", "public"):
         shutil.rmtree(acme.authority.layout.root / name)
     place = acme.fresh("restored")
     restore(backup, place, ACTOR, acme.now)
     for name in ("server", "online", "public"):
         shutil.move(place / name, acme.authority.layout.root / name)
-    acme.authority.store = Authority(acme.authority.layout.root).store
-    acme.authority.publisher._store = acme.authority.checkpoints._store = acme.authority.store
+    again = Authority(acme.authority.layout.root)
+    acme.live.authority = acme.authority = again
 
 
 def test_real_hosts_follow_and_those_that_saw_more_follow_the_cut(tmp_path: Path) -> None:

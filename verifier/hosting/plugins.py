@@ -1,7 +1,7 @@
-"""The plugins of a host: found in its directories, judged by its gate, handed out by group and name.
+"""The plugins of a host: found in its directories or installed, judged by its gate, handed out by group and name.
 
-Of each plugin the newest release that verifies is loaded; nothing is imported before it is used. What is not let in is
-kept with its reason, and the host goes on without it, unless its settings require it.
+Of each plugin the newest release that verifies is loaded, or the one that is installed; nothing is imported before it
+is used. What is not let in is kept with its reason, and the host goes on without it, unless its settings require it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RefusedPlugin:
     """A wheel that was not let in, or a plugin that failed when it was first used.
 
     Attributes:
-        path: the wheel.
+        path: the wheel; of a plugin that is installed, its distribution's name.
         error: why.
     """
 
@@ -155,6 +155,11 @@ class Plugins:
                     yield self.gate.load(newest)
                 except LoadlockError as error:
                     self._refuse(newest, error)
+        for name in self.settings.installed:
+            try:
+                yield self.gate.load_installed(name)
+            except LoadlockError as error:
+                self._refuse(Path(name), error)
 
     def _newest(self, candidates: list[Path]) -> Path | None:
         """The newest of a plugin's wheels that verifies; alone, it is verified when it is loaded."""
@@ -195,7 +200,7 @@ class Plugins:
                     raise refused.error
             raise UsageError(
                 "usage.configuration", "a required plugin is not there", found=plugin_id,
-                expected="a wheel of it in " + ", ".join(str(directory) for directory in self.settings.plugins),
+                expected="a wheel of it in " + ", ".join(map(str, self.settings.plugins)) + "; or that it is installed",
             )  # fmt: skip
 
     def _refuse(self, path: Path, error: LoadlockError) -> None:

@@ -36,6 +36,7 @@ class _Written(Document, frozen=True):
 
     deployment: _Place | None = None
     plugins: _Words = ("plugins",)
+    installed: _Words = ()
     tier: TierName = "core"
     classification: Classification = "public"
     hermetic: bool = False
@@ -57,6 +58,7 @@ class Settings:
     Attributes:
         deployment: the host's deployment directory.
         plugins: the directories with its wheels.
+        installed: normalised names of distributions that are plugins, and that an installer has unpacked.
         tier: the least trusted tier that it accepts.
         classification: of the data that its runs touch.
         hermetic: whether its runs have to be hermetic.
@@ -73,6 +75,7 @@ class Settings:
 
     deployment: Path
     plugins: tuple[Path, ...]
+    installed: tuple[str, ...] = ()
     tier: TierName = "core"
     classification: Classification = "public"
     hermetic: bool = False
@@ -134,6 +137,7 @@ def _settled(written: _Written, base: Path) -> Settings:
     return Settings(
         deployment=base if written.deployment is None else base / written.deployment,
         plugins=tuple(base / path for path in written.plugins),
+        installed=tuple(dict.fromkeys(canonicalize_name(name) for name in written.installed)),
         tier=written.tier,
         classification=written.classification,
         hermetic=written.hermetic,

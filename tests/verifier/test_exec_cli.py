@@ -1,0 +1,59 @@
+"""``loadlock host exec``, typed: the program's status is the command's, and what was refused is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hosts import HostedDeployment, set_of
+
+CODE = """
+def pytest_report_header(config):
+    return "greetings of the verified plugin"
+"""
+
+
+@pytest.fixture
+def hosted(tmp_path: Path) -> Iterator[HostedDeployment]:
+    with HostedDeployment(tmp_path) as deployment:
+        yield deployment
+
+
+@pytest.fixture
+def wheel(hosted: HostedDeployment) -> Path:
+    (hosted.directory / "loadlock.toml").write_text(
+        f'plugins = ["{hosted.wheels}"]\nwatch = false\ngroups = ["pytest11"]\n'
+    )
+    return hosted.plugin({"sample_plugin/__init__.py": CODE}, entry_points={"pytest11": {"sample": "sample_plugin"}})
+
+
+def typed(hosted: HostedDeployment, place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "loadlock", "--deployment", str(hosted.directory), *words]
+    return subprocess.run(argv, cwd=place, capture_output=True, text=True, timeout=60)
+
+
+def test_the_host_runs_with_its_verified_plugin(hosted: HostedDeployment, wheel: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_fails.py").write_text("def test_it(): assert 1 == 2\n")
+    done = typed(hosted, tmp_path, "host", "exec", "pytest", "-q", "-v", "-p", "no:cacheprovider", "test_fails.py")
+    assert done.returncode == 1, done.stderr
+    assert "greetings of the verified plugin" in done.stdout
+    assert "hypothesis" not in done.stdout  # which is installed here, and nobody has verified
+
+
+def test_what_is_refused_is_told(hosted: HostedDeployment, wheel: Path, tmp_path: Path) -> None:
+    set_of(wheel).unlink()
+    done = typed(hosted, tmp_path, "--json", "host", "exec", "pytest", "--version")
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (done.returncode, told["status"], told["loaded"]) == (0, 0, [])
+    assert [refused["error"]["code"] for refused in told["refused"]] == ["set.missing"]
+
+
+@pytest.mark.parametrize("program", ["a-program-that-nobody-installs", "../pytest"])
+def test_an_unknown_program_is_wrong_usage(hosted: HostedDeployment, wheel: Path, tmp_path: Path, program: str) -> None:
+    done = typed(hosted, tmp_path, "--json", "host", "exec", program)
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (2, "usage.arguments")

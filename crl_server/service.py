@@ -14,6 +14,7 @@ from pathlib import Path
 
 from crl_server import (
     admission,
+    coverage_history,
     hosts,
     idempotency,
     registry,
@@ -164,6 +165,7 @@ class Authority(Denying):
             hosts.forget(ledger, now)
             if renewed:
                 ledger.record(Act("server", "trust.resign", "timestamp", {}), now)
+        coverage_history.note(self.store, now)
         self.publisher.publish(now)
 
     def first_root(self) -> Digest:

@@ -263,6 +263,19 @@ class WebhookDelivery(SQLModel, table=True):
     dead: str | None = Field(default=None, max_length=20)
 
 
+class CoveragePoint(SQLModel, table=True):
+    """How far the newest event had come at a moment: hosts heard of lately, those that enforced it, and silent ones."""
+
+    __tablename__ = "coverage_point"
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: str = Field(index=True, max_length=20)
+    seq: int
+    hosts: int
+    enforcing: int
+    silent: int
+
+
 class ConsoleSession(SQLModel, table=True):
     """Somebody signed in at the console: never the browser's secret, only its sha256. ``source`` is the token's name,
     or the issuer with a digest of what the operator says of it.

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import FastAPI, Query, Request, Response
 
 from crl_server import registry
 from crl_server.api.edge import DigestPart, PluginPart
+from crl_server.api.plugins import search
 from crl_server.console import covenant, questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.console.evidence import evidence
+from crl_server.ranking import Wanted
 from crl_server.tables import Artifact
 from verifier.errors import Refused
-from verifier.formats.manifest import parse_signed_manifest
+from verifier.formats.manifest import Capability, Kind, Maturity, parse_signed_manifest
 from verifier.formats.policy import Policy
 from verifier.formats.text import Digest, PluginId
 
@@ -30,11 +32,19 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
     """Add the pages."""
 
     @console.get("/plugins")
-    async def plugins(request: Request, q: Words = "", after: Annotated[str, Query(max_length=64)] = "") -> Response:
-        live = request.headers.get("hx-target") == "results"
+    async def plugins(
+        request: Request,
+        q: Words = "",
+        capability: Words = "",
+        maturity: Words = "",
+        kind: Words = "",
+        owner: Words = "",
+        after: Annotated[str, Query(max_length=80)] = "",
+    ) -> Response:
         visitor = await desk.reader(request, "artifact.read")
-        template = "plugins_rows.html" if live else "plugins.html"
-        return await desk.show(visitor, template, lambda: _plugins(desk, q.strip(), after))
+        template = "plugins_rows.html" if request.headers.get("hx-target") == "results" else "plugins.html"
+        wanted = Wanted(q.strip(), capability, "", maturity, owner.strip(), kind)
+        return await desk.show(visitor, template, lambda: _plugins(desk, wanted, after))
 
     @console.get("/plugins/{plugin_id}")
     async def plugin(request: Request, plugin_id: PluginPart) -> Response:
@@ -54,20 +64,17 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
         return await desk.show(visitor, "components.html", lambda: _components(desk, Digest(digest), after))
 
 
-def _plugins(desk: Desk, wanted: str, after: str) -> Facts:
-    with desk.authority.store.read() as ledger:
-        rows = questions.plugins(ledger, wanted, after, SHOWN)
-        shown = [_line(row, versions, revoked) for row, versions, revoked in rows]
-    return {"rows": shown, "wanted": wanted, "more": shown[-1]["plugin_id"] if len(rows) == SHOWN else None}
-
-
-def _line(row: Artifact, versions: int, revoked: int) -> dict[str, Any]:
-    manifest = parse_signed_manifest(row.manifest)
+def _plugins(desk: Desk, wanted: Wanted, after: str) -> Facts:
+    found = search(desk.authority.store, wanted, after, SHOWN)
     return {
-        "plugin_id": row.plugin_id, "description": manifest.description, "owner": manifest.owner, "kind": manifest.kind,
-        "maturity": manifest.maturity, "version": row.version, "tier": row.tier, "admitted_at": row.admitted_at,
-        "capabilities": [entry.name for entry in manifest.capabilities], "versions": versions, "revoked": revoked,
-    }  # fmt: skip
+        "rows": found.plugins,
+        "more": found.next,
+        "wanted": wanted,
+        "filtered": wanted != Wanted(),
+        "capabilities": get_args(Capability),
+        "maturities": get_args(Maturity),
+        "kinds": get_args(Kind),
+    }
 
 
 def _plugin(desk: Desk, plugin_id: PluginId) -> Facts:

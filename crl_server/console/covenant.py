@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from verifier.formats.manifest import Capability, Classification, Egress, Isolation, Limits, SignedManifest
+from verifier.formats.text import Duration
 
 CAPABILITIES: Mapping[Capability, str] = {
     "network": "talks to other machines",
@@ -85,12 +86,19 @@ def limits(declared: Limits) -> Sequence[tuple[str, str]]:
     return [(name, f"at most {value} {unit}".rstrip()) for name, value, unit in stated if value is not None]
 
 
+def _span(duration: Duration) -> str:
+    """A length of time in words."""
+    days, rest = divmod(int(duration.span.total_seconds()), 86_400)
+    parts = ((days, "day"), (rest // 3600, "hour"), (rest % 3600 // 60, "minute"), (rest % 60, "second"))
+    return ", ".join(f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts if count) or "no time"
+
+
 def data(manifest: SignedManifest) -> Sequence[tuple[str, str]]:
     """What a plugin does with data, each with its name."""
     stated = [
         ("Classification", CLASSIFIED[manifest.max_classification]),
         ("Classes of data", ", ".join(manifest.data_classes) or "none declared"),
-        ("Kept for", manifest.retention or "not declared"),
+        ("Kept for", "not declared" if manifest.retention is None else _span(manifest.retention)),
         ("Redacted", ", ".join(manifest.redaction) or "nothing declared"),
         ("Secrets it uses", ", ".join(manifest.secrets) or "none"),
         ("Paths it uses", ", ".join(manifest.allowed_paths) or "none"),

@@ -18,6 +18,7 @@ from crl_server.console import (
     catalogue,
     entrance,
     files,
+    hosts_pages,
     overview,
     revocations,
     revoke,
@@ -27,7 +28,9 @@ from crl_server.console.desk import Desk
 from crl_server.console.place import ROOM
 from verifier.errors import LoadlockError, UsageError
 
-SUBJECTS = (files, entrance, overview, catalogue, revocations, revoke, approvals, audit_pages, search)
+SUBJECTS = (
+    files, entrance, overview, catalogue, revocations, revoke, approvals, hosts_pages, audit_pages, search,
+)  # fmt: skip
 """The modules whose routes make up the console."""
 
 POLICY = (

@@ -13,6 +13,8 @@ from crl_server.tables import (
     AuditLine,
     Component,
     Event,
+    HostInstance,
+    HostPlugin,
     ListEntry,
     Reinstatement,
     Revocation,
@@ -131,31 +133,6 @@ def past_requests(ledger: Ledger, before: int, limit: int) -> Sequence[Reinstate
 # -- the registry ------------------------------------------------------------------------------------------------------
 
 
-def plugins(ledger: Ledger, wanted: str, after: str, limit: int) -> Sequence[tuple[Artifact, int, int]]:
-    """Plugins in alphabetical order: the last admitted artifact of each, how many there are, how many are revoked.
-
-    Args:
-        ledger: an open transaction.
-        wanted: what the plugin's id has to contain; empty for any.
-        after: the last plugin id that was seen.
-        limit: how many at most.
-    """
-    ids = select(Artifact.plugin_id).where(col(Artifact.plugin_id) > after).distinct()
-    if wanted:
-        ids = ids.where(col(Artifact.plugin_id).contains(wanted.lower().replace("-", "_"), autoescape=True))
-    found = []
-    for plugin_id in ledger.session.exec(ids.order_by(col(Artifact.plugin_id)).limit(limit)).all():
-        own = select(Artifact).where(Artifact.plugin_id == plugin_id)
-        newest = ledger.session.exec(own.order_by(col(Artifact.admitted_at).desc(), col(Artifact.digest))).first()
-        digests = select(Artifact.digest).where(Artifact.plugin_id == plugin_id)
-        listed = select(func.count()).select_from(ListEntry).where(col(ListEntry.removed).is_(None))
-        revoked = ledger.session.exec(listed.where(col(ListEntry.digest).in_(digests))).one()
-        count = ledger.session.exec(select(func.count()).select_from(digests.subquery())).one()
-        if newest is not None:
-            found.append((newest, count, revoked))
-    return found
-
-
 def components(ledger: Ledger, digest: str, after: int, limit: int) -> Sequence[Component]:
     """The components of an artifact past the id ``after``, as its SBOM lists them."""
     query = select(Component).where(Component.artifact == digest, col(Component.id) > after)
@@ -254,3 +231,35 @@ def rules_like(ledger: Ledger, wanted: str, number: int | None, limit: int) -> S
     if number is not None:
         fits = fits | (col(StandingRule.number) == number)
     return ledger.session.exec(select(StandingRule).where(fits).order_by(col(StandingRule.number)).limit(limit)).all()
+
+
+# -- hosts -------------------------------------------------------------------------------------------------------------
+
+
+def instances(ledger: Ledger, host: str) -> Sequence[HostInstance]:
+    """The processes of a host."""
+    query = select(HostInstance).where(HostInstance.host == host)
+    return ledger.session.exec(query.order_by(col(HostInstance.instance))).all()
+
+
+def running_on(ledger: Ledger, host: str, limit: int = 1000) -> Sequence[HostPlugin]:
+    """What the processes of a host have loaded."""
+    query = select(HostPlugin).where(HostPlugin.host == host)
+    order = (col(HostPlugin.plugin_id), col(HostPlugin.digest), col(HostPlugin.instance))
+    return ledger.session.exec(query.order_by(*order).limit(limit)).all()
+
+
+def hosts_like(ledger: Ledger, wanted: str, limit: int) -> Sequence[str]:
+    """Hosts whose name contains ``wanted``."""
+    query = select(HostInstance.host).where(col(HostInstance.host).contains(wanted.lower(), autoescape=True)).distinct()
+    return ledger.session.exec(query.order_by(col(HostInstance.host)).limit(limit)).all()
+
+
+# -- over time ---------------------------------------------------------------------------------------------------------
+
+
+def revoked_by_day(ledger: Ledger, since: str) -> dict[str, int]:
+    """How many reasons were given on each day (``YYYY-MM-DD``) from ``since`` on; days without any are not there."""
+    day = func.substr(Revocation.at, 1, 10)
+    query = select(day, func.count()).where(col(Revocation.at) >= since).group_by(day)
+    return dict(ledger.session.exec(query).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from markupsafe import Markup
 from verifier.formats.text import Time
 
 HERE = Path(__file__).parent
+_DIGEST = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -93,9 +95,14 @@ def _particular(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_particular, value)) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{name}={_particular(part)}" for name, part in value.items()) or "none"
+        return ", ".join(f"{_last_words(name)}: {_particular(part)}" for name, part in value.items()) or "none"
     text = str(value)
-    return text[:19] if text.startswith("sha256:") and len(text) == 71 else text
+    return text.removeprefix("sha256:")[:12] if _DIGEST.fullmatch(text) else text
+
+
+def _last_words(name: str) -> str:
+    """A name, without the address before it."""
+    return "/".join(name.split("/")[-2:]) if name.startswith("https://") else name
 
 
 def span_words(span: timedelta) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -14,6 +15,7 @@ from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.console.door import Visitor
 from crl_server.console.forms import Form
+from crl_server.console.hosts_pages import coverage
 from crl_server.console.wanted import FIELDS, KINDS, Wanted, wanted_in
 from crl_server.idempotency import fingerprint
 from crl_server.revoking import Order
@@ -59,7 +61,7 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
     @console.get("/events/{seq}")
     async def event(request: Request, seq: Annotated[int, Path(ge=1, le=2**53)]) -> Response:
         visitor = await desk.reader(request, "revocation.read")
-        return await desk.show(visitor, "event.html", lambda: _event(desk, seq))
+        return await desk.show(visitor, "event.html", lambda: _event(desk, visitor, seq))
 
 
 def _form_facts(desk: Desk, given: dict[str, str], error: LoadlockError | None = None) -> Facts:
@@ -69,6 +71,7 @@ def _form_facts(desk: Desk, given: dict[str, str], error: LoadlockError | None =
     return {
         "kinds": KINDS,
         "reasons": rules.REASONS,
+        "severities": rules.SEVERITIES,
         "given": dict.fromkeys(FIELDS, "") | given,
         "error": error,
         "plugin_ids": known,
@@ -107,6 +110,7 @@ def _confirm(desk: Desk, visitor: Visitor, form: Form) -> Response:
         return _review(desk, visitor, form, "What this reaches has changed since you looked. Look again.")
     if radius.artifacts >= MANY and form.text("typed") != str(radius.artifacts):
         return _review(desk, visitor, form, f"Type {radius.artifacts} to confirm that many artifacts.")
+    wanted = replace(wanted, confirm=radius.artifacts)  # that many were shown, and what was shown was confirmed
     actor, key = visitor.identity.actor, form.text("idempotency")
     if not key:
         raise UsageError("request.invalid", "the form lacks a field", expected="idempotency")
@@ -123,10 +127,11 @@ def _seen(wanted: Wanted, radius: Radius) -> str:
     return fingerprint(wanted.fingerprint.encode(), dumps([radius.artifacts, found]))
 
 
-def _event(desk: Desk, seq: int) -> Facts:
+def _event(desk: Desk, visitor: Visitor, seq: int) -> Facts:
+    told = coverage(desk.authority, visitor.now, seq) if visitor.offered("host.read") else {}
     with desk.authority.store.read() as ledger:
         found = questions.event(ledger, seq)
         if found is None:
             raise Refused("registry.unknown", "the list has no such event", found=str(seq))
-        return {"seq": seq, "at": found.at, "listed": questions.listed_by(ledger, seq, SHOWN),
+        return told | {"seq": seq, "at": found.at, "listed": questions.listed_by(ledger, seq, SHOWN),
                 "rules": questions.rules_of(ledger, seq)}  # fmt: skip

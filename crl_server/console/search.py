@@ -7,9 +7,11 @@ from typing import Annotated, NamedTuple
 
 from fastapi import FastAPI, Query, Request, Response
 
+from crl_server.api.plugins import search as plugins_like
 from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.console.door import Visitor
+from crl_server.ranking import MAX_WORDS, Wanted
 
 SHOWN = 20
 """How many finds of each sort a page has."""
@@ -45,17 +47,18 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
 def _facts(desk: Desk, visitor: Visitor, wanted: str) -> Facts:
     if not wanted:
         return {"q": "", "sorts": [], "found": 0}
-    sorts = _sorts(desk, wanted)
+    sorts = _sorts(desk, visitor, wanted)
     return {"q": wanted, "sorts": [sort for sort in sorts if sort.finds], "found": sum(len(s.finds) for s in sorts)}
 
 
-def _sorts(desk: Desk, wanted: str) -> list[Sort]:
+def _sorts(desk: Desk, visitor: Visitor, wanted: str) -> list[Sort]:
     digest, rule = _DIGEST.fullmatch(wanted.lower()), _RULE.fullmatch(wanted)
+    plugins = [
+        Find(f"/plugins/{card.plugin_id}", card.plugin_id, card.description)
+        for card in plugins_like(desk.authority.store, Wanted(" ".join(wanted.split()[:MAX_WORDS])), "", SHOWN).plugins
+    ]
     with desk.authority.store.read() as ledger:
-        plugins = [
-            Find(f"/plugins/{row.plugin_id}", row.plugin_id, f"{versions} version{'' if versions == 1 else 's'}")
-            for row, versions, _ in questions.plugins(ledger, wanted, "", SHOWN)
-        ]
+        found_hosts = questions.hosts_like(ledger, wanted, SHOWN) if visitor.offered("host.read") else ()
         artifacts = [
             Find(f"/artifacts/{row.digest}", f"{row.plugin_id} {row.version}", row.file_name)
             for row in questions.artifacts_like(ledger, wanted, digest[1] if digest else "", SHOWN)
@@ -80,5 +83,6 @@ def _sorts(desk: Desk, wanted: str) -> list[Sort]:
             )
             for row in questions.rules_like(ledger, wanted, int(rule[1]) if rule else None, SHOWN)
         ]
+    hosts = [Find(f"/hosts/{name}", name, "") for name in found_hosts]
     return [Sort("Plugins", plugins), Sort("Artifacts", artifacts), Sort("Revocations", revocations),
-            Sort("Standing rules", rules), Sort("Components", components)]  # fmt: skip
+            Sort("Standing rules", rules), Sort("Components", components), Sort("Hosts", hosts)]  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from crl_server.console.forms import Form
 from crl_server.revoking import Order
+from crl_server.rules import SEVERITIES, Severity
 from crl_server.standing import NewRule
 from verifier.errors import UsageError
 from verifier.formats.text import Digest
@@ -13,7 +14,7 @@ from verifier.formats.text import Digest
 Wanted = Order | NewRule
 FIELDS = (
     "kind", "digests", "plugin", "plugin_range", "purl", "purl_range", "principal", "key", "builder", "repository",
-    "commit", "statement", "excepted", "reason", "note",
+    "commit", "statement", "excepted", "reason", "severity", "note",
 )  # fmt: skip
 """The fields of the form; the page before the last carries them along."""
 
@@ -44,10 +45,17 @@ def wanted_in(form: Form) -> Wanted:
         UsageError: ``usage.arguments``.
     """
     kind, reason, note = form.text("kind"), form.text("reason"), form.text("note")
+    severity = _severity(form.text("severity"))
     if kind == "artifacts":
-        return Order(_digests(form.text("digests"), "digests"), reason, note)
+        return Order(_digests(form.text("digests"), "digests"), reason, note, severity)
     match = _match(kind, form)
-    return NewRule(kind, match, reason, note, _digests(form.text("excepted"), "exceptions"))
+    return NewRule(kind, match, reason, note, _digests(form.text("excepted"), "exceptions"), severity)
+
+
+def _severity(text: str) -> Severity | None:
+    if text in ("", *SEVERITIES):
+        return next((known for known in SEVERITIES if known == text), None)
+    raise UsageError("usage.arguments", "unknown severity", found=f"{text!a:.80}", expected=", ".join(SEVERITIES))
 
 
 def _match(kind: str, form: Form) -> dict[str, Any]:

@@ -72,13 +72,21 @@ def site(authority: tuple[Authority, int], tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize(
     "path",
     [
-        "", "lists/", "notes.txt", "sets", f"sets/{'b' * 64}.jsonl", f"sets/{'a' * 63}.jsonl", "../online/head.pem",
+        "lists/", "notes.txt", "sets", f"sets/{'b' * 64}.jsonl", f"sets/{'a' * 63}.jsonl", "../online/head.pem",
         "lists/../../online/head.pem", "lists/%2e%2e/%2e%2e/online/head.pem", "trust/metadata/0.root.json",
         f"lists/segments/{'A' * 64}", "healthz", "readyz", "lists/head.json/", "server/loadlock.sqlite",
     ],
 )  # fmt: skip
 def test_what_is_not_of_the_tree_is_not_there(site: Site, path: str) -> None:
     assert site.get(path).status in {400, 403, 404}
+
+
+def test_the_console_is_passed_on_with_its_own_headers(site: Site) -> None:
+    away = site.get("")
+    assert (away.status, away.headers["location"].endswith("/console/")) == (303, True)
+    page = site.get("console/login")
+    assert "content-security-policy" in page.headers
+    assert page.headers["cache-control"] == "no-store"
 
 
 def test_every_file_comes_as_the_server_itself_hands_it_out(site: Site) -> None:

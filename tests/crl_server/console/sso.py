@@ -161,7 +161,11 @@ def _handler(sso: Sso) -> type[BaseHTTPRequestHandler]:
                         f'<p><a href="?{html.escape(parts.query)}&amp;person={quote(name)}">{name}</a></p>'
                         for name in PEOPLE
                     )
-                    self._send(200, "text/html", f"<!doctype html><html lang=en><title>Who are you?</title>{links}")
+                    self._send(
+                        200,
+                        "text/html",
+                        f"<!doctype html><html lang=en><link rel=icon href=data:,><title>Who are you?</title>{links}",
+                    )
                 case _:
                     self._send(404, "text/plain", "")
 

@@ -279,7 +279,8 @@ def test_nothing_is_revoked_that_was_not_looked_at(ann: Visitor, live: Live) -> 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"digests": "sha256:00"}, {"digests": ""}, {"reason": ""}, {"reason": "because"}, {"kind": ""},
+        {"digests": "sha256:00"}, {"digests": ""}, {"reason": ""}, {"reason": "because"}, {"severity": "dire"},
+        {"kind": ""},
         {"kind": "everything"}, {"kind": "plugin", "plugin": "Not An Id"},
         {"kind": "component", "purl": "pkg:pypi/a@1"},
         {"kind": "component", "purl": "pkg:pypi/a", "purl_range": "newest"}, {"kind": "signer"}, {"note": "\x1b[2J"},

@@ -24,13 +24,19 @@ def test_the_overview_says_what_stands(ann: Visitor) -> None:
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/plugins", ["sample_plugin", "other_plugin", "1 of 3"]),
+        ("/plugins", ["sample_plugin", "other_plugin", "network, file-write, logging"]),
         ("/plugins?q=other", ["other_plugin", "Plugins that fit"]),
         ("/plugins?q=nothing", ["No plugin fits"]),
         (
             "/plugins/sample_plugin",
             ["talks to other machines", "every host below mirror.example.org", "at most 256 MiB"],
         ),
+        ("/plugins?capability=file-write&maturity=stable", ["sample_plugin"]),
+        ("/hosts", ["2 of 3 hosts", "1 behind", "1 silent", "web-1", "up to date"]),
+        ("/hosts?purl=pkg:pypi/attrs", ["web-1", "sample_plugin"]),
+        ("/hosts?purl=parser", ["usage.arguments"]),
+        ("/hosts/batch", ["behind", "sample_plugin"]),
+        ("/events/1", ["3 of 3 hosts enforce event 1"]),
         ("/revocations", ["wrong digest, see the ticket", "oidc:sso:carol"]),
         ("/revocations?reason=mistake", ["wrong digest"]),
         ("/rules", ["pkg:pypi/left-pad", "until it is mended", "in force"]),
@@ -62,7 +68,13 @@ def test_a_revoked_artifact_says_so(ann: Visitor, world: tuple[World, Live]) -> 
 def test_revoking_shows_what_it_reaches_before_it_is_done(ann: Visitor, world: tuple[World, Live]) -> None:
     wheel = world[0].wheels["sample_plugin 1.1"]
     form = ann.fields(ann.page("/revoke"), "/revoke/review")
-    wish = {"kind": "artifacts", "digests": wheel.digest, "reason": "vulnerability", "note": "see the ticket"}
+    wish = {
+        "kind": "artifacts",
+        "digests": wheel.digest,
+        "reason": "vulnerability",
+        "severity": "high",
+        "note": "see the ticket",
+    }
     review = ann.post("/revoke/review", form | wish)
     page = review.body.decode()
     assert (review.status, "1</strong> of 4 admitted artifacts" in page, "sample_plugin" in page) == (200, True, True)
@@ -70,7 +82,9 @@ def test_revoking_shows_what_it_reaches_before_it_is_done(ann: Visitor, world: t
     done = ann.post("/revoke", ann.fields(page, "/revoke"))
     assert done.status == 303
     assert wheel.digest in ann.page(done.headers["location"].removeprefix("/console"))
-    assert "Revoked." in ann.page(f"/artifacts/{wheel.digest}")
+    shown = ann.page(f"/artifacts/{wheel.digest}")
+    assert "Revoked." in shown
+    assert ">high</span>" in shown
 
 
 def test_the_servers_own_address_leads_to_the_console(live: Live) -> None:

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from crl_server import policies
+from crl_server import coverage_history, policies
 from crl_server.admission import Upload
 from crl_server.reinstating import Wish
 from crl_server.revoking import Order
 from crl_server.roles import STAFF, Identity
+from crl_server.service import Authority
 from crl_server.standing import NewRule
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made
 from tests.simulator import PluginWheel, Simulator
@@ -34,8 +35,10 @@ class World:
         wheels: what was admitted, by plugin id and version.
     """
 
-    def __init__(self, directory: Path, server: str) -> None:
-        self.authority = made(directory, "production", START, server)
+    def __init__(self, directory: Path, server: str, issuers: str = "") -> None:
+        made(directory, "production", START, server).close()
+        (directory / "server" / "issuers.toml").write_text(issuers)
+        self.authority = Authority(directory)
         self.wheels: dict[str, PluginWheel] = {}
         self._simulator = Simulator(START)
         self._sign_policy()
@@ -112,7 +115,10 @@ class World:
     def _acknowledge(self) -> None:
         with self.authority.store.read() as ledger:
             last = ledger.last_seq()
-        for host, seq, age in (("web-1", last, 1), ("web-2", last, 2), ("batch", last - 1, 3), ("edge", 2, 600)):
+        for host, seq, age in (
+            ("edge", 2, 600), ("web-1", last - 1, 300), ("web-2", last, 240), ("batch", last - 1, 180),
+            ("web-1", last, 120), ("batch", last - 1, 3), ("web-2", last, 2), ("web-1", last, 1),
+        ):  # fmt: skip
             self.acknowledge(host, seq, age)
 
     def acknowledge(self, host: str, seq: int, minutes_ago: int = 0) -> None:
@@ -129,6 +135,7 @@ class World:
         )  # fmt: skip
         self.authority.hearing.take(claim, at)
         self.authority.hearing.keep()
+        coverage_history.note(self.authority.store, at)
 
 
 FULL: dict[str, Any] = {

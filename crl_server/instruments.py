@@ -58,10 +58,11 @@ class Instruments:
             registry=self.registry,
         )  # fmt: skip
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request."""
+    def answered(self, method: str, route: str, status: int, seconds: float | None) -> None:
+        """Count a request, and how long it took; None for a stream."""
         self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        if seconds is not None:
+            self._seconds.labels(method, route).observe(seconds)
 
     def watch(self, authority: Authority, clock: Callable[[], datetime]) -> None:
         """Tell of a deployment too, whenever somebody asks."""

@@ -24,6 +24,8 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEADER = b"x-request-id"
+STREAM = b"text/event-stream"
+"""What marks an answer that goes on until somebody ends it: how long it took says nothing."""
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 UNKNOWN = "other"
 """What stands for a method or a route that is none, so that nobody can make up labels."""
@@ -55,6 +57,7 @@ class _Request:
         given = next((value for name, value in scope["headers"] if name == HEADER), b"")
         self.id = given.decode() if _PLAIN.fullmatch(given) else uuid.uuid4().hex
         self.status = 500
+        self.streams = False
         self.began = perf_counter()
 
     async def run(self, application: Application, receive: Receive, send: Send) -> None:
@@ -63,6 +66,9 @@ class _Request:
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
+                self.streams = any(
+                    name == b"content-type" and value.startswith(STREAM) for name, value in message.get("headers", ())
+                )
                 message["headers"] = [*message.get("headers", ()), (HEADER, self.id.encode())]
             await send(message)
 
@@ -89,7 +95,7 @@ class _Request:
 
     def _ended(self) -> None:
         seconds, route = perf_counter() - self.began, self.route
-        self.instruments.answered(self.method, route, self.status, seconds)
+        self.instruments.answered(self.method, route, self.status, None if self.streams else seconds)
         if log.isEnabledFor(logging.INFO) and (route not in QUIET or self.status >= 500):
             fields = {
                 "method": self.method,

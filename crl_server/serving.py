@@ -98,6 +98,8 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
         for webhook in webhooks:
             running.enter_context(webhook)
         server.run(sockets=[listening])
+        for end_one in [*(found.end for found in exports), *(found.end for found in webhooks)]:
+            end_one()  # all at once, so that none waits for another
 
 
 def server_of(application: Application, hub: Hub, events: Events | None = None) -> uvicorn.Server:

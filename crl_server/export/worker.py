@@ -98,8 +98,12 @@ class ExportWorker:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Begin to end; leaving the block waits for it."""
         self._end.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
         self._thread.join(JOIN)  # a place that hangs is left alone: what it holds is whole files
 
     def _run(self) -> None:

@@ -97,8 +97,12 @@ class WebhookWorker:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Begin to end; leaving the block waits for it."""
         self._end.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
         self._thread.join(JOIN)  # a receiver that hangs is left alone: the delivery is begun again later
 
     def _run(self) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import generate_latest, parser
@@ -14,6 +16,7 @@ from crl_server.export.exporter import Exporter
 from crl_server.export.places import Directory
 from crl_server.export.worker import ExportWorker
 from crl_server.instruments import Instruments
+from crl_server.request_context import observed
 from crl_server.service import Authority
 from crl_server.settings import Metrics, Settings
 from crl_server.tokens import create_token
@@ -205,3 +208,23 @@ def test_they_hold_no_secret(authority: Authority) -> None:
         text = live.ask("GET", "/metrics").body.decode()
     assert secret not in text
     assert digest("first") not in text
+
+
+def test_a_stream_is_counted_and_its_length_is_not() -> None:
+    instruments = Instruments()
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def nobody(_: Any = None) -> Any:
+        return {"type": "http.disconnect"}
+
+    async def ask() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/v1/events", "headers": []}
+        await observed(stream, instruments)(scope, nobody, nobody)
+
+    asyncio.run(ask())
+    found = samples(generate_latest(instruments.registry).decode())
+    assert found[("loadlock_http_requests_total", (("method", "GET"), ("route", "other"), ("status", "200")))] == 1
+    assert not any(name == "loadlock_http_request_seconds_count" for name, _ in found)

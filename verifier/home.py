@@ -164,6 +164,7 @@ class Home:
         self.host = strict_json.parse(text, Host, limit=RECORD_LIMIT, what="host.json")
         self.pinned_root = _read_root(directory / "root.json", self.host.root)
         self.blobs = Blobs(directory, KINDS)
+        self._known: tuple[bytes, State] | None = None
 
     @classmethod
     def create(cls, directory: Path, enrolment: Enrolment) -> Home:
@@ -199,7 +200,10 @@ class Home:
         """
         try:
             data = read_capped(self.directory / "state.json", RECORD_LIMIT, "state record")
-            return strict_json.parse(data, State, limit=RECORD_LIMIT, what="state.json")
+            known = self._known
+            if known is None or known[0] != data:  # the same bytes say the same
+                known = self._known = (data, strict_json.parse(data, State, limit=RECORD_LIMIT, what="state.json"))
+            return known[1]
         except LoadlockError as error:
             raise Refused(
                 "list.state", "the record of what this host has seen is not usable", found=error.what

@@ -5,6 +5,7 @@ A statement keeps its predicate's exact bytes: other statements pin them by dige
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -249,6 +250,7 @@ def rebuild_in(provenance: Provenance) -> Rebuild | None:
     return None if said is None else convert(said, Rebuild, what="the provenance's rebuild")
 
 
+@lru_cache(maxsize=8)  # several steps of one verification look at it
 def parse_certification(predicate: bytes) -> Certification:
     """Read a certification predicate; raises FormatError with any ``format.*`` code."""
     return parse(predicate, Certification, limit=MAX_STATEMENT, what="certification")

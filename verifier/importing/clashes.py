@@ -130,8 +130,8 @@ def _check_shared(top_level: str, portion: Portion, other: Portion) -> None:
 
 def _check_unloaded(top_level: str, portion: Portion, replaced: Collection[str]) -> None:
     """Nobody has put a module of that name into the interpreter yet (2)."""
-    for name in list(sys.modules):
-        if (name == top_level or name.startswith(f"{top_level}.")) and name not in replaced:
+    for name in [name for name in list(sys.modules) if name.startswith(top_level)]:
+        if name.partition(".")[0] == top_level and name not in replaced:
             origin = shown(str(getattr(sys.modules.get(name), "__file__", None)))
             if portion.is_dependency:
                 raise _of_the_host(f"the host has imported another {name!r} already", origin, portion)

@@ -11,8 +11,10 @@ import linecache
 import os
 import sys
 import threading
+import time
 from collections.abc import Collection, Container, Mapping, Sequence
 from types import ModuleType
+from typing import Final
 
 from verifier.errors import PluginFailed, Refused
 from verifier.importing.clashes import check_clashes
@@ -23,6 +25,9 @@ from verifier.importing.modules import Modules
 from verifier.importing.owners import Owner, release
 from verifier.wheel import Snapshot
 from verifier.wheel_paths import shown
+
+LOOKED_LATELY: Final = 0.5
+"""For how many seconds the host's finders are not asked to look at their directories again."""
 
 
 class Registration:
@@ -116,7 +121,7 @@ def register(
         )
         new = [portion for portion in (*plugin.dependencies, plugin) if portion not in served]
         traces = _traces(leaving)
-        importlib.invalidate_caches()
+        _look_again()
         for portion in new:
             check_clashes(portion, served, traces)
             served = (*served, portion)
@@ -126,6 +131,17 @@ def register(
         _FINDER.install()
         _forget(leaving, traces)
     return Registration(plugin, owner)
+
+
+def _look_again() -> None:
+    """Let the host's finders look at their directories again, in case a change was too quick for their times; not for
+    each of many plugins that are loaded in a row, since it costs as much as all else that registering does.
+    """
+    global _LOOKED  # noqa: PLW0603 - one for the process, like the finders
+    now = time.monotonic()
+    if now - _LOOKED > LOOKED_LATELY:
+        importlib.invalidate_caches()
+        _LOOKED = now
 
 
 def _leaving(replaced: Registration | None, kept: Container[str]) -> tuple[Portion, ...]:
@@ -209,6 +225,8 @@ def _describe(error: BaseException) -> str:
 
 def _traces(portions: Collection[Portion]) -> dict[str, ModuleType | None]:
     """The loaded modules of these portions alone, by being in their wheels or below names that only they own."""
+    if not portions:
+        return {}
     served = {name for portion in portions for name in portion.modules.sources}
     owned = {
         top_level
@@ -253,5 +271,6 @@ def _after_fork() -> None:
 # One for the process, like sys.meta_path and sys.modules, which they are about.
 _FINDER = Finder()
 _LOCK = threading.RLock()
+_LOOKED = float("-inf")
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

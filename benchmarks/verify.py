@@ -1,0 +1,292 @@
+"""What verifying costs a host: its import, the work itself, the whole command, and the stamps of a plugin that runs.
+
+    .venv/bin/python -m benchmarks.verify [--rounds N] [--write]
+
+Each part measures its sides in turn, round after round, and gives ratios of medians within this one run.
+
+    import    ``import verifier``, and with the gate that a host uses, against the parts of cryptography that it needs,
+              each in a process of its own
+    work      a set of six statements in key mode, the wheel in memory, against what nobody can do without: sha256 of
+              the wheel, the six bare signature checks, and unpacking it; also with a cache of verdicts and wheels
+    command   ``loadlock verify`` (key mode, six statements) against ``sigstore verify identity --offline`` (one bundle
+              of a private Sigstore), whole processes over the same wheel
+    stamps    a plugin's function that logs and reaches nothing, called through the gate and plainly
+
+``--write`` replaces ``benchmarks/results/verify.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, process_time
+from typing import Final
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from benchmarks.tables import about, row
+from tests.hosts import HostedDeployment
+from tests.sigstore import KeylessPerson, PrivateSigstore, workflow_claims
+from tests.simulator import EVERYTHING, NOW, PluginWheel, Simulator
+from verifier.formats.bundle import dump_bundle, parse_set
+from verifier.private_cache import PrivateCache
+from verifier.verdicts import Verdicts
+from verifier.verify import verify
+from verifier.wheel import read_wheel
+
+RESULTS: Final = Path(__file__).with_name("results") / "verify.md"
+BIN: Final = Path(sys.executable).parent
+IMPORTS: Final = {
+    "cryptography": "from cryptography.hazmat.primitives import hashes, serialization\n"
+    "from cryptography.hazmat.primitives.asymmetric import ec, ed25519\n"
+    "from cryptography.exceptions import InvalidSignature",
+    "import verifier": "import verifier",
+    "from verifier import Gate": "from verifier import Gate",
+}
+SIZES: Final = {"60 kB": 4, "1 MB": 60, "10 MB": 600}
+"""How many modules of 40 kB of source each wheel has; compressed to about this size."""
+Samples = Mapping[str, list[float]]
+
+
+def in_turn(sides: Mapping[str, Callable[[], object]], rounds: int) -> tuple[Samples, Samples]:
+    """Seconds of each side by the clock, and of processor time; one round before the first is not counted."""
+    clock: dict[str, list[float]] = {side: [] for side in sides}
+    processor: dict[str, list[float]] = {side: [] for side in sides}
+    for number in range(rounds + 1):
+        for side, act in sides.items():
+            began, used = perf_counter(), process_time()
+            act()
+            ended, spent = perf_counter(), process_time()
+            if number:
+                clock[side].append(ended - began)
+                processor[side].append(spent - used)
+    return clock, processor
+
+
+# -- import ------------------------------------------------------------------------------------------------------------
+
+
+def measure_imports(rounds: int) -> Samples:
+    """Seconds that each import takes inside a new interpreter."""
+    samples: dict[str, list[float]] = {name: [] for name in IMPORTS}
+    for number in range(rounds + 1):
+        for name, code in IMPORTS.items():
+            script = f"import time; began = time.perf_counter()\n{code}\nprint(time.perf_counter() - began)"
+            done = subprocess.run([sys.executable, "-I", "-c", script], check=True, capture_output=True, text=True)
+            if number:
+                samples[name].append(float(done.stdout))
+    return samples
+
+
+# -- work --------------------------------------------------------------------------------------------------------------
+
+
+def wheel_of(sim: Simulator, modules: int) -> PluginWheel:
+    """A wheel with that many modules, of text that compresses about as code does."""
+    words = random.Random(1)  # noqa: S311 - filling
+
+    def function() -> str:
+        return f"def f{words.randrange(10**9)}(a, b=None):\n    return a + {words.randrange(10**6)}\n\n"
+
+    files = {
+        f"sample_plugin/part_{number}.py": "".join(function() for _ in range(700)).encode() for number in range(modules)
+    }
+    return sim.wheel(files=files)
+
+
+def six_statements(sim: Simulator, wheel: PluginWheel) -> bytes:
+    """Manifest, SBOM, provenance, certification, audit and release checklist."""
+    claims = sim.claims(wheel)
+    sim.add_findings(claims, wheel)
+    return claims.sign()
+
+
+def floor_of(sim: Simulator, wheel: PluginWheel, attestations: bytes) -> Callable[[], None]:
+    """What nobody can do without: the digest, the bare signature checks, unpacking."""
+    keys = {person.public.hint: person.public for person in sim.people.values()}
+    checks: list[Callable[[], None]] = []
+    for bundle in parse_set(attestations):
+        key, envelope = keys[bundle.hint or ""]._key, bundle.envelope
+        signature, message = envelope.signatures[0].sig, envelope.signed_bytes
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            checks.append(lambda key=key, s=signature, m=message: key.verify(s, m))  # type: ignore[misc]
+        else:
+            algorithm = ec.ECDSA(hashes.SHA256())
+            checks.append(lambda key=key, s=signature, m=message, a=algorithm: key.verify(s, m, a))  # type: ignore[misc]
+
+    def floor() -> None:
+        hashlib.sha256(wheel.data).digest()
+        for check in checks:
+            check()
+        with zipfile.ZipFile(io.BytesIO(wheel.data)) as archive:
+            for name in archive.namelist():
+                archive.read(name)
+
+    return floor
+
+
+def measure_work(modules: int, rounds: int, scratch: Path) -> tuple[int, int, Samples, Samples]:
+    """Size of the wheel, number of statements, and samples of: floor, verify, verify with a cache."""
+    sim = Simulator()
+    wheel = wheel_of(sim, modules)
+    attestations = six_statements(sim, wheel)
+    ground = sim.ground()
+    kept = PrivateCache(scratch / f"cache-{modules}")
+    known = Verdicts(kept)
+    sides = {
+        "floor": floor_of(sim, wheel, attestations),
+        "verify": lambda: verify(wheel.data, wheel.file_name, attestations, ground, NOW, EVERYTHING),
+        "verify, known": lambda: verify(
+            wheel.data, wheel.file_name, attestations, ground, NOW, EVERYTHING, None,
+            lambda data, name: read_wheel(data, name, cache=kept), known,
+        ),
+    }  # fmt: skip
+    return len(wheel.data), len(parse_set(attestations)), *in_turn(sides, rounds)
+
+
+# -- command -----------------------------------------------------------------------------------------------------------
+
+
+def measure_commands(rounds: int, scratch: Path) -> tuple[Samples, Samples]:
+    """Whole processes over the same wheel."""
+    with HostedDeployment(scratch) as hosted, PrivateSigstore() as sigstore:
+        wheel = wheel_of(hosted.sim, SIZES["60 kB"])
+        claims = hosted.claims(wheel)
+        hosted.sim.add_findings(claims, wheel)
+        path = hosted.put(wheel, claims.sign())
+        statement = {
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": path.name, "digest": {"sha256": wheel.digest.removeprefix("sha256:")}}],
+            "predicateType": "https://slsa.dev/provenance/v1",
+            "predicate": {},
+        }
+        config, told = sigstore.trust_config(2, timestamps=True), workflow_claims()
+        person = KeylessPerson("ci", config, sigstore.issuer.token(told))
+        (scratch / "bundle.json").write_bytes(dump_bundle(person.attest(json.dumps(statement).encode())))
+        (scratch / "config.json").write_text(json.dumps(config))
+        identity = f"https://github.com/{told['job_workflow_ref']}"
+        ours: list[object] = [BIN / "loadlock", "verify", path, "--deployment", hosted.directory]
+        theirs: list[object] = [
+            BIN / "sigstore", "--trust-config", scratch / "config.json", "verify", "identity", "--offline", "--bundle",
+            scratch / "bundle.json", "--cert-identity", identity, "--cert-oidc-issuer", sigstore.issuer.url, path,
+        ]  # fmt: skip
+        nothing: list[object] = [sys.executable, "-c", "pass"]
+        sides = {"sigstore verify": theirs, "loadlock verify": ours, "python -c pass": nothing}
+        clock: dict[str, list[float]] = {side: [] for side in sides}
+        processor: dict[str, list[float]] = {side: [] for side in sides}
+        hidden = scratch / "hidden"  # the cloud's SDK of the development environment, from both sides: see many.py
+        hidden.mkdir()
+        (hidden / "boto3.py").write_text("raise ImportError\n")
+        environ = {**os.environ, "PYTHONPATH": str(hidden)}
+        for number in range(rounds + 1):
+            for side, command in sides.items():
+                before, began = os.times(), perf_counter()
+                done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, env=environ)
+                after, ended = os.times(), perf_counter()
+                if done.returncode:
+                    raise SystemExit(f"{side} failed:\n{done.stdout}{done.stderr}")
+                if number:
+                    clock[side].append(ended - began)
+                    spent = after.children_user + after.children_system
+                    processor[side].append(spent - before.children_user - before.children_system)
+    return clock, processor
+
+
+# -- stamps ------------------------------------------------------------------------------------------------------------
+
+WORK: Final = """
+import hashlib, json, logging
+logger = logging.getLogger("work")
+
+def hello(rows):
+    found = {}
+    for number in range(rows):
+        text = json.dumps({"row": number, "value": "x" * 200})
+        found[number] = hashlib.sha256(text.encode()).hexdigest()
+    for _ in range(10):
+        logger.info("so many rows: %d", len(found))
+    return len(found)
+"""
+
+
+def measure_stamps(rounds: int, scratch: Path) -> tuple[Samples, Samples]:
+    """One call of a few milliseconds with ten log records, plainly and through the gate."""
+    logging.getLogger("work").setLevel(logging.INFO)
+    logging.getLogger("work").addHandler(logging.NullHandler())
+    logging.getLogger("work").propagate = False
+    plain: dict[str, Callable[[int], int]] = {}
+    exec(WORK, plain)  # noqa: S102 - the same source as the plugin's
+    with HostedDeployment(scratch) as hosted:
+        path = hosted.plugin({"sample_plugin/__init__.py": WORK})
+        from verifier.runtime import stamps
+
+        entry = hosted.gate().load(path).entry_point("exporters", "hello")
+        entry(1)
+
+        def plainly() -> None:
+            stamps.uninstall()
+            plain["hello"](2000)
+            stamps.install()
+
+        return in_turn({"plain": plainly, "through the gate": lambda: entry(2000)}, rounds)
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def page(rounds: int) -> str:
+    """The whole result page."""
+    lines = ["# What verifying costs", "", *about("verify", rounds), ""]
+    with TemporaryDirectory(prefix="loadlock-benchmark-") as place:
+        scratch = Path(place)
+        imports = measure_imports(rounds)
+        lines += ["## Import", "", *row.head("of cryptography's")]
+        lines += [row(name, imports[name], imports["cryptography"]) for name in IMPORTS]
+        lines += ["", "Aim: at most 4 times.", "", "## Six statements in key mode, the wheel in memory", ""]
+        lines += row.head("of the floor", "processor time, of the floor's")
+        for size, modules in SIZES.items():
+            count, statements, clock, processor = measure_work(modules, rounds, scratch)
+            for side in clock:
+                name = f"{side}, {statements} statements, {count / 1e6:.2f} MB ({size})"
+                lines.append(row(name, clock[side], clock["floor"], processor[side], processor["floor"]))
+        lines += ["", "Aim: at most 1.5 times the floor, without a cache.", "", "## The whole command", ""]
+        lines += row.head("of sigstore's", "processor time, of sigstore's")
+        (scratch / "commands").mkdir()
+        clock, processor = measure_commands(max(rounds // 3, 5), scratch / "commands")
+        theirs = "sigstore verify"
+        lines += [row(side, clock[side], clock[theirs], processor[side], processor[theirs]) for side in clock]
+        lines += ["", "Aim: at most 0.4 times.", "", "## Stamps on a plugin that makes no egress", ""]
+        lines += row.head("of the plain call", "processor time, of the plain call's")
+        (scratch / "stamps").mkdir()
+        clock, processor = measure_stamps(rounds * 3, scratch / "stamps")
+        lines += [row(side, clock[side], clock["plain"], processor[side], processor["plain"]) for side in clock]
+    lines += ["", "Aim: at most 1.01 times. No audit hook exists in this release; this is the run and its stamps.", ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, show, and with ``--write`` keep the page."""
+    parser = argparse.ArgumentParser(description="What verifying costs a host.")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
+    arguments = parser.parse_args()
+    text = page(arguments.rounds)
+    if arguments.write:
+        RESULTS.write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()

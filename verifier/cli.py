@@ -30,13 +30,16 @@ def _configure_enroll(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root", metavar="sha256:…", required=True, help="the root's fingerprint, as 'loadlock init' printed it"
     )
+    parser.add_argument(
+        "--development", action="store_true", help="a host for development: that profile's exception may hold here"
+    )
 
 
 def _enroll(args: argparse.Namespace, output: Output) -> None:
     from verifier.refresh import enroll
 
     directory = Path(args.deployment or os.environ.get(ENVIRONMENT) or DIRECTORY_NAME)
-    home = enroll(args.server, args.root, directory)
+    home = enroll(args.server, args.root, directory, development=args.development)
     output.say(f"Enrolled in deployment {home.host.deployment!r}; pinned {home.host.root}.")
     sync_cli.sync(directory, output)
 

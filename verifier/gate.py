@@ -24,20 +24,21 @@ from typing import TYPE_CHECKING, Any
 
 from verifier import importing
 from verifier.artifacts import read_wheel_file, set_of
-from verifier.attested import attested_for, candidate_of
 from verifier.command import find_deployment
 from verifier.decide import Request
 from verifier.errors import PluginRevoked, Refused, UsageError
 from verifier.ground import Opened, ahead, open_ground
 from verifier.home import Home
-from verifier.installations import Installation, find_installation, installed_version
+from verifier.installations import installed_version
+from verifier.installed_gate import InstalledGate
 from verifier.plugin import EntryPoint, Plugin, check_replaces, enter
 from verifier.private_cache import PrivateCache
 from verifier.runtime import stamps
 from verifier.standing import check_standing
 from verifier.steps import Outcome
+from verifier.unattested import Exceptions
 from verifier.verdicts import Verdicts
-from verifier.verify import Ground, VerifiedPlugin, judge, verify
+from verifier.verify import Ground, VerifiedPlugin, verify
 from verifier.wheel import read_wheel
 from verifier.wheelhouse import Wheelhouse
 
@@ -64,7 +65,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Gate:
+class Gate(InstalledGate):
     """Verifies and loads plugins for one host process. Safe from any thread, and in a forked child.
 
     Args:
@@ -102,6 +103,7 @@ class Gate:
         self.request = replace(asked, provided=asked.provided or installed_version, offers=asked.offers or house.offers)
         self._clock = clock
         self._on_revoked = on_revoked
+        self._exceptions = Exceptions(home)
         self._lock = threading.RLock()
         self._plugins: dict[str, Plugin] = {}
         self._to_tell: dict[str, tuple[Plugin, PluginRevoked]] = {}
@@ -148,22 +150,6 @@ class Gate:
         ground, known = self._ground_at(now), self._verdicts
         return verify(data, path.name, attestations, ground, now, self.request, observe, self._read, known)
 
-    def verify_installed(
-        self, name: str, observe: Callable[[Outcome], None] | None = None, *, site: Path | str | None = None
-    ) -> VerifiedPlugin:
-        """Verify a plugin that pip or uv has installed, every file of it, without loading it.
-
-        Args:
-            name: the distribution's name, in any spelling.
-            observe: is told the outcome of each step.
-            site: the site directory that it is installed in; where an import would find it if None.
-
-        Raises:
-            Refused: with the code and step of the first check that said no; an ``installed.*`` code.
-            UsageError: ``installed.unknown``; ``io.failed``.
-        """
-        return self._installed(find_installation(name, None if site is None else [str(site)]), observe, thorough=True)
-
     def load(self, wheel: Path | str, *, replacing: Plugin | None = None) -> Plugin:
         """Verify a wheel and make it callable; the same artifact is loaded once.
 
@@ -177,29 +163,6 @@ class Gate:
             UsageError: as :meth:`verify`; ``usage.arguments`` when this gate has not loaded what is to be replaced.
         """
         return self._enter(self.verify(wheel), replacing)
-
-    def load_installed(self, name: str) -> Plugin:
-        """Verify a plugin that pip or uv has installed, and make it callable; each file is verified when it is used.
-
-        Args:
-            name: the distribution's name, in any spelling; what an import would take is meant.
-
-        Raises:
-            Refused: as :meth:`verify_installed`, or because it cannot be loaded into this process. A file that was
-                changed is refused when it is used: by whatever imports or reads it.
-            UsageError: as :meth:`verify_installed`.
-        """
-        return self._enter(self._installed(find_installation(name), None, thorough=False), None)
-
-    def _installed(
-        self, installation: Installation, observe: Callable[[Outcome], None] | None, *, thorough: bool
-    ) -> VerifiedPlugin:
-        now = self._now()
-        chosen = attested_for(self.home, installation)
-        candidate = candidate_of(installation, chosen, thorough=thorough)
-        ground = self._ground_at(now)
-        known = self._verdicts
-        return judge(candidate, chosen.attestations, ground, now, self.request, observe, self._read, known)
 
     def _enter(self, facts: VerifiedPlugin, replacing: Plugin | None) -> Plugin:
         with self._lock:
@@ -350,6 +313,7 @@ class Gate:
 
     def _judge(self, ground: Ground) -> None:
         """Revoke what runs and may not, by this ground."""
+        self._exceptions.judge(ground)
         for plugin in self.plugins:
             if plugin.revoked is None:
                 try:

@@ -70,13 +70,16 @@ Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
 
 class Host(Document, frozen=True):
-    """``host.json``: what the host was enrolled with; ``root`` is the sha256 of the file ``root.json`` beside it."""
+    """``host.json``: what the host was enrolled with; ``root`` is the sha256 of the file ``root.json`` beside it;
+    ``development``: whether it is a host for development, where that profile's exception may hold.
+    """
 
     v: Literal[1]
     deployment: Name
     server: ServerUrl
     root: Digest
     floor: Floor
+    development: bool = False
 
 
 class Seen(Document, frozen=True):
@@ -167,8 +170,13 @@ class Home:
         self._known: tuple[bytes, State] | None = None
 
     @classmethod
-    def create(cls, directory: Path, enrolment: Enrolment) -> Home:
+    def create(cls, directory: Path, enrolment: Enrolment, *, development: bool = False) -> Home:
         """Write down a verified enrolment. ``host.json`` comes last, so that half an enrolment is none.
+
+        Args:
+            directory: where the host's files are to lie.
+            enrolment: as it was verified.
+            development: whether this is a host for development.
 
         Raises:
             UsageError: ``usage.exists`` when a host is already enrolled there.
@@ -178,7 +186,10 @@ class Home:
             raise UsageError("usage.exists", "a host is already enrolled here", found=str(directory))
         floor, root = enrolment.floor, enrolment.root_bytes
         fingerprint = Digest(f"sha256:{hashlib.sha256(root).hexdigest()}")
-        host = Host(v=1, deployment=enrolment.deployment, server=enrolment.server, root=fingerprint, floor=floor)
+        host = Host(
+            v=1, deployment=enrolment.deployment, server=enrolment.server, root=fingerprint, floor=floor,
+            development=development,
+        )  # fmt: skip
         seen = Seen(
             root=floor.root,
             targets=floor.targets,

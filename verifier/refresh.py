@@ -52,7 +52,7 @@ TRUST_INTERVAL = timedelta(hours=1)
 """How often a refresher fetches trust when no head asks for it."""
 
 
-def enroll(url: str, root_fingerprint: str, directory: Path) -> Home:
+def enroll(url: str, root_fingerprint: str, directory: Path, *, development: bool = False) -> Home:
     """Enrol the host whose deployment directory is to be ``directory``, from the server at ``url``.
 
     The server is not trusted: it may hand out another deployment's bundle, which then has another fingerprint. Policy
@@ -62,6 +62,7 @@ def enroll(url: str, root_fingerprint: str, directory: Path) -> Home:
         url: the server's address.
         root_fingerprint: ``sha256:`` of the deployment's root, as told by somebody who knows.
         directory: where the host's files are to lie.
+        development: whether it is a host for development; never one that does anything else.
 
     Raises:
         Refused: as :func:`verify_enrolment`.
@@ -73,7 +74,7 @@ def enroll(url: str, root_fingerprint: str, directory: Path) -> Home:
     except ValueError as error:
         raise UsageError("usage.arguments", "the root's fingerprint is malformed", found=str(error)) from None
     bundle = Transport(url).get(ENROLMENT_URL, BUNDLE_LIMIT).body
-    return Home.create(directory, verify_enrolment(bundle, fingerprint))
+    return Home.create(directory, verify_enrolment(bundle, fingerprint), development=development)
 
 
 def refresh(home: Home, now: datetime) -> InForce:

@@ -56,7 +56,8 @@ MAX_WAIVERS = 100
 LONGEST_WAIVER = timedelta(days=7)
 """How long a waiver may lift what it lifts."""
 
-SUPPORTED_PROFILES: frozenset[Profile] = frozenset({"production", "demo"})
+EXCEPTIONS: frozenset[Profile] = frozenset({"development", "migration"})
+"""Profiles under which something may be loaded that nobody attested, until a date in the policy."""
 
 # msgspec's convert calls no hook for the keys of a mapping: the policy gives them their type itself.
 _KEYED_BY: dict[str, type[Text]] = {
@@ -83,6 +84,7 @@ class Policy(Document, frozen=True, kw_only=True):
     denied_plugins: tuple[PluginId, ...] = ()
     denied_artifacts: tuple[Digest, ...] = ()
     withdrawn: tuple[Digest, ...] = ()
+    exception_until: Time | None = None
     waivers: Annotated[tuple[Waiver, ...], Meta(max_length=MAX_WAIVERS)] = ()
 
     def __post_init__(self) -> None:
@@ -273,8 +275,12 @@ def _check_waivers(policy: Policy) -> None:
 
 
 def _check_supported(policy: Policy) -> None:
-    if policy.profile not in SUPPORTED_PROFILES:
-        _unsupported(f"profile {policy.profile!r}")
+    if (policy.profile in EXCEPTIONS) != (policy.exception_until is not None):
+        raise Refused(
+            "trust.policy", f"the profile {policy.profile!r} and the end of an exception do not go together",
+            found=f"exception_until: {policy.exception_until}",
+            expected="'exception_until' with the profiles 'development' and 'migration', and with no other",
+        )  # fmt: skip
 
 
 def _unsupported(what: str) -> None:

@@ -11,8 +11,8 @@ line to the moment when every plugin's entry point is there; the sides are run i
     installed   what is installed is verified file by file, with a cache likewise
     first       as *gate*, with a cache that is empty
 
-The development environment has a cloud's SDK, which python-tuf's library of keys imports wherever it finds it, for 0.1 s
-of processor time; it is hidden from all sides here, since hosts that do not export lists have none.
+The development environment has a cloud's SDK, which python-tuf's library of keys imports wherever it finds it, for
+0.1 s of processor time; it is hidden from all sides here, since hosts that do not export lists have none.
 
 ``--write`` replaces ``benchmarks/results/many.md``.
 """

@@ -62,7 +62,7 @@ def top(line: str) -> str:
         (TEXT.replace('"P30D"', "30"), "format.schema"),
         (TEXT.replace('"P30D"', '"a month"'), "format.schema"),
         (TEXT.replace(f'"{Time.of(NOW + DAY)}"', "2026-02-01T12:00:00Z"), "format.schema"),  # a TOML date, not text
-        (TEXT.replace('"production"', '"migration"'), "trust.unsupported"),
+        (TEXT.replace('"production"', '"migration"'), "trust.policy"),
         (TEXT.replace(f'[keys."{HEAD.id}"]', '[keys."sha256:00"]'), "format.schema"),
         (TEXT.replace(f'[keys."{HEAD.id}"]', f'[keys."sha256:{"0" * 64}"]'), "trust.policy"),
         (TEXT + '[plugins."a"]\nowners = ["nobody"]\n', "trust.policy"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -68,7 +68,7 @@ _KEYED_BY: dict[str, type[Text]] = {
 class Policy(Document, frozen=True, kw_only=True):
     """The whole policy; see ``docs/spec/policy.md``."""
 
-    v: Literal[1]
+    v: Annotated[int, Meta(ge=1, le=1000)]
     deployment: Name
     version: Annotated[int, Meta(ge=1, le=2**31)]
     valid_until: Time
@@ -275,13 +275,12 @@ def _check_waivers(policy: Policy) -> None:
 
 
 def _check_supported(policy: Policy) -> None:
+    if policy.v != 1:
+        found = f"version {policy.v} of the format"
+        raise Refused("trust.unsupported", "the policy asks for what this release cannot check", found=found)
     if (policy.profile in EXCEPTIONS) != (policy.exception_until is not None):
         raise Refused(
             "trust.policy", f"the profile {policy.profile!r} and the end of an exception do not go together",
             found=f"exception_until: {policy.exception_until}",
             expected="'exception_until' with the profiles 'development' and 'migration', and with no other",
         )  # fmt: skip
-
-
-def _unsupported(what: str) -> None:
-    raise Refused("trust.unsupported", "the policy asks for what this release cannot check", found=what)

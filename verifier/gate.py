@@ -28,6 +28,7 @@ from verifier.command import find_deployment
 from verifier.decide import Request
 from verifier.errors import PluginRevoked, Refused, UsageError
 from verifier.ground import Opened, ahead, open_ground
+from verifier.high_water import HighWater
 from verifier.home import Home
 from verifier.installations import installed_version
 from verifier.installed_gate import InstalledGate
@@ -96,6 +97,7 @@ class Gate(InstalledGate):
         self.home = home
         kept = PrivateCache(cache) if cache is not None else None
         self._read = partial(read_wheel, cache=kept)
+        self._marks = HighWater(kept, home.host.deployment)
         self._code = importing.CodeCache(kept) if kept is not None else None
         self._verdicts = Verdicts(kept) if kept is not None else None
         house = Wheelhouse(home.directory / "wheels" if wheelhouse is None else Path(wheelhouse))
@@ -173,6 +175,7 @@ class Gate(InstalledGate):
                 if replacing is not None:
                     check_replaces(facts, replacing, self.plugins)
                 stamps.install()
+                facts = self._marks.pass_by(facts, self._opened.ground.revocations)
                 plugin = enter(facts, self._code, replacing, self.request.adapters.get(facts.api or ""))
                 self._plugins[facts.artifact_digest] = plugin
                 if replacing is not None:

@@ -15,6 +15,7 @@ from crl_server.commands import (
     rotation,
     tokens,
     trust,
+    waivers,
     webhooks,
 )
 from verifier.command import Command
@@ -26,6 +27,7 @@ COMMANDS: tuple[Command, ...] = (
     *rotation.COMMANDS,
     *handovers.COMMANDS,
     *hosts.COMMANDS,
+    *waivers.COMMANDS,
     *revoke.COMMANDS,
     *audit.COMMANDS,
     *checkpoints.COMMANDS,

@@ -15,7 +15,7 @@ from typing import Any
 
 from verifier.errors import FormatError, Refused, UsageError
 from verifier.formats.identity import IdentityFile
-from verifier.formats.policy import MAX_POLICY, Policy, Profile, TierName, policy_of
+from verifier.formats.policy import MAX_POLICY, Policy, Profile, TierName, Waiver, policy_of
 from verifier.formats.strict_json import plain
 from verifier.formats.text import Digest, Duration, Name, PluginId, Time, Version
 from verifier.keys import PublicKey
@@ -144,6 +144,25 @@ def with_trusted_root(text: str, name: Name, digest: Digest, *, timestamp: bool,
     table["digest"] = str(digest)
     table["timestamp"] = timestamp
     return tomlkit.dumps(document)
+
+
+def with_waivers(text: str, waivers: Sequence[Waiver]) -> str:
+    """The policy with these waivers, in the place of those that it had.
+
+    Raises:
+        FormatError: ``text`` is malformed.
+    """
+    import tomlkit
+
+    _tables(text)
+    document: Any = tomlkit.parse(text)
+    document.pop("waivers", None)
+    text = tomlkit.dumps(document).rstrip("\n") + "\n"
+    for waiver in waivers:
+        text += "\n[[waivers]]\n"
+        # What is written so in JSON is written so in TOML: text of printable characters, and numbers.
+        text += "".join(f"{field} = {json.dumps(value)}\n" for field, value in plain(waiver).items())
+    return text
 
 
 def with_plugin(

@@ -18,6 +18,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 Operation = Literal[
     "artifact.admit", "artifact.read", "revocation.add", "revocation.read", "rule.add", "reinstatement.request",
     "reinstatement.approve", "audit.read", "host.acknowledge", "host.read", "metrics.read",
+    "waiver.request", "waiver.approve",
 ]  # fmt: skip
 
 ALLOWED: Mapping[Operation, frozenset[Role]] = {
@@ -32,12 +33,14 @@ ALLOWED: Mapping[Operation, frozenset[Role]] = {
     "host.acknowledge": frozenset({"host"}),
     "host.read": frozenset({"revoker", "approver", "auditor", "operator"}),
     "metrics.read": frozenset({"auditor", "operator"}),
+    "waiver.request": frozenset({"operator"}),
+    "waiver.approve": frozenset({"approver"}),
 }
 """Which roles may do what. An operation that is not here may be done by nobody."""
 WRITES: frozenset[Operation] = frozenset(
     {
         "artifact.admit", "revocation.add", "rule.add", "reinstatement.request", "reinstatement.approve",
-        "host.acknowledge",
+        "host.acknowledge", "waiver.request", "waiver.approve",
     }
 )  # fmt: skip
 """Operations whose refusal is recorded."""

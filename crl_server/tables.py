@@ -165,6 +165,22 @@ class Token(SQLModel, table=True):
     host: str | None = Field(default=None, max_length=64)
 
 
+class WaiverRow(SQLModel, table=True):
+    """A waiver that somebody asked for, and who approved it."""
+
+    __tablename__ = "waiver"
+
+    id: int | None = Field(default=None, primary_key=True)
+    artifact: str = Field(max_length=DIGEST)
+    lifts: str = Field(max_length=30)
+    until: str = Field(max_length=20)
+    reason: str = Field(max_length=500)
+    at: str = Field(max_length=20)
+    by: str = Field(max_length=200)
+    approved_at: str | None = Field(default=None, max_length=20)
+    approved_by: str | None = Field(default=None, max_length=200)
+
+
 class HostInstance(SQLModel, table=True):
     """One process of a host, as it spoke of itself last; ``top_…`` is the highest list that its host ever named."""
 

@@ -109,6 +109,8 @@ BEYOND: dict[str, Code] = {
     "reinstatement.own": Code(
         None, "a reinstatement was approved by who asked for it", "Have a second person approve it."
     ),
+    "waiver.unknown": Code(None, "nobody asked for such a waiver", "Look at 'loadlock waive ls'."),
+    "waiver.own": Code(None, "a waiver was approved by who asked for it", "Have a second person approve it."),
     "checkpoint.unfounded": Code(
         None,
         "a checkpoint is not what the list, the approvals and the audit log say",

@@ -18,6 +18,7 @@ from crl_server.api import (
     revocations,
     rules,
     sweeps,
+    waivers,
 )
 from crl_server.api.edge import Clock, Edge, nothing
 from crl_server.api.limits import DEFAULT_RATE, Rate
@@ -28,7 +29,7 @@ from crl_server.service import Authority
 
 SUBJECTS = (
     description, health, metrics, artifacts, plugins, revocations, sweeps, rules, reinstatements, audit_log, hosts,
-    events,
+    events, waivers,
 )  # fmt: skip
 """The modules whose routes make up the API."""
 

@@ -43,6 +43,8 @@ STATUS: Mapping[str, int] = {
     "registry.unknown": 404,
     "reinstatement.unknown": 404,
     "reinstatement.own": 403,
+    "waiver.unknown": 404,
+    "waiver.own": 403,
     "list.full": 409,
     "revocation.reach": 409,
     "format.too-large": 413,

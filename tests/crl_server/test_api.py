@@ -108,6 +108,8 @@ REQUESTS: dict[Operation, list[tuple[str, str]]] = {
     "host.acknowledge": [("POST", "/v1/hosts/web-1/acknowledgement")],
     "host.read": [("GET", "/v1/hosts"), ("GET", "/v1/coverage"), ("GET", "/v1/components/hosts?purl=pkg:pypi/a")],
     "metrics.read": [("GET", "/metrics")],
+    "waiver.request": [("POST", "/v1/waivers")],
+    "waiver.approve": [("POST", "/v1/waivers/1/approval")],
 }
 
 

@@ -1,0 +1,115 @@
+"""``/v1/waivers``: asking to let an artifact pass although something has ended, and the second person who agrees."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import FastAPI, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from msgspec import Meta
+
+from crl_server import idempotency, waiving
+from crl_server.api.bodies import read_json
+from crl_server.api.describe import told
+from crl_server.api.edge import AfterId, Edge, Limit, answer, key_of, tagged
+from crl_server.reinstating import Requested
+from crl_server.service import Authority
+from crl_server.store import Store
+from crl_server.waiving import MAX_REASON, Plea
+from verifier.formats.policy_terms import Lifted
+from verifier.formats.strict_json import Document, dumps, parse
+from verifier.formats.text import PLAIN, Digest, Time
+
+
+class PleaBody(Document, frozen=True, kw_only=True):
+    """What ``POST /v1/waivers`` takes."""
+
+    artifact: Digest
+    lifts: Lifted
+    until: Time
+    reason: Annotated[str, Meta(min_length=1, max_length=MAX_REASON, pattern=PLAIN)]
+
+
+class WaiverShown(Document, frozen=True, kw_only=True):
+    """A waiver that was asked for; it lifts nothing before it is approved, and a policy that holds it signed."""
+
+    id: int
+    artifact: str
+    lifts: str
+    until: str
+    reason: str
+    at: str
+    by: str
+    approved_at: str | None
+    approved_by: str | None
+
+
+class WaiverPage(Document, frozen=True, kw_only=True):
+    """Waivers, the oldest first; ``next`` is what to pass as ``after`` for more, null at the end."""
+
+    waivers: tuple[WaiverShown, ...]
+    next: int | None
+
+
+def add_routes(app: FastAPI, edge: Edge) -> None:
+    """Add the routes of this subject."""
+
+    @app.post("/v1/waivers")
+    @told(
+        "Ask to let an artifact pass although something of it has ended.", "waiver.request",
+        body=PleaBody, answer=Requested, status=201, codes=("list.full",),
+    )  # fmt: skip
+    async def plead(request: Request) -> Response:
+        identity, now = await edge.admit(request, "waiver.request")
+        body = await read_json(request, PleaBody)
+        plea = Plea(body.artifact, body.lifts, body.until, body.reason)
+        asked = run_in_threadpool(ask, edge.authority, plea, identity.actor, now, key_of(request))
+        return answer(await asked, 201)
+
+    @app.post("/v1/waivers/{number}/approval")
+    @told(
+        "Agree to a waiver that somebody else asked for; a signed policy then carries it out.", "waiver.approve",
+        answer=Requested, codes=("waiver.unknown", "waiver.own"),
+    )  # fmt: skip
+    async def approve(request: Request, number: Annotated[int, Path(ge=1, le=2**53 - 1)]) -> Response:
+        identity, now = await edge.admit(request, "waiver.approve")
+        return answer(await run_in_threadpool(agree, edge.authority.store, number, identity.actor, now))
+
+    @app.get("/v1/waivers")
+    @told("Waivers that were asked for, with their approvals.", "revocation.read", answer=WaiverPage, tagged=True)
+    async def all_waivers(request: Request, after: AfterId = 0, limit: Limit = 100) -> Response:
+        await edge.admit(request, "revocation.read")
+        return tagged(request, await run_in_threadpool(waivers, edge.authority.store, after, limit))
+
+
+def ask(authority: Authority, plea: Plea, actor: str, now: datetime, key: str = "") -> Requested:
+    """Record a plea; raises as :func:`crl_server.waiving.ask`, and as :func:`crl_server.idempotency.answered`."""
+    idempotency.check_key(key)
+    with authority.store.write() as ledger:
+        known = idempotency.answered(ledger, actor, key, plea.fingerprint)
+        if known is not None:
+            return parse(known, Requested, limit=idempotency.MAX_ANSWER, what="remembered answer")
+        done = waiving.ask(ledger, plea, actor, now)
+        idempotency.remember(ledger, actor, key, plea.fingerprint, dumps(done), now)
+    return done
+
+
+def agree(store: Store, number: int, actor: str, now: datetime) -> Requested:
+    """Agree to a plea; raises as :func:`crl_server.waiving.approve`."""
+    with store.write() as ledger:
+        return waiving.approve(ledger, number, actor, now)
+
+
+def waivers(store: Store, after: int, limit: int) -> WaiverPage:
+    """A page of waivers."""
+    with store.read() as ledger:
+        rows = waiving.page(ledger, after, limit)
+    page = tuple(
+        WaiverShown(
+            id=row.id or 0, artifact=row.artifact, lifts=row.lifts, until=row.until, reason=row.reason, at=row.at,
+            by=row.by, approved_at=row.approved_at, approved_by=row.approved_by,
+        )
+        for row in rows
+    )  # fmt: skip
+    return WaiverPage(waivers=page, next=page[-1].id if len(page) == limit else None)

@@ -1,0 +1,106 @@
+"""``waive ask``, ``waive approve``, ``waive ls`` and ``waive sign``."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import timedelta
+from typing import Any
+
+from crl_server.commands.common import local_actor, needing_the_extra, now, opened
+from crl_server.commands.revoke import add_server, digest_of
+from crl_server.commands.trust import configure_keys, sign
+from verifier.api_client import api_token, get, post
+from verifier.command import Command, Output
+from verifier.errors import UsageError
+from verifier.formats.strict_json import plain
+from verifier.formats.text import Time
+
+LIFTS = ("certification-expiry", "stale-list")
+MAX_HOURS = 168
+PAGE = 1_000
+
+
+def _configure_ask(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artifact", metavar="DIGEST|WHEEL", help="what is to pass")
+    parser.add_argument("--lift", choices=LIFTS, required=True, help="which end is not to count")
+    parser.add_argument("--hours", metavar="N", type=int, required=True, help=f"for how long, at most {MAX_HOURS}")
+    parser.add_argument("--reason", metavar="TEXT", required=True, help="a sentence for everybody who sees it used")
+    add_server(parser)
+
+
+def _ask(args: argparse.Namespace, output: Output) -> None:
+    if not 1 <= args.hours <= MAX_HOURS:
+        raise UsageError("usage.arguments", "the hours of a waiver", expected=f"1 to {MAX_HOURS}")
+    artifact, until = digest_of(args.artifact), Time.of(now() + timedelta(hours=args.hours))
+    if args.server:
+        body = {"artifact": artifact, "lifts": args.lift, "until": until, "reason": args.reason}
+        done = post(args.server, "/v1/waivers", api_token(args.token_file), document=body)
+    else:
+        with needing_the_extra():
+            from crl_server.api.waivers import ask
+            from crl_server.waiving import Plea
+        with opened(args) as authority:
+            plea = Plea(artifact, args.lift, until, args.reason)
+            done = plain(ask(authority, plea, local_actor(), now()))
+    _say_requested(done, output, until=until)
+
+
+def _configure_approve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("number", metavar="N", type=int, help="the waiver's number")
+    add_server(parser)
+
+
+def _approve(args: argparse.Namespace, output: Output) -> None:
+    if args.number < 1:
+        raise UsageError("usage.arguments", "not a waiver's number", found=str(args.number))
+    if args.server:
+        done = post(args.server, f"/v1/waivers/{args.number}/approval", api_token(args.token_file), document={})
+    else:
+        with needing_the_extra():
+            from crl_server.api.waivers import agree
+        with opened(args) as authority:
+            done = plain(agree(authority.store, args.number, local_actor(), now()))
+    _say_requested(done, output)
+
+
+def _say_requested(done: dict[str, Any], output: Output, **more: Any) -> None:
+    output.say(f"waiver {done['id']}: what is missing is {done['missing']}")
+    output.result({"ok": True, **done, **more})
+
+
+def _configure_ls(parser: argparse.ArgumentParser) -> None:
+    add_server(parser)
+
+
+def _ls(args: argparse.Namespace, output: Output) -> None:
+    if args.server:
+        found = get(args.server, f"/v1/waivers?limit={PAGE}", api_token(args.token_file))["waivers"]
+    else:
+        with needing_the_extra():
+            from crl_server.api.waivers import waivers
+        with opened(args) as authority:
+            found = plain(waivers(authority.store, 0, PAGE))["waivers"]
+    moment = Time.of(now())
+    for row in found:
+        state = "ended" if row["until"] <= moment else "waits" if row["approved_by"] is None else "approved"
+        output.say(f"{row['id']:>5} {state:<9}{row['lifts']:<21} until {row['until']} {row['artifact']}")
+    output.say(f"{len(found)} waivers")
+    output.result({"ok": True, "waivers": found})
+
+
+def _sign(args: argparse.Namespace, output: Output) -> None:
+    from crl_server.policies import with_waivers
+    from crl_server.waiving import in_effect
+
+    with opened(args) as authority, authority.store.read() as ledger:
+        wanted = in_effect(ledger, now())
+    more = {"waivers": [waiver.id for waiver in wanted]}
+    sign(args, output, lambda office: with_waivers(office.text(), wanted), why="waivers", more=more)
+
+
+COMMANDS = (
+    Command("waive ask", "ask to let an artifact pass although something has ended", _configure_ask, _ask),
+    Command("waive approve", "agree to a waiver that somebody else asked for", _configure_approve, _approve),
+    Command("waive ls", "list waivers", _configure_ls, _ls),
+    Command("waive sign", "sign the policy with the waivers that two people want", configure_keys, _sign),
+)

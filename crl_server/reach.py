@@ -42,7 +42,7 @@ def reached(ledger: Ledger, rules: Sequence[Rule]) -> dict[str, list[Digest]]:
     """By the id of each rule that reaches any: the admitted artifacts that it matches, by digest."""
     known, found = Rules(rules), dict[str, list[Digest]]()
     for digest, data in _subjects(ledger) if rules else ():
-        # What was admitted before subjects were kept is not resolved here; hosts hold it against the rule all the same.
+        # What an earlier release admitted is made up for at a start (backfill); hosts hold it against the rule anyway.
         if data is not None:
             for rule in known.matching(parse(data, Subject, limit=MAX_SUBJECT, what="stored subject")):
                 found.setdefault(rule, []).append(Digest(digest))

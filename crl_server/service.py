@@ -14,6 +14,7 @@ from pathlib import Path
 
 from crl_server import (
     admission,
+    backfill,
     coverage_history,
     hosts,
     idempotency,
@@ -143,6 +144,11 @@ class Authority(Denying):
         self.publisher.head_key()
         self.checkpoints.resume(now)
         self.maintain(now)
+        trust = self.repository.trust()
+        with self.store.write() as ledger:
+            late = backfill.complete(ledger, trust.policy, trust.checkpoint.through, now)
+        if late:
+            self.publisher.publish(now)
         with self.store.write() as ledger:
             for digest in registry.digests(ledger):
                 path = self.layout.set_file(digest.removeprefix("sha256:"))

@@ -206,7 +206,7 @@ def put(
 def matched(ledger: Ledger, rule: Rule) -> Iterator[Artifact]:
     """The admitted artifacts that a rule matches."""
     for row in ledger.session.exec(select(Artifact).order_by(col(Artifact.digest))):
-        # What was admitted before subjects were kept is not resolved here; hosts hold it against the rule all the same.
+        # What an earlier release admitted is made up for at a start (backfill); hosts hold it against the rule anyway.
         if row.subject is not None:
             subject = parse(row.subject, Subject, limit=MAX_SUBJECT, what="stored subject")
             if judge(rule, subject) != "clear":

@@ -57,12 +57,22 @@ class Instruments:
             "loadlock_http_request_seconds", "How long requests took.", ["method", "route"], buckets=BUCKETS,
             registry=self.registry,
         )  # fmt: skip
+        self._counters: dict[tuple[str, str, int], Counter] = {}
+        self._timers: dict[tuple[str, str], Histogram] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float | None) -> None:
         """Count a request, and how long it took; None for a stream."""
-        self._requests.labels(method, route, str(status)).inc()
-        if seconds is not None:
-            self._seconds.labels(method, route).observe(seconds)
+        # There are no more of them than routes and statuses, and to look a child up costs more than to count.
+        counter = self._counters.get((method, route, status))
+        if counter is None:
+            counter = self._counters[method, route, status] = self._requests.labels(method, route, str(status))
+        counter.inc()
+        if seconds is None:
+            return
+        timer = self._timers.get((method, route))
+        if timer is None:
+            timer = self._timers[method, route] = self._seconds.labels(method, route)
+        timer.observe(seconds)
 
     def watch(self, authority: Authority, clock: Callable[[], datetime]) -> None:
         """Tell of a deployment too, whenever somebody asks."""

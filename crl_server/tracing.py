@@ -11,6 +11,10 @@ from functools import cache
 from typing import Any, Protocol
 
 NAME = "loadlock"
+NOT_FASTAPIS: Any = {
+    "tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False,
+}  # fmt: skip
+"""Newer releases of FastAPI make spans of their own, with queries and the messages of exceptions: none of them here."""
 
 
 class Span(Protocol):
@@ -83,10 +87,18 @@ def request_span(scope: MutableMapping[str, Any]) -> Iterator[Span]:
         yield _Span(found)
 
 
-@cache
 def _tracer() -> Any:
+    """Who makes spans; None while nobody has set anything up that would keep them, so that nothing is spent on it."""
+    trace = _library()
+    if trace is None or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return None
+    return trace.get_tracer(NAME)
+
+
+@cache
+def _library() -> Any:
     try:
         from opentelemetry import trace
     except ModuleNotFoundError:
         return None
-    return trace.get_tracer(NAME)
+    return trace

@@ -26,6 +26,7 @@ from crl_server.api.static import StaticTree
 from crl_server.console.join import add_console
 from crl_server.instruments import Instruments
 from crl_server.service import Authority
+from crl_server.tracing import NOT_FASTAPIS
 
 SUBJECTS = (
     description, health, metrics, artifacts, plugins, revocations, sweeps, rules, reinstatements, audit_log, hosts,
@@ -45,7 +46,7 @@ def create_app(
         rate: how many writes each identity may send.
         instruments: what is measured; by default something that nobody else sees.
     """
-    app = FastAPI(title="Loadlock", openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Loadlock", openapi_url=None, docs_url=None, redoc_url=None, telemetry=NOT_FASTAPIS)
     problems.install(app)
     edge = Edge(authority, clock, rate, instruments or Instruments())
     edge.instruments.watch(authority, clock)

@@ -26,6 +26,7 @@ from crl_server.console import (
 )
 from crl_server.console.desk import Desk
 from crl_server.console.place import ROOM
+from crl_server.tracing import NOT_FASTAPIS
 from verifier.errors import LoadlockError, UsageError
 
 SUBJECTS = (
@@ -57,7 +58,7 @@ log = logging.getLogger("crl_server")
 def add_console(app: FastAPI, edge: Edge) -> None:
     """Serve the console below ``/console``, and send whoever comes to the server's own address there."""
     desk = Desk(edge)
-    console = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    console = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, telemetry=NOT_FASTAPIS)
     for subject in SUBJECTS:
         subject.add_pages(console, desk)
     _install_errors(console, desk)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from crl_server.audit import parse_entry
 from crl_server.counting import counts
 from crl_server.export import leftovers
-from crl_server.notices import note
+from crl_server.notices import PATIENCE, note
 from crl_server.service import Authority
 from crl_server.webhooks import outbox
 from crl_server.webhooks.events import KINDS
 from tests.crl_server.deployments import DAY, HOUR, NOW, made, revoke
 from tests.crl_server.takebacks import admit, subject
+from tests.crl_server.test_hosts import claim, said
 
 pytestmark = pytest.mark.usefixtures("engine")
 TOPICS = ("revocation", "expiry")
@@ -157,3 +160,25 @@ def test_everything_is_counted(authority: Authority) -> None:
         found = counts(ledger, NOW)
     assert (found.artifacts, found.revocations, found.committed, found.hosts) == (1, 2, 1, 0)
     assert found.audit == authority.verify_audit(NOW).count
+
+
+def test_hosts_that_lag_are_told_of_once_for_each_event_and_not_before_they_had_time(authority: Authority) -> None:
+    def told() -> list[dict[str, Any]]:
+        with authority.store.read() as ledger:
+            entries = [parse_entry(line) for line in ledger.audit_lines()]
+        return [entry.detail for entry in entries if entry.action == "coverage.warn"]
+
+    revoke(authority, "first")
+    said(authority, claim("web-1", seq=1), claim("web-2", seq=0), now=NOW)
+    note(authority, NOW + PATIENCE / 2)
+    assert told() == []
+    said(authority, claim("web-1", seq=1), claim("web-2", seq=0), now=NOW + PATIENCE)
+    note(authority, NOW + PATIENCE)
+    note(authority, NOW + PATIENCE)
+    assert told() == [
+        {"seq": 1, "hosts": 2, "enforcing": 1, "lagging": ["web-2"], "lagging_count": 1, "silent_count": 0}
+    ]
+    said(authority, claim("web-2", seq=1), now=NOW + PATIENCE)
+    revoke(authority, "second", now=NOW + PATIENCE)
+    note(authority, NOW + PATIENCE)  # the second is too young
+    assert len(told()) == 1

@@ -14,7 +14,6 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from crl_server import tracing
 from crl_server.service import Authority
 from tests.crl_server.deployments import made, revoke
 from tests.crl_server.live import Live
@@ -29,10 +28,8 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
-    tracing._tracer.cache_clear()
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     yield exporter
-    tracing._tracer.cache_clear()
     provider.shutdown()
 
 

@@ -50,7 +50,7 @@ from crl_server.webhooks import outbox
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.formats.revocations import AuditHead, sha256_hex
 from verifier.formats.strict_json import dumps, parse
-from verifier.formats.text import Digest, Name, Time
+from verifier.formats.text import Digest, Name, PluginId, Time
 from verifier.revocation_list import RevocationList
 from verifier.trust import Trust
 
@@ -274,13 +274,16 @@ class Authority(Denying):
     # -- tokens --------------------------------------------------------------------------------------------------------
 
     def create_token(
-        self, name: Name, roles: Sequence[Role], life: timedelta, actor: str, now: datetime, host: Name | None = None
-    ) -> str:
+        self, name: Name, roles: Sequence[Role], life: timedelta, actor: str, now: datetime, host: Name | None = None,
+        plugins: Sequence[PluginId] = (),
+    ) -> str:  # fmt: skip
         """Make an API token; raises as :func:`crl_server.tokens.create_token`."""
         with self.store.write() as ledger:
-            secret = tokens.create_token(ledger, name, roles, life, now, host)
-            detail = {"roles": sorted(set(roles)), "expires": Time.of(now + life)} | ({"host": host} if host else {})
-            ledger.record(Act(actor, "token.create", name, {**detail}), now)
+            secret = tokens.create_token(ledger, name, roles, life, now, host, plugins)
+            detail: dict[str, object] = {"roles": sorted(set(roles)), "expires": Time.of(now + life)}
+            detail |= {"host": host} if host else {}
+            detail |= {"plugins": sorted(set(plugins))} if plugins else {}
+            ledger.record(Act(actor, "token.create", name, detail), now)
         return secret
 
     def revoke_token(self, name: Name, actor: str, now: datetime) -> None:

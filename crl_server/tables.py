@@ -154,7 +154,9 @@ class AuditLine(SQLModel, table=True):
 
 
 class Token(SQLModel, table=True):
-    """An API token: never itself, only the sha256 of it."""
+    """An API token: never itself, only the sha256 of it; ``plugins`` are the only ones that it may publish, if any are
+    named.
+    """
 
     name: str = Field(primary_key=True, max_length=64)
     sha256: str = Field(unique=True, max_length=64)
@@ -163,6 +165,7 @@ class Token(SQLModel, table=True):
     expires: str = Field(max_length=20)
     revoked: str | None = Field(default=None, max_length=20)
     host: str | None = Field(default=None, max_length=64)
+    plugins: str | None = Field(default=None, max_length=4000)
 
 
 class WaiverRow(SQLModel, table=True):

@@ -13,7 +13,7 @@ from crl_server.ledger import Ledger
 from crl_server.roles import ROLES, Identity, Role
 from crl_server.tables import Token
 from verifier.errors import Refused, UsageError
-from verifier.formats.text import Hex, Name, Time
+from verifier.formats.text import Hex, Name, PluginId, Time
 
 PREFIX = "loadlock_"
 """What a token begins with, so that scanners for leaked secrets can find it."""
@@ -21,12 +21,15 @@ TOKEN_BYTES = 32
 MAX_TOKEN = 200
 """How many characters are looked at as a token at all."""
 DEFAULT_LIFE = timedelta(days=90)
+MAX_PLUGINS = 50
+"""How many plugins a token may be for."""
 MAX_LIFE = timedelta(days=366)
 
 
 def create_token(
-    ledger: Ledger, name: Name, roles: Sequence[Role], life: timedelta, now: datetime, host: Name | None = None
-) -> str:
+    ledger: Ledger, name: Name, roles: Sequence[Role], life: timedelta, now: datetime, host: Name | None = None,
+    plugins: Sequence[PluginId] = (),
+) -> str:  # fmt: skip
     """Make a token; what is returned is shown once and kept nowhere.
 
     Args:
@@ -36,11 +39,17 @@ def create_token(
         life: how long it is valid.
         now: the moment (aware, UTC).
         host: with the role ``host``: which one its holder speaks for.
+        plugins: with the role ``publisher``: the only plugins that its holder may publish; empty for any.
 
     Raises:
         UsageError: ``usage.exists`` for a name that was used before; ``usage.arguments`` without roles, for a life
-            of more than a year, or for a host without its role or the reverse.
+            of more than a year, for a host without its role or the reverse, or for plugins without the role
+            ``publisher``.
     """
+    if len(plugins) > MAX_PLUGINS or (plugins and "publisher" not in roles):
+        raise UsageError(
+            "usage.arguments", "plugins go with the role publisher", expected=f"--role publisher, up to {MAX_PLUGINS}"
+        )
     if (host is not None) != ("host" in roles) or (host is not None and set(roles) != {"host"}):
         raise UsageError(
             "usage.arguments", "a host's token is for one host and has no other role",
@@ -59,6 +68,7 @@ def create_token(
             created=Time.of(now),
             expires=Time.of(now + life),
             host=host,
+            plugins=" ".join(sorted(set(plugins))) or None,
         )
     )
     return secret
@@ -109,7 +119,8 @@ def _identity(token: Token | None, now: datetime) -> Identity:
         raise Refused("auth.token", "the API token is not valid", expected="a token that is known and in force")
     held = set(token.roles.split())
     host = None if token.host is None else Name(token.host)
-    return Identity(f"token:{token.name}", frozenset(role for role in ROLES if role in held), host=host)
+    plugins = None if token.plugins is None else frozenset(PluginId(plugin) for plugin in token.plugins.split())
+    return Identity(f"token:{token.name}", frozenset(role for role in ROLES if role in held), plugins, host)
 
 
 def _hash(secret: str) -> Hex:

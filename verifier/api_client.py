@@ -71,6 +71,11 @@ def get(server: str, path: str, token: str, *, limit: int = MAX_ANSWER) -> dict[
     return _object(_exchange("GET", checked_address(server) + path, token, {}, limit, {}), limit)
 
 
+def fetch(server: str, path: str, token: str, *, limit: int = MAX_ANSWER) -> bytes:
+    """Read what is no JSON object, as it is; arguments and errors as :func:`get`."""
+    return _exchange("GET", checked_address(server) + path, token, {}, limit, {})
+
+
 def _exchange(
     method: str, url: str, token: str, headers: Mapping[str, str], limit: int, body: Mapping[str, Any]
 ) -> bytes:

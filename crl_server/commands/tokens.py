@@ -8,7 +8,7 @@ from datetime import timedelta
 from crl_server.commands.common import local_actor, now, opened
 from crl_server.roles import ROLES
 from verifier.command import Command, Output, given
-from verifier.formats.text import Name, Time
+from verifier.formats.text import Name, PluginId, Time
 
 DEFAULT_DAYS = 90
 
@@ -18,6 +18,9 @@ def _configure_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--role", metavar="ROLE", action="append", required=True, choices=ROLES, help=", ".join(ROLES))
     parser.add_argument("--host", metavar="HOST", help="with the role host, and only with it: which one speaks")
     parser.add_argument(
+        "--plugin", metavar="ID", action="append", default=[], help="with the role publisher: only this one, or these"
+    )
+    parser.add_argument(
         "--days", metavar="N", type=int, default=DEFAULT_DAYS, help=f"valid for (default {DEFAULT_DAYS})"
     )
 
@@ -26,7 +29,8 @@ def _create(args: argparse.Namespace, output: Output) -> None:
     moment, life = now(), timedelta(days=max(min(args.days, 10_000), 0))
     with opened(args) as authority:
         name, host = given(Name, args.name, "the name"), args.host and given(Name, args.host, "the host")
-        token = authority.create_token(name, args.role, life, local_actor(), moment, host)
+        plugins = [given(PluginId, plugin, "the plugin") for plugin in args.plugin]
+        token = authority.create_token(name, args.role, life, local_actor(), moment, host, plugins)
     expires = Time.of(moment + life)
     output.say(token)
     output.say(f"for {args.name}, as {', '.join(args.role)}, until {expires}. It is shown once and kept nowhere.")

@@ -16,6 +16,8 @@ from verifier.formats.revocations import sha256_hex
 from verifier.formats.strict_json import dumps
 
 MEDIA_TYPE = "application/cloudevents+json; charset=utf-8"
+PREFIX = "dev.loadlock."
+"""What stands before an action that nobody but an export tells of."""
 TEST = "dev.loadlock.test"
 """The type of an event that says nothing but that events arrive."""
 
@@ -59,7 +61,7 @@ def event_of(line: bytes, source: str) -> Event:
     """The event of an entry of the audit log.
 
     Args:
-        line: the entry's bytes, of a kind in :data:`KINDS`.
+        line: the entry's bytes.
         source: the server's address.
 
     Raises:
@@ -69,7 +71,8 @@ def event_of(line: bytes, source: str) -> Event:
     sha256 = sha256_hex(line)
     data = {"actor": entry.actor, **entry.detail, "audit": {"index": entry.index, "sha256": sha256}}
     identity = f"{entry.index}.{sha256[:16]}"
-    return _event(identity, KINDS[entry.action].type, source, entry.time, entry.subject, data)
+    kind = KINDS.get(entry.action)
+    return _event(identity, kind.type if kind else PREFIX + entry.action, source, entry.time, entry.subject, data)
 
 
 def probe(source: str, time: str) -> Event:

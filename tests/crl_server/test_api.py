@@ -13,10 +13,10 @@ from crl_server import policies, public_tree, registry
 from crl_server.admission import Upload
 from crl_server.api import bodies, health
 from crl_server.audit import parse_entry, verify_log
-from crl_server.roles import ALLOWED, ROLES, STAFF, Identity, Operation, Role
+from crl_server.roles import STAFF, Identity
 from crl_server.service import Authority
 from crl_server.settings import Metrics, Settings
-from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made
+from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made
 from tests.crl_server.live import Answer, Live
 from tests.simulator import PluginWheel, Simulator
 from verifier.errors import Refused, Unreachable
@@ -92,73 +92,6 @@ def denials(authority: Authority) -> list[tuple[str, str, str]]:
     with authority.store.read() as ledger:
         entries = [parse_entry(line) for line in ledger.audit_lines()]
     return [(e.actor, e.subject, e.detail["code"]) for e in entries if e.action == "access.denied"]
-
-
-# -- who may -----------------------------------------------------------------------------------------------------------
-
-REQUESTS: dict[Operation, list[tuple[str, str]]] = {
-    "artifact.admit": [("POST", "/v1/artifacts")],
-    "artifact.read": [("GET", "/v1/plugins"), ("GET", "/v1/plugins/a"), ("GET", f"/v1/artifacts/{digest(1)}")],
-    "revocation.add": [("POST", "/v1/revocations")],
-    "revocation.read": [("GET", "/v1/revocations"), ("GET", "/v1/rules"), ("GET", "/v1/reinstatements")],
-    "rule.add": [("POST", "/v1/rules")],
-    "reinstatement.request": [("POST", "/v1/reinstatements")],
-    "reinstatement.approve": [("POST", "/v1/reinstatements/1/approval")],
-    "audit.read": [("GET", "/v1/audit")],
-    "host.acknowledge": [("POST", "/v1/hosts/web-1/acknowledgement")],
-    "host.read": [("GET", "/v1/hosts"), ("GET", "/v1/coverage"), ("GET", "/v1/components/hosts?purl=pkg:pypi/a")],
-    "metrics.read": [("GET", "/metrics")],
-    "waiver.request": [("POST", "/v1/waivers")],
-    "waiver.approve": [("POST", "/v1/waivers/1/approval")],
-}
-
-
-def test_every_operation_is_asked_for_below() -> None:
-    assert set(REQUESTS) == set(ALLOWED)
-
-
-@pytest.mark.parametrize("operation", ALLOWED)
-def test_nobody_gets_in_without_a_token(live: Live, operation: Operation) -> None:
-    for method, path in REQUESTS[operation]:
-        for headers in (
-            {},
-            {"Authorization": "Basic YTpi"},
-            {"Authorization": "Bearer"},
-            {"Authorization": "Bearer x"},
-        ):
-            answer = live.ask(method, path, headers=headers)
-            refusal(answer, 401, "auth.token")
-            assert answer.headers["www-authenticate"].startswith("Bearer")
-
-
-@pytest.mark.parametrize("operation", ALLOWED)
-@pytest.mark.parametrize("role", ROLES)
-def test_each_role_gets_as_far_as_the_table_says(
-    live: Live, tokens: dict[str, str], role: Role, operation: Operation
-) -> None:
-    for method, path in REQUESTS[operation]:
-        answer = live.ask(method, path, tokens[role])
-        if role in ALLOWED[operation]:
-            assert answer.status not in (401, 403)
-        else:
-            assert role in refusal(answer, 403, "auth.role")["found"]
-
-
-def test_an_expired_token_gets_nowhere(live: Live, tokens: dict[str, str]) -> None:
-    live.now = NOW + DAY
-    refusal(live.ask("GET", "/v1/plugins", tokens["all"]), 401, "auth.token")
-
-
-def test_refused_writes_are_recorded_and_refused_reads_are_not(live: Live, tokens: dict[str, str]) -> None:
-    live.now = NOW + 3 * HOUR  # past the cap of the tests before
-    before = len(denials(live.authority))
-    live.ask("POST", "/v1/revocations", body=b"{}")
-    live.ask("POST", "/v1/artifacts", tokens["auditor"], body=b"{}")
-    live.ask("GET", "/v1/audit")
-    assert denials(live.authority)[before:] == [
-        ("anonymous", "revocation.add", "auth.token"),
-        ("token:auditor", "artifact.admit", "auth.role"),
-    ]
 
 
 # -- what is malformed -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 WIDTH, HEIGHT = 960, 180
 """Size of a drawing, in its own units."""
-LEFT, RIGHT, TOP, BOTTOM = 40, 8, 10, 24
+LEFT, RIGHT, TOP, BOTTOM = 40, 24, 10, 24
 """What the axes take."""
 TICKS = 4
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlmodel import col, func, select
+from sqlmodel import col, func, literal_column, select
 
 from crl_server.ledger import Ledger
 from crl_server.tables import (
@@ -260,6 +260,7 @@ def hosts_like(ledger: Ledger, wanted: str, limit: int) -> Sequence[str]:
 
 def revoked_by_day(ledger: Ledger, since: str) -> dict[str, int]:
     """How many reasons were given on each day (``YYYY-MM-DD``) from ``since`` on; days without any are not there."""
-    day = func.substr(Revocation.at, 1, 10)
+    # As constants: PostgreSQL would take two parameters for two different expressions.
+    day = func.substr(Revocation.at, literal_column("1"), literal_column("10"))
     query = select(day, func.count()).where(col(Revocation.at) >= since).group_by(day)
     return dict(ledger.session.exec(query).all())

@@ -7,19 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.crl_server.console.visitor import Visitor
-from tests.crl_server.console.world import World
+from tests.crl_server.console.world import World, served
 from tests.crl_server.deployments import NOW
-from tests.crl_server.live import Live, address_of, listen
+from tests.crl_server.live import Live
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Live]]:
     """A deployment of the module's own, and its server."""
-    listening = listen()
-    built = World(tmp_path_factory.mktemp("console") / "acme", address_of(listening))
-    with Live(built.authority, listening) as live:
-        yield built, live
-    built.close()
+    with served(tmp_path_factory.mktemp("console") / "acme") as both:
+        yield both
 
 
 @pytest.fixture

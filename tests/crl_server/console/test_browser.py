@@ -31,6 +31,8 @@ SHOWN = {
     "search": "/search?q=sample",
     "refused": "/artifacts/sha256:" + "0" * 64,
 }
+DARK = ("overview", "artifact", "revoke", "hosts", "approvals")
+"""Where a browser computes the contrast of the dark colours; the palette itself is judged in test_files."""
 
 
 @pytest.fixture(scope="session")
@@ -201,7 +203,8 @@ def test_every_page_is_for_everybody(browser: Browser, scene: tuple[World, Live,
     window.sign_in(world.tokens["second"])
     for name, path in SHOWN.items():
         page = window.open(path.format(artifact=world.wheels["sample_plugin 1.1"].digest))
-        found[name] = axe.findings(page, rules)
+        if scheme == "light" or name in DARK:  # colours apart, both are one page
+            found[name] = axe.findings(page, rules)
         window.picture(f"{name}-{scheme}")
     window.close()
     assert {name: wrong for name, wrong in found.items() if wrong} == {}

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.crl_server.console.visitor import Visitor
-from tests.crl_server.console.world import World
+from tests.crl_server.console.world import World, served
 from tests.crl_server.deployments import digest
 from tests.crl_server.live import Live
+
+
+@pytest.fixture(scope="module")
+def world(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Live]]:
+    """A deployment on each engine in turn, and its server."""
+    with served(tmp_path_factory.mktemp(engine) / "acme") as both:
+        yield both
 
 
 def test_the_overview_says_what_stands(ann: Visitor) -> None:

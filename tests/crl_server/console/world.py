@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from crl_server.roles import STAFF, Identity
 from crl_server.service import Authority
 from crl_server.standing import NewRule
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made
+from tests.crl_server.live import Live, address_of, listen
 from tests.simulator import PluginWheel, Simulator
 from verifier.formats.acknowledgement import Acknowledgement, Instance, RunningPlugin
 from verifier.formats.statement import CERTIFICATION_FIELD
@@ -136,6 +139,16 @@ class World:
         self.authority.hearing.take(claim, at)
         self.authority.hearing.keep()
         coverage_history.note(self.authority.store, at)
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[tuple[World, Live]]:
+    """A world, and its server."""
+    listening = listen()
+    world = World(directory, address_of(listening))
+    with Live(world.authority, listening) as live:
+        yield world, live
+    world.close()
 
 
 FULL: dict[str, Any] = {

@@ -1,18 +1,20 @@
-"""Taking back: who asked for what, the second person's approval, and what still awaits its checkpoint."""
+"""Approvals: who asked to take back or to waive what; the second person; what still awaits its checkpoint."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from crl_server.api import waivers
 from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.console.forms import Form
 from crl_server.reinstating import Wish
 from verifier.errors import UsageError
-from verifier.formats.text import Digest
+from verifier.formats.text import Digest, Time
 
 SHOWN = 50
 Number = Annotated[int, Path(ge=1, le=2**53)]
@@ -24,7 +26,7 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
     @console.get("/approvals")
     async def approvals(request: Request, before: Annotated[int, Query(ge=0, le=2**53)] = 0) -> Response:
         visitor = await desk.reader(request, "revocation.read")
-        return await desk.show(visitor, "approvals.html", lambda: _facts(desk, before))
+        return await desk.show(visitor, "approvals.html", lambda: _facts(desk, before, visitor.now))
 
     @console.post("/approvals")
     async def ask(request: Request) -> Response:
@@ -32,6 +34,12 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
         wish, key = wish_in(form), form.text("idempotency")
         asking = desk.authority.request_reinstatement
         await run_in_threadpool(asking, wish, visitor.identity.actor, visitor.now, key)
+        return desk.away("/approvals")
+
+    @console.post("/approvals/waivers/{number}")
+    async def agree(request: Request, number: Number) -> Response:
+        visitor, _ = await desk.writer(request, "waiver.approve")
+        await run_in_threadpool(waivers.agree, desk.authority.store, number, visitor.identity.actor, visitor.now)
         return desk.away("/approvals")
 
     @console.post("/approvals/{number}")
@@ -57,13 +65,15 @@ def wish_in(form: Form) -> Wish:
         raise UsageError("usage.arguments", "this is no digest", found=str(error)[:200]) from None
 
 
-def _facts(desk: Desk, before: int) -> Facts:
+def _facts(desk: Desk, before: int, now: datetime) -> Facts:
     with desk.authority.store.read() as ledger:
         waiting = questions.open_requests(ledger)
         past = questions.past_requests(ledger, before, SHOWN)
+        pleas = questions.waivers(ledger, Time.of(now))
     return {
         "awaiting": [row for row in waiting if row.approved_by is None],
         "approved": [row for row in waiting if row.approved_by is not None],
         "past": past,
+        "waivers": pleas,
         "more": past[-1].id if len(past) == SHOWN else None,
     }

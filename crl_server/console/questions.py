@@ -20,6 +20,7 @@ from crl_server.tables import (
     Revocation,
     RuleException,
     StandingRule,
+    WaiverRow,
 )
 
 
@@ -128,6 +129,12 @@ def past_requests(ledger: Ledger, before: int, limit: int) -> Sequence[Reinstate
     if before:
         query = query.where(col(Reinstatement.id) < before)
     return ledger.session.exec(query.order_by(col(Reinstatement.id).desc()).limit(limit)).all()
+
+
+def waivers(ledger: Ledger, now: str) -> Sequence[WaiverRow]:
+    """Waivers that were asked for and have not ended, the oldest first."""
+    query = select(WaiverRow).where(col(WaiverRow.until) > now)
+    return ledger.session.exec(query.order_by(col(WaiverRow.id))).all()
 
 
 # -- the registry ------------------------------------------------------------------------------------------------------

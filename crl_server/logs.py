@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
@@ -25,8 +27,9 @@ CHATTY = ("boto3", "botocore", "s3transfer", "urllib3")
 """Libraries whose debugging logs addresses, headers and bodies: theirs is never switched on from here."""
 
 
-def configure(form: Format, level: str, stream: TextIO | None = None) -> None:
-    """Log to standard error from now on, in this form.
+@contextmanager
+def configured(form: Format, level: str, stream: TextIO | None = None) -> Iterator[None]:
+    """Log to standard error in this form, and afterwards as before.
 
     Args:
         form: text or JSON.
@@ -35,9 +38,18 @@ def configure(form: Format, level: str, stream: TextIO | None = None) -> None:
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in CHATTY:
-        logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))
+    loggers = [logging.getLogger(), *map(logging.getLogger, CHATTY)]
+    root, levels = loggers[0], [logger.level for logger in loggers]
+    handlers, root.handlers = root.handlers, [handler]
+    root.setLevel(level.upper())
+    for logger in loggers[1:]:
+        logger.setLevel(max(root.level, logging.WARNING))
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+        for logger, before in zip(loggers, levels, strict=True):
+            logger.setLevel(before)
 
 
 class JsonLines(logging.Formatter):

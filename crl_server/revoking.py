@@ -115,7 +115,8 @@ def check_note(note: str) -> None:
     Raises:
         UsageError: ``usage.arguments``.
     """
-    if len(note) > MAX_NOTE or not re.match(PARAGRAPHS, note):
+    half_a_character = re.search("[\ud800-\udfff]", note)  # what the command line makes of bytes that are not UTF-8
+    if len(note) > MAX_NOTE or half_a_character or not re.match(PARAGRAPHS, note):
         raise UsageError("usage.arguments", "the note is not plain text", expected=f"up to {MAX_NOTE} characters")
 
 

@@ -94,13 +94,12 @@ def _serve(args: argparse.Namespace, output: Output) -> None:
         if not 0 <= port <= 65535:
             raise UsageError("usage.arguments", "no such port", found=str(port), expected="0 to 65535")
 
-        logs.configure(args.log_format, args.log_level)
-
         def announce(address: str) -> None:
             output.say(f"serving deployment {authority.record.deployment!s} at {address}; end with Ctrl-C")
             output.result({"ok": True, "address": address, "deployment": authority.record.deployment})
 
-        serve(authority, args.host, port, announce)
+        with logs.configured(args.log_format, args.log_level):
+            serve(authority, args.host, port, announce)
 
 
 COMMANDS = (

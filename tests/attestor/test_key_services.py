@@ -48,9 +48,11 @@ def worker(installed: Path) -> Iterator[Worker]:
 
 
 @pytest.fixture(scope="module")
-def bare_worker() -> Iterator[Worker]:
-    """A process that can import none."""
-    with Worker() as process:
+def bare_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """A process that can import none; the project's own tests bring the client of one for other ends."""
+    place = tmp_path_factory.mktemp("bare")
+    (place / "boto3.py").write_text("raise ImportError('not installed')\n")
+    with Worker(str(place)) as process:
         yield process
 
 

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from crl_server import logs
-from crl_server.logs import JsonLines, TextLines, configure, request_id
+from crl_server.logs import JsonLines, TextLines, configured, request_id
 from crl_server.service import Authority
 from crl_server.serving import utc_now
 from tests.crl_server.deployments import made
@@ -24,14 +23,12 @@ from tests.crl_server.test_cli import serving
 HOSTILE = 'x\n2026-01-31T12:00:00.000Z error   crl_server: forged\r\x1b[31m\u202e\u2028"}'
 
 
-@pytest.fixture
-def root() -> Iterator[None]:
-    logger = logging.getLogger()
-    before = logger.handlers[:], logger.level
-    yield
-    logger.handlers[:], logger.level = before
-    for name in logs.CHATTY:
-        logging.getLogger(name).setLevel(logging.NOTSET)
+def test_logging_ends_as_it_began() -> None:
+    root, urllib3s = logging.getLogger(), logging.getLogger("urllib3")
+    before = root.handlers[:], root.level, urllib3s.level
+    with configured("text", "debug", io.StringIO()):
+        assert (len(root.handlers), root.level, urllib3s.level) == (1, logging.DEBUG, logging.WARNING)
+    assert (root.handlers, root.level, urllib3s.level) == before
 
 
 @pytest.fixture
@@ -88,19 +85,18 @@ def test_the_id_of_the_request_is_in_every_line() -> None:
         request_id.reset(token)
 
 
-def test_libraries_do_not_tell_what_they_send(root: None) -> None:
+def test_libraries_do_not_tell_what_they_send() -> None:
     stream = io.StringIO()
-    configure("json", "debug", stream)
-    for name in ("urllib3.connectionpool", "botocore.auth", "boto3"):
-        logging.getLogger(name).debug("Authorization: secret")
-    logging.getLogger("crl_server").debug("ours")
+    with configured("json", "debug", stream):
+        for name in ("urllib3.connectionpool", "botocore.auth", "boto3"):
+            logging.getLogger(name).debug("Authorization: secret")
+        logging.getLogger("crl_server").debug("ours")
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["ours"]
 
 
-def test_a_request_is_logged_with_its_id_and_without_its_secrets(authority: Authority, root: None) -> None:
+def test_a_request_is_logged_with_its_id_and_without_its_secrets(authority: Authority) -> None:
     stream = io.StringIO()
-    configure("json", "info", stream)
-    with Live(authority) as live:
+    with configured("json", "info", stream), Live(authority) as live:
         first = live.ask("GET", "/v1/plugins?token=loadlock_secret", "loadlock_secret", headers={"X-Request-Id": "r-1"})
         second = live.ask("GET", "/v1/artifacts/%0Aforged%1b", headers={"X-Request-Id": "not plain"})
         live.ask("GET", "/lists/head.json")

@@ -1,6 +1,7 @@
 """For each name on the standard input: a child that revokes without end, and prints what was acknowledged.
 
 The children are there to be killed. They are forked, because starting an interpreter takes longer than all they do.
+Each revocation is asked for under a key, so that it can be asked for again.
 """
 
 from __future__ import annotations
@@ -10,12 +11,18 @@ import os
 import sys
 from pathlib import Path
 
+from crl_server.revoking import Order
 from crl_server.service import Authority
-from tests.crl_server.deployments import NOW, revoke
+from tests.crl_server.deployments import ACTOR, NOW, digest
 
 
 def say(line: str) -> None:
     os.write(sys.stdout.fileno(), f"{line}\n".encode())  # one write: a line is whole or not there
+
+
+def revoke(authority: Authority, label: str) -> None:
+    """Revoke under a key that belongs to the label."""
+    authority.revoke(Order((digest(label),), "malicious"), ACTOR, NOW, f"key of {label}")
 
 
 def work(directory: Path, name: str) -> None:
@@ -40,4 +47,5 @@ def main() -> None:
         say("dead")
 
 
-main()
+if __name__ == "__main__":
+    main()

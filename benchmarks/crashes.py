@@ -61,11 +61,11 @@ def report(seed: int, rows: Sequence[tuple[str, Outcome, float]]) -> str:
             f"seed {seed}. To repeat:",
             f"`.venv/bin/python -m benchmarks.crashes --seed {seed} --write`.",
             "",
-            "| engine | kills | acknowledged | committed, not acknowledged, asked again | lost | done twice | seconds |",
+            "| engine | kills | acknowledged | committed, not acknowledged, asked again | lost | done twice | s |",
             "|---|---|---|---|---|---|---|",
             *lines,
             "",
-            "After each kill: every acknowledged revocation is on the list on disk, the list verifies as on a host, and",
+            "After each kill: every acknowledged revocation is on the list on disk, the list verifies as hosts do, and",
             "the audit log is whole. At the end each revocation stands in the log exactly once.",
             "",
         ]

@@ -1,18 +1,24 @@
 """What the service asks of its database, in one transaction: the audit log, the list, settings.
 
-Other modules ask their own questions through its session: the registry, tokens, idempotency keys.
+Other modules ask their own questions through its session: the registry, tokens, idempotency keys. What every revocation
+asks and writes is put to the database as statements that were made once, past the session's objects: they would cost
+more than all the rest of a revocation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlmodel import Session, col, delete, func, select, update
+from sqlalchemy import CursorResult, Executable, bindparam, insert, update
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import select as select_columns
+from sqlmodel import Session, SQLModel, col, func, select
 
 from crl_server import audit
 from crl_server.audit import Act
-from crl_server.tables import AuditLine, Event, ListEntry, ListSegment, Reinstatement, Revocation, Setting
+from crl_server.tables import AuditLine, ListEntry, Revocation
 from verifier.formats.revocations import AuditHead, SegmentRef
 from verifier.formats.text import Digest, Hex, Time
 
@@ -25,6 +31,30 @@ RULES_FLOOR = "rules-floor"
 MAX_PAGE = 1000
 """How many rows a page may have."""
 
+_Values = Mapping[str, object]
+_AUDIT, _EVENT, _ENTRY, _SEGMENT, _REASON, _SETTING, _WISH = (
+    SQLModel.metadata.tables[name]
+    for name in ("audit_line", "event", "list_entry", "list_segment", "revocation", "setting", "reinstatement")
+)
+_LAST_LINE = select_columns(_AUDIT.c.index, _AUDIT.c.sha256).order_by(_AUDIT.c.index.desc()).limit(1)
+_LAST_EVENT = select_columns(func.max(_EVENT.c.seq))
+_REMOVED = select_columns(_ENTRY.c.digest).where(_ENTRY.c.removed.is_not(None))
+_LIST_AGAIN = update(_ENTRY).where(_ENTRY.c.digest == bindparam("which")).values(seq=bindparam("event"), removed=None)
+_LISTED = select_columns(_ENTRY.c.seq).where(_ENTRY.c.digest == bindparam("which"), _ENTRY.c.removed.is_(None))
+_BETWEEN = _ENTRY.c.seq.between(bindparam("first"), bindparam("last"))
+_ENTRIES = select_columns(_ENTRY.c.digest).where(_BETWEEN)
+_COUNT = select_columns(func.count()).select_from(_ENTRY).where(_BETWEEN)
+_SEGMENTS = select_columns(
+    _SEGMENT.c.first, _SEGMENT.c.last, _SEGMENT.c.entries, _SEGMENT.c.sha256
+).order_by(_SEGMENT.c.first)  # fmt: skip
+_DROP_SEGMENT = delete_rows(_SEGMENT).where(_SEGMENT.c.first == bindparam("which"))
+_PINNED = select_columns(func.max(_WISH.c.newest)).where(_WISH.c.epoch.is_(None))
+_GET = select_columns(_SETTING.c.value).where(_SETTING.c.name == bindparam("which"))
+_SET = update(_SETTING).where(_SETTING.c.name == bindparam("which")).values(value=bindparam("new"))
+_ADD_LINE, _ADD_EVENT, _ADD_ENTRY, _ADD_SEGMENT, _ADD_REASON, _ADD_SETTING = (
+    insert(table) for table in (_AUDIT, _EVENT, _ENTRY, _SEGMENT, _REASON, _SETTING)
+)
+
 
 class Ledger:
     """One open transaction.
@@ -35,14 +65,21 @@ class Ledger:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self._log: AuditHead | None = None
+
+    def _run(
+        self, statement: Executable, values: _Values | Sequence[_Values] | None = None
+    ) -> CursorResult[*tuple[Any, ...]]:
+        return self.session.connection().execute(statement, values)
 
     # -- audit log -----------------------------------------------------------------------------------------------------
 
     def audit_state(self) -> AuditHead:
         """The audit log's length and last hash."""
-        query = select(AuditLine.index, AuditLine.sha256).order_by(col(AuditLine.index).desc()).limit(1)
-        last = self.session.exec(query).first()
-        return audit.EMPTY if last is None else AuditHead(count=last[0] + 1, sha256=Hex(last[1]))
+        if self._log is None:
+            last = self._run(_LAST_LINE).first()
+            self._log = audit.EMPTY if last is None else AuditHead(count=last[0] + 1, sha256=Hex(last[1]))
+        return self._log
 
     def record(self, act: Act, now: datetime) -> None:
         """Append an entry to the audit log.
@@ -54,12 +91,14 @@ class Ledger:
 
     def record_all(self, acts: Iterable[Act], now: datetime) -> None:
         """Append entries to the audit log, in their order; raises as :meth:`record`."""
-        state = self.audit_state()
+        state, lines = self.audit_state(), []
         for act in acts:
             line, following = audit.append(state, act, now)
-            self.session.add(AuditLine(index=state.count, line=line, sha256=following.sha256))
+            lines.append({"index": state.count, "line": line, "sha256": following.sha256})
             state = following
-        self.session.flush()
+        if lines:
+            self._run(_ADD_LINE, lines)
+        self._log = state
 
     def audit_lines(self, after: int = -1, limit: int | None = None) -> Iterator[bytes]:
         """Entries past index ``after``, in order, at most ``limit`` of them."""
@@ -84,64 +123,66 @@ class Ledger:
 
     def last_seq(self) -> int:
         """The number of the last event, 0 before the first."""
-        return self.session.exec(select(func.max(Event.seq))).one() or 0
+        return self._run(_LAST_EVENT).scalar() or 0
 
     def add_event(self, digests: Iterable[Digest], now: datetime) -> int:
         """Put digests on the list that are not on it, or no longer; returns the new event's number."""
         seq = self.last_seq() + 1
-        self.session.add(Event(seq=seq, at=Time.of(now)))
-        self.session.flush()
+        self._run(_ADD_EVENT, {"seq": seq, "at": Time.of(now)})
         # Removals are rare: to know all of them costs less than to ask for each digest.
-        removed = set(self.session.exec(select(ListEntry.digest).where(col(ListEntry.removed).is_not(None))))
+        removed = set(self._run(_REMOVED).scalars())
+        new = []
         for digest in digests:
             if digest in removed:
-                again = update(ListEntry).where(col(ListEntry.digest) == digest).values(seq=seq, removed=None)
-                self.session.exec(again)
+                self._run(_LIST_AGAIN, {"which": digest, "event": seq})
             else:
-                self.session.add(ListEntry(digest=digest, seq=seq))
-        self.session.flush()
+                new.append({"digest": digest, "seq": seq})
+        if new:
+            self._run(_ADD_ENTRY, new)
         return seq
 
     def listed(self, digest: Digest) -> int | None:
         """The number of the event that put a digest on the list, or None."""
-        query = select(ListEntry.seq).where(ListEntry.digest == digest, col(ListEntry.removed).is_(None))
-        return self.session.exec(query).first()
+        found: int | None = self._run(_LISTED, {"which": digest}).scalar()
+        return found
 
     def entries(self, first: int, last: int) -> Iterator[Digest]:
         """The digests that the events ``first`` to ``last`` put on the list."""
-        query = select(ListEntry.digest).where(col(ListEntry.seq).between(first, last))
-        yield from (Digest(digest) for digest in self.session.exec(query))
+        yield from (Digest(digest) for digest in self._run(_ENTRIES, {"first": first, "last": last}).scalars())
 
     def entry_count(self, first: int, last: int) -> int:
         """How many digests the events ``first`` to ``last`` put on the list."""
-        query = select(func.count()).select_from(ListEntry).where(col(ListEntry.seq).between(first, last))
-        return self.session.exec(query).one()
+        return self._run(_COUNT, {"first": first, "last": last}).scalar() or 0
 
     def segments(self) -> tuple[SegmentRef, ...]:
         """The segments of the last publication."""
-        rows = self.session.exec(select(ListSegment).order_by(col(ListSegment.first)))
         return tuple(
-            SegmentRef(first=row.first, last=row.last, count=row.entries, sha256=Hex(row.sha256)) for row in rows
+            SegmentRef(first=first, last=last, count=count, sha256=Hex(sha256))
+            for first, last, count, sha256 in self._run(_SEGMENTS)
         )
 
     def replace_segments(self, segments: Sequence[SegmentRef]) -> None:
         """Remember the segments of a publication."""
-        self.session.exec(delete(ListSegment))
-        self.session.add_all(
-            ListSegment(first=ref.first, last=ref.last, entries=ref.count, sha256=ref.sha256) for ref in segments
-        )
-        self.session.flush()
+        before = frozenset(self.segments())
+        gone = [{"which": ref.first} for ref in before.difference(segments)]
+        if gone:
+            self._run(_DROP_SEGMENT, gone)
+        new = [
+            {"first": ref.first, "last": ref.last, "entries": ref.count, "sha256": ref.sha256}
+            for ref in segments if ref not in before
+        ]  # fmt: skip
+        if new:
+            self._run(_ADD_SEGMENT, new)
 
     # -- reasons -------------------------------------------------------------------------------------------------------
 
     def add_reason(self, revocation: Revocation) -> None:
         """Remember why a digest is on the list."""
-        self.session.add(revocation)
+        self._run(_ADD_REASON, revocation.model_dump(exclude={"id"}))
 
     def newest_pinned(self) -> int:
         """The newest reason that an open request for reinstatement may withdraw; 0 when none is open."""
-        query = select(func.max(Reinstatement.newest)).where(col(Reinstatement.epoch).is_(None))
-        return self.session.exec(query).one() or 0
+        return self._run(_PINNED).scalar() or 0
 
     def reasons(self, digest: Digest) -> Sequence[Revocation]:
         """Every reason for which a digest is on the list."""
@@ -163,9 +204,10 @@ class Ledger:
 
     def setting(self, name: str) -> str | None:
         """A fact about the deployment, or None."""
-        found = self.session.get(Setting, name)
-        return None if found is None else found.value
+        found: str | None = self._run(_GET, {"which": name}).scalar()
+        return found
 
     def set(self, name: str, value: str) -> None:
         """Remember a fact about the deployment."""
-        self.session.merge(Setting(name=name, value=value))
+        if not self._run(_SET, {"which": name, "new": value}).rowcount:
+            self._run(_ADD_SETTING, {"name": name, "value": value})

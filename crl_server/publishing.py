@@ -112,13 +112,12 @@ class Publisher:
         with self._tree.publishing():
             trust = self._repository.trust()
             old = self._standing(trust, now)
-            with self._store.read() as ledger:
-                check_not_restored(ledger)
-                committed = max(ledger.last_seq(), trust.checkpoint.through)
-                position = Position.read(ledger)
-            if old is not None:
-                _check_not_behind(old.head, position)
-                if max(seq, committed) <= old.head.seq and not _due(old.head, trust, now):
+            if old is not None and seq <= old.head.seq:
+                with self._store.read() as ledger:
+                    check_not_restored(ledger)
+                    committed = max(ledger.last_seq(), trust.checkpoint.through)
+                    _check_not_behind(old.head, Position.read(ledger))
+                if committed <= old.head.seq and not _due(old.head, trust, now):
                     return old
             with tracing.span("list.publish") as span:
                 new = self._publish(old or self._verified_before(), trust, now)
@@ -177,6 +176,9 @@ class Publisher:
         key = SigningKey.read(self._layout.online / "head.pem")
         with self._store.write() as ledger:
             before, prepared = Position.read(ledger), checkpointing.prepared_through(ledger)
+            check_not_restored(ledger)
+            if old is not None:
+                _check_not_behind(old.head, before)
             fresh: dict[Path, bytes] = {}
             segments = self._segments(ledger, trust.checkpoint, prepared, fresh)
             named = self._rules_file(standing.in_force(ledger), fresh)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def test_what_raised_leaves_nothing_behind(store: Store) -> None:
 
 
 def test_a_read_cannot_write(store: Store) -> None:
-    with store.read() as ledger:
+    with suppress(Unreachable), store.read() as ledger:  # PostgreSQL refuses it, SQLite forgets it
         ledger.set("deployment", "acme")
     with store.read() as ledger:
         assert ledger.setting("deployment") is None

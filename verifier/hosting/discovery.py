@@ -149,7 +149,7 @@ class Guard:
 
     def _registering(self, original: Callable[..., int]) -> Callable[..., int]:
         """For pluggy: hooks that go through the switch, and are taken out when their plugin is revoked."""
-        from verifier.hosting.pluggy import register_verified
+        from verifier.hosting.pluggy import as_listed, register_verified
 
         def load_setuptools_entrypoints(manager: Any, group: str, name: str | None = None) -> int:
             if group not in self._plugins.settings.groups:
@@ -159,7 +159,10 @@ class Guard:
                 if not isinstance(distribution, VerifiedDistribution) and self._is_own(distribution):
                     for point in distribution.entry_points.select(group=group):
                         if name in (None, point.name) and not manager.has_plugin(point.name):
-                            count += manager.register(point.load(), name=point.name) is not None
+                            found = point.load()
+                            if manager.register(found, name=point.name) is not None:
+                                manager._plugin_distinfo.append((found, as_listed(distribution)))
+                                count += 1
             return count
 
         return load_setuptools_entrypoints

@@ -101,11 +101,11 @@ def _take(manager: pluggy.PluginManager, plugins: Plugins, point: EntryPoint) ->
         for hook in caller.get_hookimpls():
             if hook.plugin is implementation:
                 hook.function = guarded_call(point.plugin, hook.function)  # type: ignore[misc]  # ours to wrap
-    manager._plugin_distinfo.append((implementation, _as_listed(distribution_of(point.plugin))))
+    manager._plugin_distinfo.append((implementation, as_listed(distribution_of(point.plugin))))
     return implementation
 
 
-def _as_listed(distribution: importlib.metadata.Distribution) -> Any:
+def as_listed(distribution: importlib.metadata.Distribution) -> Any:
     """A distribution as the installed pluggy keeps it: up to 1.6 in a wrapper of its own."""
     if hasattr(pluggy.PluginManager, "list_plugin_distributions"):
         return distribution

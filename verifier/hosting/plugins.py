@@ -76,8 +76,9 @@ class Plugins:
         adapters: Mapping[str, Adapter] | None = None,
     ) -> None:
         self.settings = settings
-        self._listeners: tuple[Listener, ...] = () if on_revoked is None else (on_revoked,)
-        self._refused: tuple[RefusedPlugin, ...] = ()
+        # Changed by single steps of a list alone, which no thread sees halfway and no fork finds locked.
+        self._listeners: list[Listener] = [] if on_revoked is None else [on_revoked]
+        self._refused: list[RefusedPlugin] = []
         request = Request(
             tier=settings.tier, classification=settings.classification, hermetic=settings.hermetic,
             strict=settings.strict, adapters=adapters or {},
@@ -110,7 +111,7 @@ class Plugins:
     @property
     def refused(self) -> tuple[RefusedPlugin, ...]:
         """What was not let in, and what failed since when it was used."""
-        return self._refused
+        return tuple(self._refused)
 
     def entry_points(self, group: str, name: str | None = None) -> list[EntryPoint]:
         """The entry points of a group, out of the signed manifests of plugins that may run; in the order of ids.
@@ -129,7 +130,7 @@ class Plugins:
 
     def subscribe(self, listener: Listener) -> None:
         """Have one more listener told of each plugin that may no longer run; before the host's own callback."""
-        self._listeners = (listener, *self._listeners)
+        self._listeners.insert(0, listener)
 
     def report(self, plugin: Plugin, error: LoadlockError) -> None:
         """Put a plugin that failed when it was first used among the refused ones."""
@@ -205,10 +206,10 @@ class Plugins:
 
     def _refuse(self, path: Path, error: LoadlockError) -> None:
         logger.warning("a plugin was not let in: %s: %s", path.name, error)
-        self._refused = (*self._refused, RefusedPlugin(path, error))
+        self._refused.append(RefusedPlugin(path, error))
 
     def _on_revoked(self, plugin: Plugin, error: PluginRevoked) -> None:
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             try:
                 listener(plugin, error)
             except (Exception, SystemExit):  # one that fails keeps no other from being told

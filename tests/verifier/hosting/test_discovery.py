@@ -114,6 +114,7 @@ def test_a_pluggy_host(plugins: Plugins, hosted: HostedDeployment) -> None:
     manager.add_hookspecs(Specs)
     assert manager.load_setuptools_entrypoints("acme") == 3
     assert {name for name, _ in manager.list_name_plugin()} == {"sample", "plain", "own"}
+    assert {found.metadata["Name"] for _, found in manager.list_plugin_distinfo()} == {"sample-plugin", "acme-app"}
     assert manager.hook.export(rows=["a"]) == [1]
     assert manager.load_setuptools_entrypoints("acme") == 0
     hosted.revoke(hosted.wheels / "sample_plugin-1.0-py3-none-any.whl")

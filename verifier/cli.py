@@ -18,6 +18,7 @@ from verifier.errors import FormatError, LoadlockError, PluginFailed, UsageError
 
 if TYPE_CHECKING:
     from verifier.gate import Gate
+    from verifier.home import Home
     from verifier.steps import Outcome
     from verifier.verify import VerifiedPlugin
 
@@ -31,6 +32,9 @@ def _configure_enroll(parser: argparse.ArgumentParser) -> None:
         "--root", metavar="sha256:…", required=True, help="the root's fingerprint, as 'loadlock init' printed it"
     )
     parser.add_argument(
+        "--stateless", action="store_true", help="for an image: hosts begin with what is shipped, without any grace"
+    )
+    parser.add_argument(
         "--development", action="store_true", help="a host for development: that profile's exception may hold here"
     )
 
@@ -41,7 +45,19 @@ def _enroll(args: argparse.Namespace, output: Output) -> None:
     directory = Path(args.deployment or os.environ.get(ENVIRONMENT) or DIRECTORY_NAME)
     home = enroll(args.server, args.root, directory, development=args.development)
     output.say(f"Enrolled in deployment {home.host.deployment!r}; pinned {home.host.root}.")
+    if args.stateless:
+        _ship(home, output)
     sync_cli.sync(directory, output)
+
+
+def _ship(home: Home, output: Output) -> None:
+    from verifier.gate import utc_now
+    from verifier.refresh import refresh
+    from verifier.stateless import ship
+
+    refresh(home, utc_now())
+    ship(home)
+    output.say("Ship this directory as it is, read-only: its floor is what was seen now.")
 
 
 def _configure_identify(parser: argparse.ArgumentParser) -> None:

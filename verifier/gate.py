@@ -121,9 +121,15 @@ class Gate(InstalledGate):
         """Open the gate of a deployment directory: the one given, the environment's, or the nearest ``.loadlock/``.
 
         Raises:
-            UsageError: ``usage.deployment``; Refused as the constructor.
+            UsageError: ``usage.deployment``; Refused as the constructor; Unreachable: ``io.failed`` when a stateless
+                host has no place to write to.
         """
-        return cls(Home(find_deployment(None if directory is None else str(directory))), **options)
+        home = Home(find_deployment(None if directory is None else str(directory)))
+        if home.host.stateless:
+            from verifier.stateless import in_scratch
+
+            home = in_scratch(home)
+        return cls(home, **options)
 
     @property
     def ground(self) -> Ground:

@@ -34,6 +34,7 @@ class Opened(NamedTuple):
             trust=found.trust,
             revocations=found.revocations,
             time_floor=found.time_floor,
+            stateless=home.host.stateless,
         )
         return cls(ground, found.state, now)
 

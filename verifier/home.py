@@ -71,7 +71,8 @@ Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
 class Host(Document, frozen=True):
     """``host.json``: what the host was enrolled with; ``root`` is the sha256 of the file ``root.json`` beside it;
-    ``development``: whether it is a host for development, where that profile's exception may hold.
+    ``development``: whether it is a host for development, where that profile's exception may hold;
+    ``stateless``: whether it begins each time with what was shipped, and forgets what it has seen (no grace then).
     """
 
     v: Literal[1]
@@ -80,6 +81,7 @@ class Host(Document, frozen=True):
     root: Digest
     floor: Floor
     development: bool = False
+    stateless: bool = False
 
 
 class Seen(Document, frozen=True):

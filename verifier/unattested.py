@@ -150,7 +150,7 @@ class Exceptions:
             refusal.add_note("the policy is for development, and this host was not enrolled with --development")
             raise refusal
         check_list(ground.revocations, ground.trust.checkpoint, ground.deployment, ground.floor)
-        ground.revocations.freshness(moment, max(tier.grace.span for tier in policy.tiers.values()))
+        ground.revocations.freshness(moment, ground.grace_of(*policy.tiers))
         installation = find_installation(name)
         self._check(installation, ground)
         found = Unattested(installation, refusal, policy)

@@ -79,6 +79,7 @@ class Ground:
         trust: verified trust.
         revocations: the revocation list in force.
         time_floor: the latest signed moment this host has seen.
+        stateless: whether the host forgets what it has seen; then no list serves beyond its expiry.
         ring: who signs for the policy's principals; made from ``trust``.
     """
 
@@ -87,6 +88,7 @@ class Ground:
     trust: Trust
     revocations: RevocationList
     time_floor: Time
+    stateless: bool = False
     ring: KeyRing = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -97,6 +99,10 @@ class Ground:
         following = copy(self)  # the ring stays, which takes longer to make than a list to judge
         object.__setattr__(following, "revocations", revocations)
         return following
+
+    def grace_of(self, *tiers: TierName) -> timedelta:
+        """For how long an expired list serves, in the tier of these that grants most."""
+        return timedelta(0) if self.stateless else max(self.trust.policy.tiers[tier].grace.span for tier in tiers)
 
     def fix_time(self, wall: datetime) -> datetime:
         """The moment at which all is judged: the later of the clock and the last signed time.
@@ -194,7 +200,7 @@ def judge(
         check_embedded_where_demanded(ground.trust.policy.tiers[tier], snapshot)
         decide.check_assurance(candidate.assurance, tier, ground.trust.policy)
         decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
-        age = waivers.freshness(ground.revocations, ground.trust.policy.tiers[tier].grace.span)
+        age = waivers.freshness(ground.revocations, ground.grace_of(tier))
         warnings = decide.warnings(manifest, evidence, findings, ground.trust.policy, age, now) + waivers.warnings
         decide.check_strict(warnings, request)
         steps.detail = f"allowed at tier {tier}"
@@ -241,7 +247,7 @@ def _identify(steps: Steps, ground: Ground, candidate: Candidate, now: datetime)
         steps.detail = f"{what}, {digest}"
     with steps(2):
         check_list(ground.revocations, ground.trust.checkpoint, ground.deployment, ground.floor)
-        longest = max(tier.grace.span for tier in ground.trust.policy.tiers.values())  # step 12 knows which tier's
+        longest = ground.grace_of(*ground.trust.policy.tiers)  # step 12 knows which tier's
         Waivers(ground.trust.policy, digest, now).freshness(ground.revocations, longest)
         check_not_listed(ground.revocations, digest)
         head = ground.revocations.head

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from verifier.command import Command, Output, given
 from verifier.errors import Refused, UsageError
@@ -44,6 +45,7 @@ def commands(configure_request: Configure, open_gate: OpenGate) -> tuple[Command
         parser.add_argument(
             "target", nargs="?", metavar="DIR|ID", help="a directory of wheels; of a registry, a plugin"
         )
+        parser.add_argument("--search", metavar="WORDS", help="of a registry: what fits all of these words, best first")
         _configure_registry(parser)
         configure_request(parser)
 
@@ -127,15 +129,15 @@ def _ls_registry(args: argparse.Namespace, output: Output) -> None:
 
 def _plugins(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """What the registry says there is, page by page."""
-    after = ""
+    after, words = "", f"q={quote(args.search)}&" if args.search else ""
     for _ in range(MAX_PAGES):
-        page = _ask(args, f"/v1/plugins?after={after}")
+        page = _ask(args, f"/v1/plugins?{words}after={after}")
         for row in _rows(page, "plugins"):
             yield {"plugin_id": row.get("plugin_id"), "artifacts": row.get("artifacts")}
         following = page.get("next")
         if following is None:
             return
-        after = _plugin_id(following)
+        after = quote(str(following)[:80]) if words else _plugin_id(following)
     raise _endless()
 
 

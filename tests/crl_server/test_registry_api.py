@@ -15,6 +15,7 @@ from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, re
 from tests.crl_server.live import Live
 from tests.crl_server.takebacks import admit, subject
 from tests.crl_server.test_api import ROLE_OF_PERSON, refusal
+from tests.crl_server.test_cli import run
 from tests.simulator import PluginWheel, Simulator
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.statement import MANIFEST, SBOM
@@ -177,3 +178,9 @@ def test_which_artifacts_bring_a_component(live: Live, token: str, wheel: Plugin
     assert bring("pkg:pypi/attrs") == [wheel.digest]
     for query in ("purl=nothing", "purl=pkg%3Apypi%2Fa&range=new"):
         refusal(live.ask("GET", f"/v1/components/artifacts?{query}", token), 400, "usage.arguments")
+
+
+def test_the_command_finds_what_the_registry_finds(live: Live, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOADLOCK_TOKEN", token)
+    told = run("plugins", "ls", "--server", live.address, "--search", "rows")
+    assert [row["plugin_id"] for row in told["plugins"]] == ["rows", "csv_exporter", "parquet_exporter"]

@@ -146,7 +146,9 @@ class ExportWorker:
 
     def _failed(self, code: str, error: Exception) -> None:
         if self.state.code != code:
-            log.error("the export %s lags behind and is tried again: %s", self.name, error)
+            # Where several servers export to one place, one of them is always a moment behind.
+            level = logging.INFO if code == "export.conflict" else logging.ERROR
+            log.log(level, "the export %s lags behind and is tried again: %s", self.name, error)
         self.state.failures += 1
         self.state.code = code
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect, sync_playwright
 
 from tests.node.tools import node_tools
 from tests.project.tree import ROOT
@@ -20,7 +20,7 @@ FLAGS = [
 ARTIFACTS = ROOT / "test-artifacts" / "console"
 """Where pictures of the pages are kept; not part of the repository."""
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-TIMEOUT = 10_000
+TIMEOUT = 30_000
 """Milliseconds that a browser is waited for."""
 
 
@@ -29,6 +29,7 @@ def chromium() -> Iterator[Browser]:
     """The browser."""
     program = shutil.which("chromium")
     assert program is not None, "these tests need Debian's chromium (tools/system_packages.sh)"
+    expect.set_options(timeout=TIMEOUT)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, headless=True, args=FLAGS)
         yield browser

@@ -158,10 +158,10 @@ def test_what_a_visitor_says_is_text(ann: Visitor) -> None:
 @pytest.mark.parametrize("path", [*FORMS, "/login", "/logout"])
 def test_a_form_of_another_site_does_nothing(ann: Visitor, live: Live, path: str, origin: str) -> None:
     before = seq(live)
-    form = ann.fields(ann.page("/"), "/logout") | order()
+    form = ann.fields(ann.page("/approvals"), "/logout") | order()
     answer = ann.post(path, form, {"Origin": origin})
     assert (answer.status, "auth.form" in answer.body.decode()) == (403, True)
-    assert (seq(live), ann.get("/").status) == (before, 200)
+    assert (seq(live), ann.get("/approvals").status) == (before, 200)
 
 
 @pytest.mark.parametrize("path", [*FORMS, "/logout"])
@@ -169,12 +169,12 @@ def test_a_form_without_the_sessions_own_token_does_nothing(
     ann: Visitor, live: Live, tokens: dict[str, str], path: str
 ) -> None:
     other = Visitor(live, tokens["second"])
-    theirs = other.fields(other.page("/"), "/logout")["form_token"]
+    theirs = other.fields(other.page("/approvals"), "/logout")["form_token"]
     before = seq(live)
     for form_token in ("", "0" * 64, theirs):
         answer = ann.post(path, order(form_token=form_token))
         assert (answer.status, "auth.form" in answer.body.decode()) == (403, True)
-    assert (seq(live), ann.get("/").status) == (before, 200)
+    assert (seq(live), ann.get("/approvals").status) == (before, 200)
 
 
 @pytest.mark.parametrize("path", [*FORMS, "/logout"])
@@ -234,7 +234,7 @@ def test_each_role_sees_as_far_as_the_table_says(live: Live, tokens: dict[str, s
 @pytest.mark.parametrize("role", STAFF)
 def test_each_role_acts_as_far_as_the_table_says(live: Live, tokens: dict[str, str], role: StaffRole) -> None:
     visitor = Visitor(live, tokens[role])
-    form = visitor.fields(visitor.page("/"), "/logout")
+    form = visitor.fields(visitor.page("/approvals"), "/logout")
     before = seq(live)
     found = {path: visitor.post(path, form | {"kind": "nothing"}).status for path in FORMS}
     assert {path for path, status in found.items() if status == 403} == {
@@ -267,7 +267,7 @@ def test_nobody_approves_a_waiver_of_their_own(
     plea = Plea(world[0].digest("1.2"), "certification-expiry", Time.of(NOW + DAY), "the certifier is away")
     number = ask(live.authority, plea, "token:ann", NOW).id
     assert "yours: somebody else has to approve" in ann.page("/approvals")
-    own = ann.post(f"/approvals/waivers/{number}", ann.fields(ann.page("/"), "/logout"))
+    own = ann.post(f"/approvals/waivers/{number}", ann.fields(ann.page("/approvals"), "/logout"))
     assert (own.status, "waiver.own" in own.body.decode()) == (403, True)
     second = Visitor(live, tokens["second"])
     form = second.fields(second.page("/approvals"), f"/approvals/waivers/{number}")
@@ -335,7 +335,7 @@ def test_many_artifacts_take_their_number_typed(ann: Visitor, live: Live, monkey
 def test_a_refused_form_is_recorded(live: Live, tokens: dict[str, str]) -> None:
     live.now = NOW + 2 * HOUR  # past the cap of the tests before
     visitor = Visitor(live, tokens["auditor"])
-    visitor.post("/revoke", visitor.fields(visitor.page("/"), "/logout") | order())
+    visitor.post("/revoke", visitor.fields(visitor.page("/approvals"), "/logout") | order())
     with live.authority.store.read() as ledger:
         last = [parse_entry(line) for line in ledger.audit_lines()][-1]
     assert (last.actor, last.action, last.subject) == ("token:auditor", "access.denied", "revocation.add")

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from crl_server import registry
+from crl_server.console.expiring import Endings
 from tests.crl_server.console.visitor import Visitor
 from tests.crl_server.console.world import World, served
-from tests.crl_server.deployments import digest
+from tests.crl_server.deployments import DAY, NOW, digest
 from tests.crl_server.live import Live
+from verifier.formats.text import Digest
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +103,23 @@ def test_the_servers_own_address_leads_to_the_console(live: Live) -> None:
     for path in ("/", "/console"):
         answer = live.ask("GET", path)
         assert (answer.status, answer.headers["location"]) == (303, "/console/")
+
+
+def test_what_ends_soon_is_told(world: tuple[World, Live]) -> None:
+    endings = Endings()
+    with world[0].authority.store.read() as ledger:
+        assert endings.soon(ledger, NOW) == []
+        found = endings.soon(ledger, NOW + 60 * DAY)
+        assert endings.soon(ledger, NOW + 60 * DAY) == found
+        usable = {row for row in map(str, registry.digests(ledger)) if ledger.listed(Digest(row)) is None}
+    assert {entry.digest for entry in found} == usable
+    assert {entry.what for entry in found} == {"its certification"}
+    assert found == sorted(found, key=lambda entry: entry.ends)
+
+
+def test_a_list_that_has_expired_is_told_first_of_all(live: Live, tokens: dict[str, str]) -> None:
+    live.now = NOW + 2 * DAY
+    page = Visitor(live, tokens["all"]).page("/")
+    assert "server.not-ready" in page
+    assert "the signed list has expired" in page
+    assert page.index("server.not-ready") < page.index("artifacts revoked")

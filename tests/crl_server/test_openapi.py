@@ -32,6 +32,7 @@ JUDGED = {
     ("post", "/v1/revocations/bulk"),
     ("post", "/v1/rules"),
     ("post", "/v1/reinstatements"),
+    ("post", "/v1/waivers"),
 }
 """What is judged by more than its form."""
 DOCUMENT = json.loads(OPENAPI.read_text("utf-8"))

@@ -340,3 +340,35 @@ def test_links_that_an_installer_makes_are_refused_with_advice(
         hosted.gate().load_installed("sample-plugin")
     assert caught.value.code == "installed.link"
     assert "link-mode copy" in caught.value.todo
+
+
+# -- what shares the environment ---------------------------------------------------------------------------------------
+
+
+def test_a_locked_dependency_that_is_installed_too_is_served_from_the_wheelhouse(
+    hosted: HostedDeployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leftpad = hosted.dependency("leftpad")
+    wheel = hosted.plugin({PACKAGE: "import leftpad\ndef hello(): return leftpad.VERSION\n"}, locks=[leftpad])
+    host = Installed(hosted, install(tmp_path / "site", wheel, leftpad))
+    sync(hosted, host.site)
+    monkeypatch.syspath_prepend(str(host.site))
+    host.path("leftpad.py").write_text(EVIL)
+    assert host.call() == "1.0"
+
+
+def test_a_namespace_has_its_attested_parts_alone(
+    hosted: HostedDeployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules = {"shared_space/mine.py": "WORD = 'mine'\n", PACKAGE: "from shared_space.mine import WORD as hello\n"}
+    host = Installed(hosted, install(tmp_path / "site", hosted.plugin(modules)))
+    sync(hosted, host.site)
+    monkeypatch.syspath_prepend(str(host.site))
+    host.path("shared_space/theirs.py").write_text(EVIL)
+    plugin = host.gate().load_installed("sample-plugin")
+    assert plugin.module("shared_space.mine").WORD == "mine"
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("shared_space.theirs")
+    host.path("shared_space/mine").mkdir()
+    host.path("shared_space/mine/__init__.py").write_text(EVIL)
+    assert code_of(lambda: host.gate().verify_installed("sample-plugin")) == "installed.extra"

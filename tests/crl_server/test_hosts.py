@@ -25,6 +25,8 @@ from verifier.errors import LoadlockError, Refused
 from verifier.formats.acknowledgement import MAX_PLUGINS, Acknowledgement, dump_acknowledgement, parse_acknowledgement
 from verifier.formats.text import Name
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 MINUTE = timedelta(minutes=1)
 
 

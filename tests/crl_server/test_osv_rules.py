@@ -16,6 +16,8 @@ from verifier.formats.strict_json import convert
 from verifier.formats.text import Specifier
 from verifier.standing_rules import within
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def advisory(*events: list[dict[str, str]], versions: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
     affected = {

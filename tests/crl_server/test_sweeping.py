@@ -23,6 +23,8 @@ from tests.crl_server.test_osv_rules import advisory
 from verifier.errors import Refused
 from verifier.formats.text import Name
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 REQUESTS = {"kind": "component", "match": {"purl": "pkg:pypi/requests", "range": "<2.32"}}
 
 

@@ -22,6 +22,8 @@ from verifier.errors import LoadlockError
 from verifier.formats.policy_terms import Waiver
 from verifier.formats.text import Name, Time
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 ANN, BEN = "oidc:sso:ann", "oidc:sso:ben"
 
 

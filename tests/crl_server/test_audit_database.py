@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlmodel import col, delete, select
 
 from crl_server.audit import EMPTY, Act, append
 from crl_server.audit_export import AuditExport
 from crl_server.service import Authority
 from crl_server.signing import SigningKey
+from crl_server.tables import AuditLine
 from tests.crl_server.deployments import NOW, digest, made, revoke
+from tests.crl_server.rollbacks import keep, put_back
 from tests.crl_server.takebacks import root_of
 from tests.crl_server.test_cli import refused, run
 from tests.hosts import code_of
 from verifier.formats import dsse
 from verifier.formats.revocations import AuditHead, sha256_hex
 from verifier.private_keys import sign_envelope
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 @pytest.fixture
@@ -72,33 +74,30 @@ def emptied(_: Rows) -> Rows:
 ATTACKS = [edited, cut, beheaded, holed, swapped, rewritten, emptied]
 
 
-def tampered(database: Path, attack: Callable[[Rows], Rows]) -> None:
-    """Change the table as somebody with the file would."""
-    with closing(sqlite3.connect(database)) as connection:
-        rows = connection.execute('SELECT "index", line FROM audit_line ORDER BY "index"').fetchall()
-        connection.execute("DELETE FROM audit_line")
-        for number, line in attack(rows):
-            connection.execute("INSERT INTO audit_line VALUES (?, ?, ?)", (number, line, sha256_hex(line)))
-        connection.commit()
+def tampered(authority: Authority, attack: Callable[[Rows], Rows]) -> None:
+    """Change the table as somebody with the database would."""
+    with authority.store.write() as ledger:
+        rows = [(row.index, row.line) for row in ledger.session.exec(select(AuditLine).order_by(col(AuditLine.index)))]
+        ledger.session.exec(delete(AuditLine))
+        ledger.session.expunge_all()
+        ledger.session.add_all(
+            AuditLine(index=number, line=line, sha256=sha256_hex(line)) for number, line in attack(rows)
+        )
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_whoever_changes_the_table_is_found_out(authority: Authority, attack: Callable[[Rows], Rows]) -> None:
     authority.verify_audit(NOW)
-    tampered(authority.layout.database, attack)
+    tampered(authority, attack)
     assert code_of(lambda: authority.verify_audit(NOW)) == "audit.chain"
 
 
 def test_a_database_that_was_rolled_back_is_found_out(authority: Authority, tmp_path: Path) -> None:
-    database, copy = authority.layout.database, tmp_path / "old"
-    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as old:
-        source.backup(old)
+    keep(authority.layout, tmp_path / "old")
     revoke(authority, "c")
     authority.close()
-    for path in authority.layout.root.glob("server/loadlock.sqlite*"):
-        path.unlink()
-    shutil.copyfile(copy, database)
-    again = Authority(authority.layout.root)
+    put_back(authority.layout, tmp_path / "old")
+    again = Authority(authority.layout.root, recovering=True)  # a shared database that is behind lets nobody else in
     assert code_of(lambda: again.verify_audit(NOW)) == "audit.chain"
     assert code_of(lambda: again.reconcile(NOW)) == "server.behind"
     assert code_of(lambda: revoke(again, "d")) == "server.behind"
@@ -181,10 +180,8 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done["state"]["count"] == done["anchor"]["count"] + 1
     assert done["head"] == done["anchor"]["count"]
     assert refused("audit", "verify", tmp_path / "b", "--root", digest(1)).code == "trust.root"
+    tampered(authority, edited)
     authority.close()
-    with closing(sqlite3.connect(authority.layout.database)) as connection:
-        connection.execute("UPDATE audit_line SET line = 'x'")
-        connection.commit()
     monkeypatch.setenv("LOADLOCK_DEPLOYMENT", str(tmp_path / "acme"))
     assert refused("audit", "export", tmp_path / "c").code == "audit.chain"
     assert not (tmp_path / "c").exists()

@@ -74,8 +74,8 @@ class World(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    directory = tmp_path_factory.mktemp("authorisation") / "acme"
+def world(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    directory = tmp_path_factory.mktemp(engine) / "acme"
     made(directory).close()
     with Loopback() as server:
         sso = Sso(server)

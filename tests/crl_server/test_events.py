@@ -25,6 +25,8 @@ from tests.crl_server.test_hosts import claim, said
 from verifier.errors import Refused, Unreachable
 from verifier.formats.text import Name
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Iterator[Authority]:

@@ -46,9 +46,13 @@ def attestations(simulator: Simulator, wheel: PluginWheel) -> bytes:
 
 @pytest.fixture(scope="module")
 def live(
-    tmp_path_factory: pytest.TempPathFactory, simulator: Simulator, wheel: PluginWheel, attestations: bytes
+    engine: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    simulator: Simulator,
+    wheel: PluginWheel,
+    attestations: bytes,
 ) -> Iterator[Live]:
-    authority = made(tmp_path_factory.mktemp("registry") / "acme", "production")
+    authority = made(tmp_path_factory.mktemp(engine) / "acme", "production")
     office = authority.office()
     text = office.text()
     for name, tier in ROLE_OF_PERSON.items():

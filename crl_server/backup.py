@@ -7,8 +7,8 @@ the offline keys, nor the demo's principals.
 Nobody publishes while the database, the head and the timestamp are read; so the public tree in it is never ahead of the
 database. What is named by its content is copied after that, and never changes.
 
-A restored database marks itself: nothing is published from it until ``loadlock recover --from`` has raised the list
-above whatever hosts may have seen of its lost successor.
+What was restored says so (:mod:`crl_server.restored`), whichever engine its database is of: nothing is published from
+it until ``loadlock recover --from`` has raised the list above whatever hosts may have seen of its lost successor.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from crl_server.audit import Act, verify_log
+from crl_server.audit import verify_log
 from crl_server.layout import Layout
-from crl_server.ledger import RESTORED
 from crl_server.locking import exclusive
 from crl_server.public_files import HEAD, TIMESTAMP, kind_of
 from crl_server.public_tree import MAX_ENVELOPE
 from crl_server.publishing import Position
 from crl_server.repository import Repository
+from crl_server.restored import leave_note
 from crl_server.signing import DIRECTORY_MODE
 from crl_server.store_sqlite import sqlite_store
 from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
@@ -189,7 +189,7 @@ def check(file: Path, now: datetime) -> Summary:
 
 
 def restore(file: Path, directory: Path, actor: str, now: datetime) -> Summary:
-    """Restore a deployment; its database marks itself as restored.
+    """Restore a deployment, with a note for its database, embedded or not, that this is a restored one.
 
     Args:
         file: the backup.
@@ -212,26 +212,13 @@ def restore(file: Path, directory: Path, actor: str, now: datetime) -> Summary:
             summary = _unpacked(file, building, now)
             layout = Layout(building)
             layout.online.chmod(DIRECTORY_MODE)
-            if summary.database:
-                _mark(layout, actor, now)
+            leave_note(layout, actor, now)
             building.chmod(0o755)
             os.rename(building, directory)
             sync_directory(directory.parent)
         finally:
             shutil.rmtree(building, ignore_errors=True)
     return summary
-
-
-def _mark(layout: Layout, actor: str, now: datetime) -> None:
-    store = sqlite_store(layout.database)
-    try:
-        store.upgrade()
-        with store.write() as ledger:
-            position = Position.read(ledger)
-            ledger.set(RESTORED, str(Time.of(now)))
-            ledger.record(Act(actor, "deployment.restore", f"seq {position.seq}", {"epoch": position.epoch}), now)
-    finally:
-        store.close()
 
 
 def _unpacked(file: Path, place: Path, now: datetime) -> Summary:

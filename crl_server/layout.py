@@ -6,7 +6,8 @@ trusted-roots/        Sigstore trusted roots that a policy names, by their sha25
 offline/              keys that leave this machine (0700): root-1, root-2, targets, checkpoint-1, checkpoint-2
 online/               keys that stay (0700): timestamp, head
 principals/           demo profile only: builder, owner, certifier
-server/               loadlock.sqlite or database.toml, settings.toml, issuers.toml, the lock of who publishes
+server/               loadlock.sqlite or database.toml, settings.toml, issuers.toml, the lock of who publishes;
+                      rotation.json for moments; restored.json in what came from a backup until it is opened
 public/               the static tree: trust/, lists/, sets/, records/, releases/, enrolment.json
 
 Everything under ``public`` may be served by any web server, or copied to one.
@@ -114,6 +115,11 @@ class Layout:
     def journal(self) -> Path:
         """What a rotation has yet to write; it exists for moments, or after a crash."""
         return self.root / "server" / "rotation.json"
+
+    @property
+    def restored(self) -> Path:
+        """The note that all of this came from a backup; it is gone once the database knows."""
+        return self.root / "server" / "restored.json"
 
     @property
     def public(self) -> Path:

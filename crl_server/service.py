@@ -39,6 +39,7 @@ from crl_server.oidc import Issuers
 from crl_server.public_tree import PublicTree
 from crl_server.publishing import Publisher
 from crl_server.reinstating import Requested, Wish
+from crl_server.restored import heed_note
 from crl_server.roles import Identity, Operation, Role
 from crl_server.rotating import Rotations
 from crl_server.rotation_dossier import RotationDossier
@@ -78,7 +79,7 @@ class Authority(Denying):
     Raises:
         UsageError: ``usage.deployment`` when it is none; ``usage.configuration`` when the database is of another one,
             or settings or issuers of tokens contradict themselves.
-        FormatError: ``settings.toml``, ``issuers.toml`` or ``database.toml`` is malformed.
+        FormatError: ``settings.toml``, ``issuers.toml``, ``database.toml`` or the note of a restoration is malformed.
         Unreachable: ``io.failed``.
     """
 
@@ -93,6 +94,7 @@ class Authority(Denying):
         try:
             self.store.upgrade()
             _check_deployment(self.store, self.record.deployment)
+            heed_note(self.layout, self.store)
             if not recovering:
                 self.tree.catch_up()
         except BaseException:

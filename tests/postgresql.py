@@ -109,19 +109,11 @@ class Server:
             connection.execute("UPDATE alembic_version SET version_num = %s", [SCHEMA])
             connection.execute("SELECT setval(oid, 1, false) FROM pg_class WHERE relkind = 'S'")
 
-    def dump(self, url: str, file: Path) -> None:
-        """Dump a database into a new file, as the operator's guide has it."""
-        _done("pg_dump", "--format=custom", f"--file={file}", url)
-
-    def drop(self, url: str) -> None:
-        """Drop a database, whoever is connected to it."""
-        _done("dropdb", "--force", f"--maintenance-db={self.url('postgres')}", _name(url))
-
-    def put_back(self, file: Path, url: str) -> None:
-        """Make a database that is gone from its dump, as the runbook has it."""
-        maintenance = f"--maintenance-db={self.url('postgres')}"
-        _done("createdb", maintenance, "--template=template0", "--encoding=UTF8", "--locale=C", _name(url))
-        _done("pg_restore", "--exit-on-error", "--single-transaction", f"--dbname={url}", str(file))
+    def tool(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's own programs as its superuser."""
+        environment = {**os.environ, "PGHOST": str(self.directory), "PGUSER": SUPERUSER}
+        done = subprocess.run([_program(program), *arguments], capture_output=True, text=True, env=environment)
+        assert (done.returncode, done.stderr) == (0, "")
 
     def make_template(self) -> None:
         """Make the database that others are copies of."""
@@ -167,12 +159,7 @@ def end_run() -> None:
     Server(Path(os.environ.pop(HOME))).destroy()
 
 
-def _done(program: str, *arguments: str) -> None:
-    done = subprocess.run([_program(program), *arguments], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def _name(url: str) -> str:
+def name_of(url: str) -> str:
     """The name of the database in its address."""
     return urlsplit(url).path.removeprefix("/")
 

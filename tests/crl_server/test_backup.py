@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from crl_server.backup import back_up, check, restore
+from crl_server.layout import Layout
 from crl_server.reclaiming import reclaim
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, NOW, digest, made, revoke
@@ -181,6 +182,19 @@ def test_what_is_restored_publishes_nothing_before_it_was_raised(authority: Auth
 
         assert registry.artifact(ledger, digest("plugin")) is not None
     restored.close()
+
+
+def test_a_note_of_the_restoration_that_is_damaged_lets_nobody_in(authority: Authority, tmp_path: Path) -> None:
+    back_up(authority.layout, tmp_path / "backup", NOW)
+    restore(tmp_path / "backup", tmp_path / "new", ACTOR, NOW)
+    note = Layout(tmp_path / "new").restored
+    whole = note.read_bytes()
+    for damaged, code in ((b"", "format.syntax"), (b"{}", "format.schema"), (b" " * 5000, "format.too-large")):
+        note.write_bytes(damaged)
+        assert code_of(lambda: Authority(tmp_path / "new")) == code
+    note.write_bytes(whole)
+    Authority(tmp_path / "new").close()
+    assert not note.exists()
 
 
 def test_a_backup_made_under_writes_is_consistent(authority: Authority, tmp_path: Path) -> None:

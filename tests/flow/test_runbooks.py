@@ -26,6 +26,7 @@ from verifier.formats.text import Name
 FOLDER = ROOT / "docs" / "guides" / "runbooks"
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.md"))}
 COMMANDS = {command.name: command for point in entry_points(group="loadlock.commands") for command in point.load()}
+POSTGRESQL = ("pg_dump", "createdb", "pg_restore")
 FIRST_ROOT, OLD_KEY = f"sha256:{'0' * 64}", f"sha256:{'1' * 64}"
 
 
@@ -42,6 +43,8 @@ LINES = sorted({line for page in PAGES for line in commands(page)})
 @pytest.mark.parametrize("line", LINES)
 def test_every_command_takes_its_arguments(line: str) -> None:
     program, *words = shlex.split(line)
+    if program in POSTGRESQL:
+        return  # each of them is played
     assert program == "loadlock"
     name = next(name for name in (" ".join(words[:2]), words[0]) if name in COMMANDS)
     parser = argparse.ArgumentParser(exit_on_error=False)

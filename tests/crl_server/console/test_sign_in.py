@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import urllib3
+from sqlmodel import SQLModel
 
 from crl_server.audit import parse_entry
 from crl_server.console.entrance import way
@@ -37,10 +37,10 @@ def sso() -> Iterator[Sso]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, sso: Sso) -> Iterator[Live]:
-    """A deployment whose people sign in there; the console is a client with a secret."""
+def served(engine: str, tmp_path_factory: pytest.TempPathFactory, sso: Sso) -> Iterator[Live]:
+    """A deployment on each engine in turn, whose people sign in there; the console is a client with a secret."""
     listening = listen()
-    directory = tmp_path_factory.mktemp("sign-in") / "acme"
+    directory = tmp_path_factory.mktemp(engine) / "acme"
     made(directory, server=address_of(listening)).close()
     sso.secret = CLIENT_SECRET
     sso.redirects = {f"{address_of(listening)}/console/login/sso/return"}
@@ -244,8 +244,11 @@ def test_a_token_signs_in_and_the_database_holds_no_secret(live: Live, token: st
     visitor = Visitor(live, token)
     secret = visitor.cookies["loadlock-session"]
     assert visitor.get("/").status == 200
-    with sqlite3.connect(live.authority.layout.database) as database:
-        dump = "\n".join(database.iterdump())
+    with live.authority.store.read() as ledger:
+        database = ledger.session.connection()
+        tables = SQLModel.metadata.sorted_tables
+        dump = "\n".join(str(row) for table in tables for row in database.execute(table.select()))
+    assert "token.create" in dump
     assert secret not in dump
     assert token not in dump
 

@@ -174,7 +174,7 @@ class Checkpoints:
 
     def _write_files(self, ledger: Ledger, proposal: Proposal) -> None:
         files = {
-            self._layout.list_file("bases", proposal.checkpoint.root): proposal.base.data,
+            self._layout.list_file("bases", proposal.checkpoint.root): bytes(proposal.base.data),
             self._layout.list_file("rules", proposal.checkpoint.rules): proposal.rules,
         }
         self._tree.keep(ledger, files)

@@ -52,7 +52,7 @@ def propose(
         deployment=before.deployment,
         epoch=before.epoch + 1,
         through=current.head.seq,
-        root=sha256_hex(base.data),
+        root=base.sha256,
         count=len(base),
         rules=sha256_hex(rules_file),
         removed=tuple(sorted(digest for digest in removed if prefix_of(digest) not in base)),

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from verifier.errors import FormatError, LoadlockError, Refused, Unreachable
-from verifier.files import read_capped, write_atomic
+from verifier.files import map_capped, read_capped, write_atomic
 from verifier.formats.text import Hex
+from verifier.revocation_list import Buffer
 
 try:
     import fcntl
@@ -44,12 +45,15 @@ if hasattr(os, "register_at_fork"):
 
 
 class Kind(NamedTuple):
-    """A kind of files: where they lie, what their names end in, their size cap in bytes, and the code of a refusal."""
+    """A kind of files: where they lie, what their names end in, their size cap in bytes, the code of a refusal, and the
+    size in bytes from which on one is mapped instead of read.
+    """
 
     folder: str
     suffix: str
     limit: int
     code: str
+    mapped_from: int | None = None
 
 
 class Blobs:
@@ -69,21 +73,32 @@ class Blobs:
         found = self.kinds[kind]
         return self.directory / found.folder / f"{Hex(sha256)}{found.suffix}"
 
-    def read(self, kind: str, sha256: str) -> bytes:
-        """The file of that digest.
+    def read(self, kind: str, sha256: str) -> Buffer:
+        """The file of that digest, mapped where its kind wants that.
 
         Raises:
             Refused: the kind's code when the file is missing, too large, or is not what its name says.
         """
-        found = self.kinds[kind]
-        try:
-            data = read_capped(self.path(kind, sha256), found.limit, f"{kind} file")
-        except LoadlockError as error:
-            raise Refused(found.code, f"a stored {kind} file cannot be read", found=error.found) from error
+        found, data = self.kinds[kind], self.unverified(kind, sha256)
         actual = hashlib.sha256(data).hexdigest()
         if actual != sha256:
             raise Refused(found.code, f"a stored {kind} file was changed", found=actual, expected=sha256)
         return data
+
+    def unverified(self, kind: str, sha256: str) -> Buffer:
+        """The file that is stored under that digest, for who compares it.
+
+        Raises:
+            Refused: the kind's code when the file is missing or too large.
+        """
+        found, path, what = self.kinds[kind], self.path(kind, sha256), f"{kind} file"
+        try:
+            if found.mapped_from is not None and path.is_file() and path.stat().st_size >= found.mapped_from:
+                return map_capped(path, found.limit, what)
+            return read_capped(path, found.limit, what)
+        except (LoadlockError, OSError) as error:
+            said = error.found if isinstance(error, LoadlockError) else str(error.strerror)
+            raise Refused(found.code, f"a stored {kind} file cannot be read", found=said) from error
 
     def write(self, kind: str, data: bytes) -> Hex:
         """Keep ``data`` durably and return its sha256; a damaged file of that name is mended.

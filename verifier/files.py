@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import stat
 import tempfile
@@ -89,6 +90,27 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def _reason(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def map_capped(path: Path, limit: int, what: str) -> mmap.mmap:
+    """Map a whole regular file of at most ``limit`` bytes, and of at least one, for reading.
+
+    Only for files that are replaced and never written in place: where one is cut short, whoever reads beyond its end is
+    killed by the system.
+
+    Raises:
+        UsageError: as :func:`read_capped`; ``io.failed`` for an empty file too.
+    """
+    try:
+        with open(path, "rb", opener=_open_at_once) as stream:
+            found = os.fstat(stream.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError("not a regular file")
+            if found.st_size <= limit:
+                return mmap.mmap(stream.fileno(), found.st_size, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise UsageError("io.failed", f"cannot read {what} {path.name!r}", found=_reason(error)) from error
+    raise UsageError("format.too-large", f"{what} is too large", expected=f"at most {limit} bytes")
 
 
 def read_capped(path: Path, limit: int, what: str) -> bytes:

@@ -10,6 +10,7 @@ from verifier.formats.push import Announcement
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Hex
 from verifier.home import Home, InForce, State
+from verifier.revocation_list import Buffer
 from verifier.revocations import FileKind, apply_head
 from verifier.verify import Ground
 
@@ -65,7 +66,7 @@ def ahead(ground: Ground, home: Home, announcement: Announcement, now: datetime)
         Refused: as :func:`verifier.revocations.apply_head`, also where a file would have to be fetched first.
     """
 
-    def files(kind: FileKind, sha256: Hex) -> bytes:
+    def files(kind: FileKind, sha256: Hex) -> Buffer:
         offered = kind == "segments" and announcement.segment and sha256 == sha256_hex(announcement.segment)
         return announcement.segment if offered else home.blobs.read(kind, sha256)
 

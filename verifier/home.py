@@ -50,6 +50,8 @@ RECORD_LIMIT = 64 * 1024
 """Size cap of ``host.json`` and ``state.json`` in bytes."""
 ROOT_LIMIT = 512_000
 """Size cap of ``root.json`` in bytes."""
+MAPPED_FROM = 1024 * 1024
+"""The size of a base, in bytes, from which on it is mapped: what is smaller is as well held in memory."""
 TRUST_LIMIT = 48 * 1024 * 1024
 """Size cap of a stored TUF repository in bytes: policy and checkpoint, written as JSON text once more."""
 HEAD_LIMIT = 1024 * 1024
@@ -61,7 +63,7 @@ KINDS = {
     "trust": Kind("trust", ".json", TRUST_LIMIT, "trust.missing"),
     "heads": Kind("lists/heads", "", HEAD_LIMIT, "list.missing"),
     "segments": Kind("lists/segments", "", MAX_TAIL * PREFIX, "list.segments"),
-    "bases": Kind("lists/bases", "", MAX_BASE, "list.base"),
+    "bases": Kind("lists/bases", "", MAX_BASE, "list.base", MAPPED_FROM),
     "rules": Kind("lists/rules", "", MAX_RULES, "list.segments"),
 }
 """The content-addressed files of a host."""
@@ -241,7 +243,8 @@ class Home:
             )
         trust = self.verify(self.stored_trust(state.trust), state)
         moment = max(now, state.seen.issued.instant)
-        revocations = open_list(self.blobs.read("heads", state.head), self.blobs.read, trust, moment)
+        head = bytes(self.blobs.read("heads", state.head))
+        revocations = open_list(head, self.blobs.unverified, trust, moment)
         seen_by(trust, revocations, state.seen.issued).check_follows(state.seen)
         return InForce(state, self.host.deployment, self.floor(state), trust, revocations)
 
@@ -251,7 +254,8 @@ class Home:
         Raises:
             Refused: ``trust.missing``; ``format.*``.
         """
-        return strict_json.parse(self.blobs.read("trust", sha256), StoredTrust, limit=TRUST_LIMIT, what="stored trust")
+        stored = bytes(self.blobs.read("trust", sha256))
+        return strict_json.parse(stored, StoredTrust, limit=TRUST_LIMIT, what="stored trust")
 
     def verify(self, stored: StoredTrust, state: State) -> Trust:
         """Verify a TUF repository from the pinned root, and that it is this host's and not an older one.

@@ -32,7 +32,7 @@ from verifier.formats.push import Announcement
 from verifier.formats.revocations import dump_set_file, sha256_hex
 from verifier.formats.text import Digest, Hex
 from verifier.home import HEAD_LIMIT, KINDS, STAGING, Home, InForce, State, StoredTrust, seen_by
-from verifier.revocation_list import RevocationList
+from verifier.revocation_list import Buffer, RevocationList
 from verifier.revocations import CLOCK_SKEW, FileKind, apply_head, open_list
 from verifier.transport import Response, Transport
 
@@ -236,7 +236,9 @@ class Refresher:
         seen.check_follows(old.seen)
         for kind, data in files.fetched.values():
             blobs.write(kind, data)
-        blobs.write("bases", new.revocations.base.data)  # it may have been computed and never fetched
+        base = new.revocations.base.data
+        if isinstance(base, bytes):  # it may have been computed and never fetched; what is mapped lies there
+            blobs.write("bases", base)
         for segment in new.revocations.tail:
             if not blobs.path("segments", segment.ref.sha256).exists():  # made of neighbours, likewise
                 blobs.write("segments", dump_set_file(segment.prefixes))
@@ -294,7 +296,7 @@ class _Files:
         self._refresher = refresher
         self.fetched: dict[Hex, tuple[FileKind, bytes]] = {}
 
-    def __call__(self, kind: FileKind, sha256: Hex) -> bytes:
+    def __call__(self, kind: FileKind, sha256: Hex) -> Buffer:
         try:
             return self._refresher.home.blobs.read(kind, sha256)
         except Refused:  # absent or damaged: another copy is judged by the same digest

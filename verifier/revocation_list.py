@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,12 +16,25 @@ from verifier.errors import Refused
 from verifier.formats.revocations import PREFIX, Checkpoint, Head, Rules, SegmentRef, prefix_of
 from verifier.formats.text import Digest, Hex
 
+Buffer = bytes | mmap.mmap
+"""A file's content: in memory, or mapped from where it lies."""
+
 
 class SetFile:
     """A base: sorted prefixes in one buffer, searched where they lie."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Buffer) -> None:
         self.data = data
+
+    @property
+    def sha256(self) -> Hex:
+        """The root: the sha256 of the file."""
+        return Hex(hashlib.sha256(self.data).hexdigest())
+
+    def rest(self) -> None:
+        """Let go of the memory that reading all of a mapped file took; what is asked for comes back page by page."""
+        if isinstance(self.data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            self.data.madvise(mmap.MADV_DONTNEED)
 
     def __len__(self) -> int:
         return len(self.data) // PREFIX
@@ -33,10 +48,13 @@ class SetFile:
 
     def place(self, prefix: bytes) -> int:
         """Where ``prefix`` stands, or would stand."""
-        low, high = 0, len(self)
+        data, low, high = self.data, 0, len(self)
         while low < high:
-            middle = (low + high) // 2
-            low, high = (middle + 1, high) if self.at(middle) < prefix else (low, middle)
+            middle = (low + high) >> 1
+            if data[middle * PREFIX : middle * PREFIX + PREFIX] < prefix:
+                low = middle + 1
+            else:
+                high = middle
         return low
 
     def changed(self, added: Iterable[bytes], removed: Iterable[bytes] = ()) -> SetFile:

@@ -18,6 +18,7 @@ code are those of the rules in ``docs/spec/revocation-list.md``:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
@@ -42,13 +43,13 @@ from verifier.formats.revocations import (
 )
 from verifier.formats.text import Hex
 from verifier.keys import PublicKey
-from verifier.revocation_list import RevocationList, Segment, SetFile
+from verifier.revocation_list import Buffer, RevocationList, Segment, SetFile
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far in the future a head may have been issued."""
 
 FileKind = Literal["segments", "bases", "rules"]
-Files = Callable[[FileKind, Hex], bytes]
+Files = Callable[[FileKind, Hex], Buffer]
 
 
 class ListTrust(Protocol):
@@ -244,7 +245,7 @@ def _merged(ref: SegmentRef, known: tuple[Segment, ...]) -> frozenset[bytes] | N
 
 
 def _read_segment(ref: SegmentRef, files: Files) -> frozenset[bytes]:
-    prefixes = parse_set_file(_read(files, "segments", ref.sha256, "list.segments"))
+    prefixes = parse_set_file(bytes(_read(files, "segments", ref.sha256, "list.segments")))
     if len(prefixes) != ref.count:
         raise Refused("list.segments", "a segment's count differs", found=str(len(prefixes)), expected=str(ref.count))
     return frozenset(prefixes)
@@ -257,11 +258,13 @@ def _computed_base(current: RevocationList | None, checkpoint: Checkpoint) -> Se
         return _counted(current.base, checkpoint)
     taken = (segment.prefixes for segment in current.tail if segment.ref.last <= checkpoint.through)
     base = current.base.changed(frozenset[bytes]().union(*taken), map(prefix_of, checkpoint.removed))
-    return _counted(base, checkpoint) if sha256_hex(base.data) == checkpoint.root else None
+    return _counted(base, checkpoint) if base.sha256 == checkpoint.root else None
 
 
 def _read_base(checkpoint: Checkpoint, files: Files) -> SetFile:
-    return _counted(SetFile(_read(files, "bases", checkpoint.root, "list.base")), checkpoint)
+    base = _counted(SetFile(_read(files, "bases", checkpoint.root, "list.base")), checkpoint)
+    base.rest()
+    return base
 
 
 def _known_rules(current: RevocationList | None, head: Head, checkpoint: Checkpoint) -> tuple[Rules, Rules] | None:
@@ -273,7 +276,7 @@ def _known_rules(current: RevocationList | None, head: Head, checkpoint: Checkpo
 
 def _read_rules(head: Head, checkpoint: Checkpoint, files: Files) -> tuple[Rules, Rules]:
     """The rules in force, and those that the checkpoint names: a head may add to them, and not take away."""
-    rules = parse_rules(_read(files, "rules", head.rules.sha256, "list.segments"))
+    rules = parse_rules(bytes(_read(files, "rules", head.rules.sha256, "list.segments")))
     if len(rules.rules) != head.rules.count:
         raise Refused(
             "list.segments",
@@ -285,7 +288,7 @@ def _read_rules(head: Head, checkpoint: Checkpoint, files: Files) -> tuple[Rules
         return rules, rules
     if checkpoint.rules == sha256_hex(EMPTY_RULES):
         return rules, parse_rules(EMPTY_RULES)
-    base_rules = parse_rules(_read(files, "rules", checkpoint.rules, "list.base"))
+    base_rules = parse_rules(bytes(_read(files, "rules", checkpoint.rules, "list.base")))
     _check_rules_kept(base_rules, rules)
     return rules, base_rules
 
@@ -298,9 +301,9 @@ def _counted(base: SetFile, checkpoint: Checkpoint) -> SetFile:
     return base
 
 
-def _read(files: Files, kind: FileKind, name: Hex, code: str) -> bytes:
+def _read(files: Files, kind: FileKind, name: Hex, code: str) -> Buffer:
     data = files(kind, name)
-    digest = sha256_hex(data)
+    digest = hashlib.sha256(data).hexdigest()
     if digest != name:
         raise Refused(code, f"a file of the revocation list ({kind}) is damaged", found=digest, expected=name)
     return data

@@ -209,7 +209,7 @@ class Deployment:
         if self.books.plan is None:
             raise books.Refusal
         checkpoint = self.proposal.checkpoint
-        self.keep("bases", self.proposal.base.data)
+        self.keep("bases", bytes(self.proposal.base.data))
         self.keep("rules", self.proposal.rules)
         self.freed[checkpoint.epoch] = self._shown
         if self.books.plan.cut:

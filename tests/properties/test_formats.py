@@ -96,7 +96,8 @@ def consistent_policy(value: Plain) -> Plain:
         rule |= {"layout": rule["layout"] | {"owner": names[1]} if rule.get("layout") and signed else None}
         rule["former_owners"] = [former | {"owner": names[0]} for former in rule.get("former_owners", [])[:1] if names]
     value["certifiers"] = {name: {"max_tier": "core"} for name in names}
-    value["profile"] = "production"
+    value |= {"v": 1, "profile": "production"}
+    value.pop("exception_until", None)  # of other profiles
     for tier in value["tiers"].values():
         tier |= {"require": sorted(get_args(policy.Requirement)), "max_audit_age": "P7D"}
         tier |= {"waivable": tier.get("waivable") or ["tests"], "max_waiver": "P90D"}

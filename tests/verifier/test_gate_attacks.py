@@ -13,6 +13,7 @@ from tests.hosts import PACKAGE, HostedDeployment, code_of, set_of
 from verifier.blobs import Blobs
 from verifier.errors import LoadlockError, PluginRevoked
 from verifier.gate import Gate, Plugin
+from verifier.revocation_list import Buffer
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_a_record_that_is_replaced_while_it_is_followed_is_followed_anew(
     read = Blobs.read
     rounds = [hosted.plugin(name="other-plugin"), wheel]
 
-    def overtaken(self: Blobs, kind: str, sha256: str) -> bytes:
+    def overtaken(self: Blobs, kind: str, sha256: str) -> Buffer:
         if kind == "heads" and rounds:
             monkeypatch.setattr(Blobs, "read", read)
             while rounds:  # two refreshes sweep away what was in force before them

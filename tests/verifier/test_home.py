@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 import sys
 import threading
@@ -17,8 +18,9 @@ from verifier.blobs import writing
 from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
 from verifier.formats import strict_json
 from verifier.formats.enrolment import Floor
+from verifier.formats.revocations import PREFIX
 from verifier.formats.text import Hex, Time
-from verifier.home import Home, State
+from verifier.home import MAPPED_FROM, Home, State
 from verifier.refresh import Refresher
 
 
@@ -235,6 +237,49 @@ def test_every_stored_file_is_needed_as_it_was(
     # The next pass fetches again what does not verify.
     assert Refresher(host.home).refresh(live.now).revocations.lists(Hex(digest(1)))
     assert host.home.in_force(live.now).revocations.lists(Hex(digest(7)))
+
+
+@pytest.fixture(scope="module")
+def many() -> list[str]:
+    """Enough digests for a base that is mapped."""
+    return [digest(number) for number in range(MAPPED_FROM // PREFIX + 100)]
+
+
+def test_a_large_base_is_mapped(live: LiveDeployment, tmp_path: Path, many: list[str]) -> None:
+    live.publish_epoch(2, 0, many)
+    host = live.host(tmp_path)
+    found = host.home.in_force(live.now).revocations
+    assert isinstance(found.base.data, mmap.mmap)
+    assert len(found.base) == len(many)
+    assert all(found.lists(Hex(name)) for name in many[::997])
+    assert not found.lists(Hex(digest(-1)))
+    # What follows is computed of it, and it stays in force until then.
+    follower = Refresher(Home(tmp_path))
+    live.revoked.append(digest(-1))
+    live.publish_head(epoch=2)
+    follower.refresh(live.now)
+    live.publish_epoch(3, 1, [*many, digest(-1)])
+    live.server.files = {path: data for path, data in live.server.files.items() if not path.startswith("lists/bases/")}
+    assert follower.refresh(live.now).revocations.lists(Hex(digest(-1)))
+    assert Home(tmp_path).in_force(live.now).revocations.lists(Hex(digest(-1)))
+    assert found.lists(Hex(many[0]))  # the old one is gone from its directory, not from who still goes by it
+
+
+@pytest.mark.parametrize("attack", ["changed", "emptied", "shorter", "longer", "missing", "a directory"])
+def test_a_large_base_is_needed_as_it_was(live: LiveDeployment, tmp_path: Path, many: list[str], attack: str) -> None:
+    live.publish_epoch(2, 0, many)
+    host = live.host(tmp_path)
+    (path,) = (path for path in (tmp_path / "lists" / "bases").iterdir() if path.stat().st_size)
+    data = path.read_bytes()
+    changed = {"changed": data[:-1] + b"\x07", "emptied": b"", "shorter": data[:-PREFIX], "longer": data + b" "}
+    path.unlink()
+    if attack in changed:
+        path.write_bytes(changed[attack])
+    elif attack == "a directory":
+        path.mkdir()
+    assert code_of(host.home, live.now) == "list.base"
+    if attack != "a directory":
+        assert Refresher(host.home).refresh(live.now).revocations.lists(Hex(many[0]))
 
 
 def test_stored_trust_that_was_written_anew_under_its_own_digest_is_refused(

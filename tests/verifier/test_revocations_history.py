@@ -10,7 +10,7 @@ import pytest
 
 from tests.verifier.publisher import HOUR, NOW, SECOND, STRANGER, Ground, Publisher, code, digest, policy, signed
 from verifier.errors import Refused
-from verifier.formats.revocations import EMPTY_RULES, EMPTY_SET, sha256_hex
+from verifier.formats.revocations import EMPTY_RULES, EMPTY_SET
 from verifier.formats.text import Time
 from verifier.revocation_list import RevocationList
 from verifier.revocations import apply_head, check_history, open_list
@@ -126,7 +126,7 @@ def test_a_new_base_is_computed_and_not_fetched(publisher: Publisher, ground: Gr
     publisher.files = {key: data for key, data in publisher.files.items() if key[0] != "bases"}
     found = apply_head(current, envelope, publisher, replace(ground, checkpoint=checkpoint), NOW)
     assert "bases" not in publisher.asked
-    assert sha256_hex(found.base.data) == checkpoint.root
+    assert found.base.sha256 == checkpoint.root
     assert [number for number in range(9) if found.lists(digest(number))] == [2, 3, 4, 5, 6]
 
 

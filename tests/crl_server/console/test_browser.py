@@ -35,9 +35,9 @@ DARK = ("overview", "artifact", "revoke", "hosts", "approvals")
 """Where a browser computes the contrast of the dark colours; the palette itself is judged in test_files."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for the session."""
+    """One Chromium. It ends with this module: while Playwright runs, no event loop of anybody else's runs here."""
     with chromium() as found:
         yield found
 

@@ -119,7 +119,7 @@ def report(seconds: Mapping[str, Sequence[float]]) -> str:
         "    .venv/bin/python -m benchmarks.attest --write",
         "",
         f"Python {platform.python_version()}, Linux {platform.release().partition('-')[0]}, {platform.machine()}, "
-        f"{os.cpu_count()} cores, shared with other work (load average {os.getloadavg()[0]:.1f} at the end); {rounds} "
+        f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end; {rounds} "
         "rounds, in turn; `examples/csv-exporter` (hatchling), no downloads.",
         "Ratios are the median over the rounds of the ratio within each.",
         "",

@@ -92,6 +92,7 @@ class Stage:
                     return
             except OSError:
                 time.sleep(0.05)
+        self.stop_server()
         raise Unreachable(
             "unreachable.server",
             "the demo's server did not start",

@@ -4,13 +4,15 @@ answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import TypeVar
 
 from crl_server import idempotency, revoking, standing, sweeping
 from crl_server.hearing import Hearing
 from crl_server.idempotency import Asked, once
+from crl_server.ledger import Ledger
 from crl_server.publishing import Publisher
 from crl_server.repository import Repository
 from crl_server.revoking import Order, Revoked
@@ -18,6 +20,9 @@ from crl_server.standing import NewRule, Radius, RuleAdded
 from crl_server.store import Store
 from crl_server.sweeping import Sweep, Swept
 from verifier.errors import LoadlockError, Refused
+from verifier.revocation_list import RevocationList
+
+Done = TypeVar("Done", Revoked, RuleAdded, Swept)
 
 
 class Denying:
@@ -43,14 +48,12 @@ class Denying:
                 committed and cannot be published yet.
             Unreachable: ``io.failed``, likewise.
         """
-        idempotency.check_key(key)
-        self.publisher.head_key()
-        through = self.repository.trust().checkpoint.through
-        with self.store.write() as ledger:
-            asked = Asked(actor, key, order.fingerprint)
-            done = once(ledger, asked, Revoked, lambda: revoking.commit(ledger, order, through, actor, now), now)
-        with _committed():
-            published = self.publisher.publish(now, done.seq)
+        asked = Asked(actor, key, order.fingerprint)
+
+        def commit(ledger: Ledger, through: int) -> Revoked:
+            return revoking.commit(ledger, order, through, actor, now)
+
+        done, published = self._deny(asked, Revoked, commit, now)
         missing = [digest for digest in order.digests if not published.lists(digest)]
         if missing:
             raise Refused("server.lint", "the published list lacks what was revoked", found=", ".join(missing[:3]))
@@ -82,14 +85,12 @@ class Denying:
         Raises:
             As :meth:`revoke`.
         """
-        idempotency.check_key(key)
-        self.publisher.head_key()
-        through = self.repository.trust().checkpoint.through
-        with self.store.write() as ledger:
-            asked = Asked(actor, key, wanted.fingerprint)
-            done = once(ledger, asked, RuleAdded, lambda: standing.commit(ledger, wanted, through, actor, now), now)
-        with _committed():
-            published = self.publisher.publish(now, done.seq)
+        asked = Asked(actor, key, wanted.fingerprint)
+
+        def commit(ledger: Ledger, through: int) -> RuleAdded:
+            return standing.commit(ledger, wanted, through, actor, now)
+
+        done, published = self._deny(asked, RuleAdded, commit, now)
         if done.rule not in {rule.id for rule in published.rules.rules}:
             raise Refused("server.lint", "the published list lacks the rule", found=done.rule)
         return done
@@ -106,18 +107,28 @@ class Denying:
         Raises:
             As :meth:`revoke`.
         """
-        idempotency.check_key(key)
-        self.publisher.head_key()
-        through = self.repository.trust().checkpoint.through
-        with self.store.write() as ledger:
-            asked = Asked(actor, key, wanted.fingerprint)
-            done = once(ledger, asked, Swept, lambda: sweeping.commit(ledger, wanted, through, actor, now), now)
-        with _committed():
-            published = self.publisher.publish(now, done.seq)
+        asked = Asked(actor, key, wanted.fingerprint)
+
+        def commit(ledger: Ledger, through: int) -> Swept:
+            return sweeping.commit(ledger, wanted, through, actor, now)
+
+        done, published = self._deny(asked, Swept, commit, now)
         missing = [digest for digest in (*wanted.digests, *done.digests) if not published.lists(digest)]
         if missing or not set(done.rules) <= {rule.id for rule in published.rules.rules}:
             raise Refused("server.lint", "the published list lacks what was revoked", found=", ".join(missing[:3]))
         return done
+
+    def _deny(
+        self, asked: Asked, kind: type[Done], commit: Callable[[Ledger, int], Done], now: datetime
+    ) -> tuple[Done, RevocationList]:
+        """Commit what is to be denied, once, and publish it; ``commit`` is told where the checkpoint's base ends."""
+        idempotency.check_key(asked.key)
+        self.publisher.head_key()
+        through = self.repository.trust().checkpoint.through
+        with self.store.write() as ledger:
+            done = once(ledger, asked, kind, lambda: commit(ledger, through), now)
+        with _committed():
+            return done, self.publisher.publish(now, done.seq)
 
 
 @contextmanager

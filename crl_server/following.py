@@ -7,8 +7,9 @@ is told while nobody listens is lost. A failure is logged once, and tried again 
 from __future__ import annotations
 
 import logging
-import threading
+from typing import Self
 
+from crl_server.background import Background
 from crl_server.public_tree import PublicTree
 from verifier.errors import LoadlockError
 
@@ -20,7 +21,7 @@ AGAIN = 0.5
 log = logging.getLogger("crl_server")
 
 
-class Follower:
+class Follower(Background):
     """Keeps the tree of this server up to date with what the others publish; does nothing for a server of its own.
 
     Args:
@@ -29,21 +30,13 @@ class Follower:
     """
 
     def __init__(self, tree: PublicTree, look: float = LOOK) -> None:
+        super().__init__("following")
         self._tree = tree
         self._look = look
         self._failing = False
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="following", daemon=True)
 
-    def __enter__(self) -> Follower:
-        if self._tree.store.replicated:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        if self._thread.is_alive():
-            self._thread.join()
+    def __enter__(self) -> Self:
+        return super().__enter__() if self._tree.store.replicated else self
 
     def _run(self) -> None:
         while not self._end.is_set():

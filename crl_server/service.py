@@ -90,16 +90,19 @@ class Authority(Denying):
         self.issuers = read_issuers(self.layout.issuers)
         self.known_issuers = Issuers(self.issuers)
         self.store = open_store(self.layout)
-        self.tree = PublicTree(self.layout, self.store)
         try:
-            self.store.upgrade()
-            _check_deployment(self.store, self.record.deployment)
-            heed_note(self.layout, self.store)
-            if not recovering:
-                self.tree.catch_up()
+            self._open(recovering)
         except BaseException:
             self.store.close()
             raise
+
+    def _open(self, recovering: bool) -> None:
+        self.store.upgrade()
+        _check_deployment(self.store, self.record.deployment)
+        heed_note(self.layout, self.store)
+        self.tree = PublicTree(self.layout, self.store)
+        if not recovering:
+            self.tree.catch_up()
         self.repository = self.tree.repository
         self.publisher = Publisher(self.tree, self.record.life)
         self.checkpoints = Checkpoints(self.tree)

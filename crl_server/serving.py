@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import socket
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from crl_server.api.app import create_app
 from crl_server.api.edge import Clock
 from crl_server.api.events import Events
+from crl_server.background import Background
 from crl_server.export.worker import ExportWorker, check_not_behind, exporters
 from crl_server.following import Follower
 from crl_server.instruments import Instruments
@@ -142,7 +142,7 @@ class Reminder:
                 log.warning("%s", warning)
 
 
-class Maintenance:
+class Maintenance(Background):
     """A thread that signs again what is about to expire. A failure is logged, and tried again the next time.
 
     Args:
@@ -155,20 +155,11 @@ class Maintenance:
     def __init__(
         self, authority: Authority, clock: Clock, reminder: Reminder | None = None, interval: float = INTERVAL
     ) -> None:
+        super().__init__("maintenance")
         self._authority = authority
         self._clock = clock
         self._reminder = reminder or Reminder()
         self._interval = interval
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
-
-    def __enter__(self) -> Maintenance:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
 
     def _run(self) -> None:
         while not self._end.wait(self._interval):

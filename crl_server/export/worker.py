@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from crl_server import tracing
+from crl_server.background import Background
 from crl_server.export.exporter import LOOK_AGAIN, Exporter
 from crl_server.export.places import Directory, Place
 from crl_server.export.tree import watched_files
@@ -28,8 +28,9 @@ LOOK = 0.1
 FIRST_PAUSE = 1.0
 """How long, in seconds, to wait after a failure; twice as long after each further one."""
 LONGEST_PAUSE = 60.0
-JOIN = 5.0
-"""How long, in seconds, a pass that is under way may go on once the service ends."""
+PATIENCE = 5.0
+"""How long, in seconds, a pass that is under way may go on once the service ends; a place that hangs is left alone:
+what it holds is whole files."""
 
 log = logging.getLogger("crl_server.export")
 
@@ -61,7 +62,7 @@ class State:
         return max(now - self.behind_since, timedelta(0)) if self.behind_since else timedelta(0)
 
 
-class ExportWorker:
+class ExportWorker(Background):
     """Keeps one place up to date while inside its block.
 
     Args:
@@ -84,6 +85,7 @@ class ExportWorker:
         look: float = LOOK,
         first_pause: float = FIRST_PAUSE,
     ) -> None:
+        super().__init__(f"export-{exporter.name}", PATIENCE)
         self.name = exporter.name
         self.state = State()
         self._exporter = exporter
@@ -91,20 +93,6 @@ class ExportWorker:
         self._clock = clock
         self._look, self._first_pause = look, first_pause
         self._done: object = None
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"export-{self.name}", daemon=True)
-
-    def __enter__(self) -> ExportWorker:
-        self._thread.start()
-        return self
-
-    def end(self) -> None:
-        """Begin to end; leaving the block waits for it."""
-        self._end.set()
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-        self._thread.join(JOIN)  # a place that hangs is left alone: what it holds is whole files
 
     def _run(self) -> None:
         pause, failed = self._look, 0

@@ -7,12 +7,12 @@ dies in between sends it again. What is sent twice has the same id.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from crl_server import tracing
+from crl_server.background import Background
 from crl_server.layout import Layout
 from crl_server.ledger import Ledger
 from crl_server.service import Authority
@@ -27,8 +27,8 @@ LOOK = 0.25
 """How often, in seconds, it is looked for something to send."""
 AFTER_ERROR = 5.0
 """How long, in seconds, to wait when the database does not answer."""
-JOIN = 5.0
-"""How long, in seconds, a delivery that is under way may go on once the service ends."""
+PATIENCE = 5.0
+"""How long, in seconds, a delivery that is under way may go on once the service ends; it is begun again later then."""
 
 log = logging.getLogger("crl_server.webhook")
 
@@ -63,7 +63,7 @@ def post(webhook: Webhook, layout: Layout, event: Event, now: datetime, deadline
         return send(webhook.url, event.body, headers, internal=webhook.internal, deadline=deadline)
 
 
-class WebhookWorker:
+class WebhookWorker(Background):
     """Tells one receiver while inside its block.
 
     Args:
@@ -86,24 +86,11 @@ class WebhookWorker:
         look: float = LOOK,
         deadline: float = DEADLINE,
     ) -> None:
+        super().__init__(f"webhook-{webhook.name}", PATIENCE)
         self.name = webhook.name
         self.sent = Sent()
         self._authority, self._webhook, self._clock = authority, webhook, clock
         self._look, self._deadline = look, deadline
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"webhook-{self.name}", daemon=True)
-
-    def __enter__(self) -> WebhookWorker:
-        self._thread.start()
-        return self
-
-    def end(self) -> None:
-        """Begin to end; leaving the block waits for it."""
-        self._end.set()
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-        self._thread.join(JOIN)  # a receiver that hangs is left alone: the delivery is begun again later
 
     def _run(self) -> None:
         pause = self._look

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -49,7 +50,22 @@ def copied(world: World, dossier: RotationDossier) -> RotationDossier:
     return RotationDossier(directory)
 
 
+def open_files() -> set[str]:
+    links = list(Path("/proc/self/fd").iterdir())
+    return {os.readlink(link) for link in links if link.is_symlink()}
+
+
 # -- what must not pass ------------------------------------------------------------------------------------------------
+
+
+def test_a_deployment_with_a_damaged_journal_is_refused_and_its_database_closed(acme: World) -> None:
+    layout = acme.authority.layout
+    acme.authority.close()
+    layout.journal.write_bytes(b"{")
+    with pytest.raises(LoadlockError) as caught:
+        Authority(layout.root)
+    assert caught.value.code == "format.syntax"
+    assert str(layout.database) not in open_files()
 
 
 @pytest.mark.parametrize("kind", SIGNERS)

@@ -18,7 +18,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 Operation = Literal[
     "artifact.admit", "artifact.read", "revocation.add", "revocation.read", "rule.add", "reinstatement.request",
     "reinstatement.approve", "audit.read", "host.acknowledge", "host.read", "metrics.read",
-    "waiver.request", "waiver.approve",
+    "waiver.request", "waiver.approve", "waiver.end",
 ]  # fmt: skip
 
 ALLOWED: Mapping[Operation, frozenset[Role]] = {
@@ -35,12 +35,13 @@ ALLOWED: Mapping[Operation, frozenset[Role]] = {
     "metrics.read": frozenset({"auditor", "operator"}),
     "waiver.request": frozenset({"operator"}),
     "waiver.approve": frozenset({"approver"}),
+    "waiver.end": frozenset({"revoker", "approver", "operator"}),
 }
 """Which roles may do what. An operation that is not here may be done by nobody."""
 WRITES: frozenset[Operation] = frozenset(
     {
         "artifact.admit", "revocation.add", "rule.add", "reinstatement.request", "reinstatement.approve",
-        "host.acknowledge", "waiver.request", "waiver.approve",
+        "host.acknowledge", "waiver.request", "waiver.approve", "waiver.end",
     }
 )  # fmt: skip
 """Operations whose refusal is recorded."""

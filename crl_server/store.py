@@ -19,7 +19,7 @@ from sqlmodel import Session, SQLModel, delete, inspect
 from crl_server.ledger import Ledger
 from verifier.errors import Unreachable
 
-SCHEMA = "0011"
+SCHEMA = "0012"
 """The newest migration."""
 CONNECTIONS = 8
 """How many connections a process keeps."""

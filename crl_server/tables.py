@@ -169,7 +169,7 @@ class Token(SQLModel, table=True):
 
 
 class WaiverRow(SQLModel, table=True):
-    """A waiver that somebody asked for, and who approved it."""
+    """A waiver that somebody asked for, who approved it, and who ended it before its time."""
 
     __tablename__ = "waiver"
 
@@ -182,6 +182,8 @@ class WaiverRow(SQLModel, table=True):
     by: str = Field(max_length=200)
     approved_at: str | None = Field(default=None, max_length=20)
     approved_by: str | None = Field(default=None, max_length=200)
+    ended_at: str | None = Field(default=None, max_length=20)
+    ended_by: str | None = Field(default=None, max_length=200)
 
 
 class HostInstance(SQLModel, table=True):

@@ -1,5 +1,7 @@
 """Waivers: what somebody asks to let pass, the second person who agrees, and the policy that then carries it out.
 
+Anybody who may ask, approve or revoke may also end one: letting less pass takes no second person.
+
 The database keeps requests and approvals; what hosts believe is the policy alone, which the offline key signs.
 """
 
@@ -59,7 +61,8 @@ def ask(ledger: Ledger, plea: Plea, actor: str, now: datetime) -> Requested:
         Refused: ``list.full`` when too many are open.
     """
     _check_end(plea.until, now)
-    open_ones = select(func.count()).select_from(WaiverRow).where(WaiverRow.until > Time.of(now))
+    not_over = (WaiverRow.until > Time.of(now), col(WaiverRow.ended_at).is_(None))
+    open_ones = select(func.count()).select_from(WaiverRow).where(*not_over)
     if ledger.session.exec(open_ones).one() >= MAX_WAIVERS:
         raise Refused("list.full", "too many waivers are open", expected=f"at most {MAX_WAIVERS}")
     row = WaiverRow(
@@ -76,12 +79,12 @@ def approve(ledger: Ledger, number: int, actor: str, now: datetime) -> Requested
     """Agree to what somebody else asked for.
 
     Raises:
-        Refused: ``waiver.unknown``; ``waiver.own`` for one's own request.
+        Refused: ``waiver.unknown``; ``waiver.own`` for one's own request; ``waiver.ended``.
         UsageError: ``usage.arguments`` when its end has come meanwhile.
     """
-    row = ledger.session.get(WaiverRow, number)
-    if row is None:
-        raise Refused("waiver.unknown", "nobody asked for such a waiver", found=str(number))
+    row = _known(ledger, number)
+    if row.ended_at is not None:
+        raise Refused("waiver.ended", "somebody has ended this waiver", found=f"ended by {row.ended_by}")
     if row.by.casefold() == actor.casefold():
         raise Refused("waiver.own", "nobody approves a waiver of their own", found=actor, expected="a second person")
     _check_end(Time(row.until), now)
@@ -94,6 +97,37 @@ def approve(ledger: Ledger, number: int, actor: str, now: datetime) -> Requested
     return Requested(id=number, missing="a signed policy: 'loadlock waive sign'")
 
 
+def end(ledger: Ledger, number: int, actor: str, now: datetime) -> Requested:
+    """End a waiver before its time; one that was ended stays as it is.
+
+    Raises:
+        Refused: ``waiver.unknown``.
+    """
+    row = _known(ledger, number)
+    if row.ended_at is None:
+        row.ended_at, row.ended_by = Time.of(now), actor
+        ledger.session.add(row)
+        ledger.session.flush()
+        detail = {"id": number, "by": row.by, "lifts": row.lifts, "until": row.until, "approved_by": row.approved_by}
+        ledger.record(Act(actor, "waiver.end", row.artifact, detail), now)
+    return Requested(id=number, missing="a signed policy without it, where one has it: 'loadlock waive sign'")
+
+
+def _known(ledger: Ledger, number: int) -> WaiverRow:
+    row = ledger.session.get(WaiverRow, number)
+    if row is None:
+        raise Refused("waiver.unknown", "nobody asked for such a waiver", found=str(number))
+    return row
+
+
+def pending(ledger: Ledger, now: datetime) -> int:
+    """How many wait for a second person."""
+    waiting = (
+        WaiverRow.until > Time.of(now), col(WaiverRow.approved_by).is_(None), col(WaiverRow.ended_at).is_(None),
+    )  # fmt: skip
+    return ledger.session.exec(select(func.count()).select_from(WaiverRow).where(*waiting)).one()
+
+
 def page(ledger: Ledger, after: int, limit: int) -> Sequence[WaiverRow]:
     """A page of waivers past the id ``after``."""
     query = select(WaiverRow).where(col(WaiverRow.id) > after).order_by(col(WaiverRow.id)).limit(limit)
@@ -101,11 +135,15 @@ def page(ledger: Ledger, after: int, limit: int) -> Sequence[WaiverRow]:
 
 
 def in_effect(ledger: Ledger, now: datetime) -> tuple[Waiver, ...]:
-    """The waivers that two people want and that have not ended: the newest for each artifact and what it lifts."""
+    """The waivers that two people want and that have not ended: the newest for each artifact and what it lifts.
+
+    Whoever ends the newest does not bring one back that it had replaced.
+    """
     approved = (WaiverRow.until > Time.of(now), col(WaiverRow.approved_by).is_not(None))
     rows = ledger.session.exec(select(WaiverRow).where(*approved).order_by(col(WaiverRow.id))).all()
     newest = {(row.artifact, row.lifts): row for row in rows}
-    return tuple(_waiver(row) for row in sorted(newest.values(), key=lambda row: row.id or 0))
+    wanted = [row for row in newest.values() if row.ended_at is None]
+    return tuple(_waiver(row) for row in sorted(wanted, key=lambda row: row.id or 0))
 
 
 def _waiver(row: WaiverRow) -> Waiver:

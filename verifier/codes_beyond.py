@@ -110,6 +110,7 @@ BEYOND: dict[str, Code] = {
         None, "a reinstatement was approved by who asked for it", "Have a second person approve it."
     ),
     "waiver.unknown": Code(None, "nobody asked for such a waiver", "Look at 'loadlock waive ls'."),
+    "waiver.ended": Code(None, "a waiver was ended before its time", "Ask for another one."),
     "waiver.own": Code(None, "a waiver was approved by who asked for it", "Have a second person approve it."),
     "checkpoint.unfounded": Code(
         None,

@@ -45,6 +45,7 @@ STATUS: Mapping[str, int] = {
     "reinstatement.own": 403,
     "waiver.unknown": 404,
     "waiver.own": 403,
+    "waiver.ended": 409,
     "list.full": 409,
     "revocation.reach": 409,
     "format.too-large": 413,

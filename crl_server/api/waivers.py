@@ -43,6 +43,8 @@ class WaiverShown(Document, frozen=True, kw_only=True):
     by: str
     approved_at: str | None
     approved_by: str | None
+    ended_at: str | None
+    ended_by: str | None
 
 
 class WaiverPage(Document, frozen=True, kw_only=True):
@@ -70,11 +72,20 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
     @app.post("/v1/waivers/{number}/approval")
     @told(
         "Agree to a waiver that somebody else asked for; a signed policy then carries it out.", "waiver.approve",
-        answer=Requested, codes=("waiver.unknown", "waiver.own"),
+        answer=Requested, codes=("waiver.unknown", "waiver.own", "waiver.ended"),
     )  # fmt: skip
     async def approve(request: Request, number: Annotated[int, Path(ge=1, le=2**53 - 1)]) -> Response:
         identity, now = await edge.admit(request, "waiver.approve")
         return answer(await run_in_threadpool(agree, edge.authority.store, number, identity.actor, now))
+
+    @app.post("/v1/waivers/{number}/end")
+    @told(
+        "End a waiver before its time; hosts follow the policy that is signed next.", "waiver.end",
+        answer=Requested, codes=("waiver.unknown",),
+    )  # fmt: skip
+    async def finish(request: Request, number: Annotated[int, Path(ge=1, le=2**53 - 1)]) -> Response:
+        identity, now = await edge.admit(request, "waiver.end")
+        return answer(await run_in_threadpool(end, edge.authority.store, number, identity.actor, now))
 
     @app.get("/v1/waivers")
     @told("Waivers that were asked for, with their approvals.", "revocation.read", answer=WaiverPage, tagged=True)
@@ -101,6 +112,12 @@ def agree(store: Store, number: int, actor: str, now: datetime) -> Requested:
         return waiving.approve(ledger, number, actor, now)
 
 
+def end(store: Store, number: int, actor: str, now: datetime) -> Requested:
+    """End a waiver; raises as :func:`crl_server.waiving.end`."""
+    with store.write() as ledger:
+        return waiving.end(ledger, number, actor, now)
+
+
 def waivers(store: Store, after: int, limit: int) -> WaiverPage:
     """A page of waivers."""
     with store.read() as ledger:
@@ -108,7 +125,8 @@ def waivers(store: Store, after: int, limit: int) -> WaiverPage:
     page = tuple(
         WaiverShown(
             id=row.id or 0, artifact=row.artifact, lifts=row.lifts, until=row.until, reason=row.reason, at=row.at,
-            by=row.by, approved_at=row.approved_at, approved_by=row.approved_by,
+            by=row.by, approved_at=row.approved_at, approved_by=row.approved_by, ended_at=row.ended_at,
+            ended_by=row.ended_by,
         )
         for row in rows
     )  # fmt: skip

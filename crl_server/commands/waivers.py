@@ -1,4 +1,4 @@
-"""``waive ask``, ``waive approve``, ``waive ls`` and ``waive sign``."""
+"""``waive ask``, ``waive approve``, ``waive end``, ``waive ls`` and ``waive sign``."""
 
 from __future__ import annotations
 
@@ -45,21 +45,31 @@ def _ask(args: argparse.Namespace, output: Output) -> None:
     _say_requested(done, output, until=until)
 
 
-def _configure_approve(parser: argparse.ArgumentParser) -> None:
+def _configure_number(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("number", metavar="N", type=int, help="the waiver's number")
     add_server(parser)
 
 
 def _approve(args: argparse.Namespace, output: Output) -> None:
+    _step(args, output, "approval")
+
+
+def _end(args: argparse.Namespace, output: Output) -> None:
+    _step(args, output, "end")
+
+
+def _step(args: argparse.Namespace, output: Output, step: str) -> None:
+    """Take a waiver one step on: ``approval`` or ``end``."""
     if args.number < 1:
         raise UsageError("usage.arguments", "not a waiver's number", found=str(args.number))
     if args.server:
-        done = post(args.server, f"/v1/waivers/{args.number}/approval", api_token(args.token_file), document={})
+        done = post(args.server, f"/v1/waivers/{args.number}/{step}", api_token(args.token_file), document={})
     else:
         with needing_the_extra():
-            from crl_server.api.waivers import agree
+            from crl_server.api import waivers
+        take = {"approval": waivers.agree, "end": waivers.end}[step]
         with opened(args) as authority:
-            done = plain(agree(authority.store, args.number, local_actor(), now()))
+            done = plain(take(authority.store, args.number, local_actor(), now()))
     _say_requested(done, output)
 
 
@@ -82,7 +92,8 @@ def _ls(args: argparse.Namespace, output: Output) -> None:
             found = plain(waivers(authority.store, 0, PAGE))["waivers"]
     moment = Time.of(now())
     for row in found:
-        state = "ended" if row["until"] <= moment else "waits" if row["approved_by"] is None else "approved"
+        over = row["ended_at"] is not None or row["until"] <= moment
+        state = "ended" if over else "waits" if row["approved_by"] is None else "approved"
         output.say(f"{row['id']:>5} {state:<9}{row['lifts']:<21} until {row['until']} {row['artifact']}")
     output.say(f"{len(found)} waivers")
     output.result({"ok": True, "waivers": found})
@@ -100,7 +111,8 @@ def _sign(args: argparse.Namespace, output: Output) -> None:
 
 COMMANDS = (
     Command("waive ask", "ask to let an artifact pass although something has ended", _configure_ask, _ask),
-    Command("waive approve", "agree to a waiver that somebody else asked for", _configure_approve, _approve),
+    Command("waive approve", "agree to a waiver that somebody else asked for", _configure_number, _approve),
+    Command("waive end", "end a waiver before its time", _configure_number, _end),
     Command("waive ls", "list waivers", _configure_ls, _ls),
     Command("waive sign", "sign the policy with the waivers that two people want", configure_keys, _sign),
 )

@@ -1,4 +1,4 @@
-"""Approvals: who asked to take back or to waive what; the second person; what still awaits its checkpoint."""
+"""Approvals: who asked to take back what; the second person; what still awaits its checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from crl_server.api import waivers
 from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.console.forms import Form
@@ -34,12 +33,6 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
         wish, key = wish_in(form), form.text("idempotency")
         asking = desk.authority.request_reinstatement
         await run_in_threadpool(asking, wish, visitor.identity.actor, visitor.now, key)
-        return desk.away("/approvals")
-
-    @console.post("/approvals/waivers/{number}")
-    async def agree(request: Request, number: Number) -> Response:
-        visitor, _ = await desk.writer(request, "waiver.approve")
-        await run_in_threadpool(waivers.agree, desk.authority.store, number, visitor.identity.actor, visitor.now)
         return desk.away("/approvals")
 
     @console.post("/approvals/{number}")
@@ -69,11 +62,11 @@ def _facts(desk: Desk, before: int, now: datetime) -> Facts:
     with desk.authority.store.read() as ledger:
         waiting = questions.open_requests(ledger)
         past = questions.past_requests(ledger, before, SHOWN)
-        pleas = questions.waivers(ledger, Time.of(now))
+        pleas = questions.open_waivers(ledger, Time.of(now))
     return {
         "awaiting": [row for row in waiting if row.approved_by is None],
         "approved": [row for row in waiting if row.approved_by is not None],
         "past": past,
-        "waivers": pleas,
+        "waivers": [row for row in pleas if row.approved_by is None],
         "more": past[-1].id if len(past) == SHOWN else None,
     }

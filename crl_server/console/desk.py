@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
-from crl_server import reinstating
+from crl_server import reinstating, waiving
 from crl_server.api.edge import Edge
 from crl_server.console.door import Door, Visitor
 from crl_server.console.forms import Form, read_form
@@ -104,16 +105,17 @@ class Desk:
     def page(self, visitor: Visitor | None, template: str, facts: Facts, status: int = 200) -> Response:
         """A page; the menu goes with it when somebody is signed in."""
         now = visitor.now if visitor else self.clock()
-        told = {"visitor": visitor, "now": now, "pending": self._pending() if visitor else 0, **facts}
+        told = {"visitor": visitor, "now": now, **(self._pending(now) if visitor else {}), **facts}
         return HTMLResponse(self.renderer.page(template, told), status)
 
     def away(self, path: str, status: int = 303) -> Response:
         """To another page of the console; ``path`` begins with a slash, and stays below the console whatever it is."""
         return Response(status_code=status, headers={"Location": self.place.base + path})
 
-    def _pending(self) -> int:
+    def _pending(self, now: datetime) -> Facts:
+        """What the menu counts."""
         with self.authority.store.read() as ledger:
-            return reinstating.pending(ledger)
+            return {"pending": reinstating.pending(ledger), "pleas_pending": waiving.pending(ledger, now)}
 
     # -- cookies -------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from crl_server.console import (
     revocations,
     revoke,
     search,
+    waivers,
 )
 from crl_server.console.desk import Desk
 from crl_server.console.place import ROOM
@@ -30,7 +31,8 @@ from crl_server.tracing import NOT_FASTAPIS
 from verifier.errors import LoadlockError, UsageError
 
 SUBJECTS = (
-    files, entrance, overview, catalogue, revocations, revoke, approvals, hosts_pages, audit_pages, search,
+    files, entrance, overview, catalogue, revocations, revoke, approvals, waivers, hosts_pages, audit_pages,
+    search,
 )  # fmt: skip
 """The modules whose routes make up the console."""
 

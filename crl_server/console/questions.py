@@ -131,10 +131,19 @@ def past_requests(ledger: Ledger, before: int, limit: int) -> Sequence[Reinstate
     return ledger.session.exec(query.order_by(col(Reinstatement.id).desc()).limit(limit)).all()
 
 
-def waivers(ledger: Ledger, now: str) -> Sequence[WaiverRow]:
+def open_waivers(ledger: Ledger, now: str) -> Sequence[WaiverRow]:
     """Waivers that were asked for and have not ended, the oldest first."""
-    query = select(WaiverRow).where(col(WaiverRow.until) > now)
+    query = select(WaiverRow).where(col(WaiverRow.until) > now, col(WaiverRow.ended_at).is_(None))
     return ledger.session.exec(query.order_by(col(WaiverRow.id))).all()
+
+
+def past_waivers(ledger: Ledger, now: str, before: int, limit: int) -> Sequence[WaiverRow]:
+    """Waivers that have ended, the newest first, below the id ``before`` (0: from the newest)."""
+    over = (col(WaiverRow.until) <= now) | col(WaiverRow.ended_at).is_not(None)
+    query = select(WaiverRow).where(over)
+    if before:
+        query = query.where(col(WaiverRow.id) < before)
+    return ledger.session.exec(query.order_by(col(WaiverRow.id).desc()).limit(limit)).all()
 
 
 # -- the registry ------------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ TABLE: dict[tuple[str, str], frozenset[str] | None] = {
     ("GET", "/v1/reinstatements"): EVERYBODY,
     ("POST", "/v1/waivers"): frozenset({"operator"}),
     ("POST", "/v1/waivers/{number}/approval"): frozenset({"approver"}),
+    ("POST", "/v1/waivers/{number}/end"): frozenset({"revoker", "approver", "operator"}),
     ("GET", "/v1/waivers"): EVERYBODY,
     ("GET", "/v1/audit"): frozenset({"approver", "auditor", "operator"}),
     ("GET", "/v1/audit/export"): frozenset({"approver", "auditor", "operator"}),

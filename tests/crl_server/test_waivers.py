@@ -50,6 +50,11 @@ def approve(authority: Authority, number: int, who: str = BEN, now: Any = NOW) -
         waiving.approve(ledger, number, who, now)
 
 
+def end(authority: Authority, number: int) -> None:
+    with authority.store.write() as ledger:
+        waiving.end(ledger, number, "oidc:sso:eve", NOW)
+
+
 def in_effect(authority: Authority, now: Any = NOW) -> tuple[Waiver, ...]:
     with authority.store.read() as ledger:
         return waiving.in_effect(ledger, now)
@@ -85,6 +90,30 @@ def test_a_waiver_whose_end_came_is_not_approved_and_not_in_effect(authority: Au
     assert code_of(lambda: approve(authority, second, now=NOW + DAY)) == "usage.arguments"
 
 
+def test_what_was_ended_is_not_approved_any_more_and_not_in_effect(authority: Authority) -> None:
+    first, second = ask(authority, plea()), ask(authority, plea("y"))
+    approve(authority, first)
+    for number in (first, second, first):
+        end(authority, number)
+    assert in_effect(authority) == ()
+    assert code_of(lambda: approve(authority, second)) == "waiver.ended"
+    assert code_of(lambda: end(authority, second + 1)) == "waiver.unknown"
+    with authority.store.read() as ledger:
+        entries = [parse_entry(line) for line in ledger.audit_lines()]
+    ended = [(one.actor, one.detail["id"]) for one in entries if one.action == "waiver.end"]
+    assert ended == [("oidc:sso:eve", first), ("oidc:sso:eve", second)]
+
+
+def test_whoever_ends_a_waiver_brings_none_back_that_it_replaced(authority: Authority) -> None:
+    older, newer = ask(authority, plea()), ask(authority, plea())
+    approve(authority, older)
+    approve(authority, newer)
+    end(authority, newer)
+    assert in_effect(authority) == ()
+    approve(authority, ask(authority, plea()))
+    assert len(in_effect(authority)) == 1
+
+
 @pytest.mark.parametrize("reason", ["", "x" * 501, "two\nlines", "\u202e"])
 def test_a_waiver_has_a_plain_reason(reason: str) -> None:
     assert code_of(lambda: plea(reason=reason)) == "usage.arguments"
@@ -95,6 +124,8 @@ def test_only_so_many_are_open(authority: Authority, monkeypatch: pytest.MonkeyP
     ask(authority, plea())
     ask(authority, plea("y"))
     assert code_of(lambda: ask(authority, plea("z"))) == "list.full"
+    end(authority, 1)
+    ask(authority, plea("z"))
 
 
 # -- what passes -------------------------------------------------------------------------------------------------------
@@ -156,7 +187,11 @@ def test_the_api_takes_asks_and_approvals(authority: Authority) -> None:
         refusal(live.ask("POST", "/v1/waivers/99/approval", approver), 404, "waiver.unknown")
         assert live.ask("POST", approval, approver).status == 200
         (row,) = live.ask("GET", "/v1/waivers", approver).json["waivers"]
-        assert (row["by"], row["approved_by"]) == ("token:both", "token:ap")
+        assert (row["by"], row["approved_by"], row["ended_by"]) == ("token:both", "token:ap", None)
+        assert live.ask("POST", f"/v1/waivers/{number}/end", operator).status == 200
+        (row,) = live.ask("GET", "/v1/waivers", approver).json["waivers"]
+        assert (row["ended_by"], row["ended_at"]) == ("token:op", Time.of(NOW))
+        refusal(live.ask("POST", approval, approver), 409, "waiver.ended")
 
 
 def test_the_commands_lead_from_asking_to_signing(
@@ -179,5 +214,7 @@ def test_the_commands_lead_from_asking_to_signing(
     run("waive", "approve", number)
     assert [row["approved_by"] for row in run("waive", "ls")["waivers"]] == ["local:ben"]
     assert run("waive", "sign")["waivers"] == [int(number)]
+    run("waive", "end", number)
+    assert run("waive", "sign")["waivers"] == []
     assert main(["waive", "ls", *at]) == 0
-    assert "approved" in capsys.readouterr().out
+    assert "ended" in capsys.readouterr().out

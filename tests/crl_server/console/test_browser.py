@@ -24,6 +24,7 @@ SHOWN = {
     "rules": "/rules",
     "revoke": "/revoke",
     "approvals": "/approvals",
+    "waivers": "/waivers",
     "hosts": "/hosts?purl=pkg:pypi/attrs",
     "host": "/hosts/web-1",
     "event": "/events/1",
@@ -31,7 +32,7 @@ SHOWN = {
     "search": "/search?q=sample",
     "refused": "/artifacts/sha256:" + "0" * 64,
 }
-DARK = ("overview", "artifact", "revoke", "hosts", "approvals")
+DARK = ("overview", "artifact", "revoke", "hosts", "approvals", "waivers")
 """Where a browser computes the contrast of the dark colours; the palette itself is judged in test_files."""
 
 
@@ -137,6 +138,33 @@ def test_two_people_agree_to_take_something_back(browser: Browser, ann: Page, sc
     page.locator("tr", has_text="it was superseded by mistake").locator("button").click()
     expect(page.locator("table").nth(1)).to_contain_text("token:bob")
     second.close()
+
+
+def test_two_people_agree_to_a_waiver_and_one_ends_it(
+    browser: Browser, ann: Page, window: Window, scene: tuple[World, Live, Sso]
+) -> None:
+    ann.click("nav >> text=Plugins")
+    ann.click("text=sample_plugin")
+    ann.click("text=1.1")
+    ann.click("text=Ask for a waiver")
+    expect(ann.locator("#artifact")).to_have_value(scene[0].wheels["sample_plugin 1.1"].digest)
+    ann.select_option("#lifts", "certification-expiry")
+    ann.fill("#hours", "72")
+    ann.fill("#reason", "the certifier is on leave")
+    window.picture("waiver-1-asked")
+    ann.click("text=Ask for the waiver")
+    row = ann.locator("tr", has_text="the certifier is on leave")
+    expect(row).to_contain_text("yours: somebody else has to approve")
+    second = Window(browser, scene[1].address)
+    page = second.sign_in(scene[0].tokens["second"])
+    page.click("nav >> text=Waivers")
+    page.locator("tr", has_text="the certifier is on leave").locator("button", has_text="Approve").click()
+    expect(page.locator("tr", has_text="the certifier is on leave")).to_contain_text("not signed yet")
+    second.close()
+    ann.reload()
+    window.picture("waiver-2-approved")
+    row.locator("button", has_text="End").click()
+    expect(row).to_contain_text("by token:ann")
 
 
 def test_plugins_are_found_while_somebody_types(ann: Page, scene: tuple[World, Live, Sso]) -> None:

@@ -8,16 +8,13 @@ from html.parser import HTMLParser
 import pytest
 
 from crl_server import reinstating
-from crl_server.api.waivers import ask
 from crl_server.audit import parse_entry
 from crl_server.console.forms import MAX_FIELDS, MAX_FORM
 from crl_server.roles import STAFF, StaffRole
-from crl_server.waiving import Plea
 from tests.crl_server.console.visitor import Visitor
 from tests.crl_server.console.world import HOSTILE, World
-from tests.crl_server.deployments import DAY, HOUR, NOW, digest
+from tests.crl_server.deployments import HOUR, NOW, digest
 from tests.crl_server.live import Live
-from verifier.formats.text import Time
 
 PAGES = {
     "/": STAFF,
@@ -26,6 +23,7 @@ PAGES = {
     "/revocations": STAFF,
     "/rules": STAFF,
     "/approvals": STAFF,
+    "/waivers": STAFF,
     "/search?q=a": STAFF,
     "/events/1": STAFF,
     f"/artifacts/{digest('a')}": STAFF,
@@ -38,7 +36,9 @@ FORMS = {
     "/revoke": ("revoker",),
     "/approvals": ("revoker", "approver"),
     "/approvals/1": ("approver",),
-    "/approvals/waivers/1": ("approver",),
+    "/waivers": ("operator",),
+    "/waivers/1/approval": ("approver",),
+    "/waivers/1/end": ("revoker", "approver", "operator"),
 }
 
 
@@ -259,20 +259,6 @@ def test_nobody_approves_a_request_of_their_own(ann: Visitor, live: Live, tokens
         == 303
     )
     assert "token:bob" in ann.page("/approvals")
-
-
-def test_nobody_approves_a_waiver_of_their_own(
-    ann: Visitor, live: Live, tokens: dict[str, str], world: tuple[World, Live]
-) -> None:
-    plea = Plea(world[0].digest("1.2"), "certification-expiry", Time.of(NOW + DAY), "the certifier is away")
-    number = ask(live.authority, plea, "token:ann", NOW).id
-    assert "yours: somebody else has to approve" in ann.page("/approvals")
-    own = ann.post(f"/approvals/waivers/{number}", ann.fields(ann.page("/approvals"), "/logout"))
-    assert (own.status, "waiver.own" in own.body.decode()) == (403, True)
-    second = Visitor(live, tokens["second"])
-    form = second.fields(second.page("/approvals"), f"/approvals/waivers/{number}")
-    assert second.post(f"/approvals/waivers/{number}", form).status == 303
-    assert "token:bob, just now" in " ".join(re.sub(r"<[^>]*>", "", ann.page("/approvals")).split())
 
 
 # -- what was confirmed is what was shown ------------------------------------------------------------------------------

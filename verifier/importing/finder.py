@@ -1,13 +1,13 @@
 """The meta path finder over all registered portions, and what ``pkgutil`` needs to list their modules.
 
-The portions are kept in tuples that are replaced, never changed: looking up needs no lock.
+The portions are kept in values that are replaced, never changed: looking up needs no lock.
 """
 
 from __future__ import annotations
 
 import importlib.abc
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, DistributionFinder
@@ -25,6 +25,7 @@ class Finder(DistributionFinder):
 
     def __init__(self) -> None:
         self.portions: tuple[Portion, ...] = ()
+        self._owners: dict[str, tuple[Portion, ...]] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -43,7 +44,7 @@ class Finder(DistributionFinder):
                 return _module_spec(portion, fullname)
         sharing = self._sharing(fullname)
         if sharing:
-            spec = ModuleSpec(fullname, NamespaceLoader(partial(self._sharing, fullname)), is_package=True)
+            spec = _Spec(fullname, NamespaceLoader(partial(self._sharing, fullname)), is_package=True)
             spec.submodule_search_locations = [portion.modules.search_path(fullname) for portion in sharing]
             return spec
         made_up = _made_up(owners, fullname, path, target)
@@ -70,14 +71,17 @@ class Finder(DistributionFinder):
 
     def owners(self, top_level: str) -> tuple[Portion, ...]:
         """The portions that own a top-level name: none, one, or several that share it as a namespace."""
-        return tuple(portion for portion in self.portions if top_level in portion.modules.top_levels)
+        return self._owners.get(top_level, ())
 
     def _sharing(self, namespace: str) -> tuple[Portion, ...]:
         return tuple(portion for portion in self.portions if namespace in portion.modules.namespaces)
 
     def exchange(self, leaving: Collection[Portion], coming: Collection[Portion]) -> None:
         """Serve some portions no longer, and others from now on; namespaces that are already imported learn of it."""
-        self.portions = (*(portion for portion in self.portions if portion not in leaving), *coming)
+        staying = tuple(portion for portion in self.portions if portion not in leaving) if leaving else self.portions
+        owners = _owners(staying, {}) if leaving else self._owners
+        self._owners = _owners(coming, owners)
+        self.portions = (*staying, *coming)
         for portion in leaving:
             for namespace, entry in _search_paths(portion):
                 if entry in namespace.__path__:
@@ -113,6 +117,12 @@ class Finder(DistributionFinder):
         raise ImportError(f"{entry!r} lies in no verified wheel")
 
 
+class _Spec(ModuleSpec):
+    """The spec of a module of ours. There is no ``.pyc`` of it, whose path importlib would otherwise work out."""
+
+    cached = None
+
+
 class Lister(importlib.abc.PathEntryFinder):
     """Lists the modules of a package for ``pkgutil``. It finds nothing: finding is for the meta path finder alone."""
 
@@ -128,6 +138,15 @@ class Lister(importlib.abc.PathEntryFinder):
         """The modules directly below the package, as ``pkgutil.iter_modules`` gives them."""
         for name, is_package in self._portion.modules.children(self._package):
             yield prefix + name, is_package
+
+
+def _owners(portions: Iterable[Portion], others: Mapping[str, tuple[Portion, ...]]) -> dict[str, tuple[Portion, ...]]:
+    """Who owns each top-level name, once portions come to others."""
+    owners = dict(others)
+    for portion in portions:
+        for top_level in portion.modules.top_levels:
+            owners[top_level] = (*owners.get(top_level, ()), portion)
+    return owners
 
 
 def _made_up(
@@ -152,7 +171,7 @@ def _module_spec(portion: Portion, name: str) -> ModuleSpec:
     source = portion.modules.sources[name]
     origin = portion.modules.file_name(source.path)
     loader = ExtensionLoader(portion, name) if source.is_extension else SourceLoader(portion, name)
-    spec = ModuleSpec(name, loader, origin=origin, is_package=source.is_package)
+    spec = _Spec(name, loader, origin=origin, is_package=source.is_package)
     spec.has_location = True
     if source.is_package:
         spec.submodule_search_locations = [portion.modules.search_path(name)]

@@ -7,6 +7,7 @@ import hmac
 import importlib.util
 import marshal
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,9 @@ from tests.verifier.importing.conftest import Make
 from tests.wheels import build_wheel
 from verifier.importing import CodeCache, code_cache, register
 from verifier.private_cache import PrivateCache
+from verifier.shelves import Shelf
 
+HEAD = struct.Struct("<32s32sQ")
 SOURCE = b"WHO = 'verified'\n"
 DIGEST = hashlib.sha256(SOURCE).digest()
 NAME = "loadlock:sha256:0/sample_plugin/core.py"
@@ -43,19 +46,28 @@ def filled(directory: Path) -> None:
     assert cache_in(directory).load(DIGEST, NAME) == CODE
 
 
-def under_another_key(entry: Path) -> None:
-    code = marshal.dumps(EVIL)
-    tag = hmac.digest(bytes(32), bytes.fromhex(entry.name) + hashlib.sha256(code).digest(), "sha256")
-    entry.write_bytes(tag + code)
+def forged(entry: Path, key: bytes) -> bytes:
+    """The shelf with other code in each record, tagged under a key; a real tag stays where there is no key."""
+    content, made = entry.read_bytes(), b""
+    while content:
+        tag, name, length = HEAD.unpack_from(content)
+        code = marshal.dumps(EVIL)
+        if key:
+            tag = hmac.digest(key, bytes.fromhex(entry.name) + name + hashlib.sha256(code).digest(), "sha256")
+        made += HEAD.pack(tag, name, len(code)) + code
+        content = content[HEAD.size + length :]
+    return made
 
 
 POISONS: dict[str, Callable[[Path], object]] = {
-    "its tag kept": lambda entry: entry.write_bytes(entry.read_bytes()[:32] + marshal.dumps(EVIL)),
-    "tagged under another key": under_another_key,
+    "its tags kept": lambda entry: entry.write_bytes(forged(entry, b"")),
+    "tagged under another key": lambda entry: entry.write_bytes(forged(entry, bytes(32))),
     "as Python's own bytecode": lambda entry: entry.write_bytes(
         importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(EVIL)
     ),
-    "code that crashes what reads it": lambda entry: entry.write_bytes(bytes(32) + b"(\xff\xff\xff\x7f"),
+    "code that crashes what reads it": lambda entry: entry.write_bytes(
+        entry.read_bytes()[:64] + (5).to_bytes(8, "little") + b"(\xff\xff\xff\x7f"
+    ),
     "cut short": lambda entry: os.truncate(entry, entry.stat().st_size - 1),
 }
 
@@ -66,23 +78,40 @@ def test_attack_6_poisoned_entry_is_never_executed_and_is_replaced(
 ) -> None:
     registration = made(PLUGIN)
     registration.unregister()
+
+    def value() -> object:
+        plugin = register(registration.snapshot, cache=cache_in(directory))
+        who = plugin.import_module("sample_plugin.core").WHO
+        plugin.unregister()
+        return who
+
+    value()
+    [shelf] = [path for path in directory.iterdir() if path.name != "key"]
+    POISONS[case](shelf)
+    assert value() == "verified"
+    replaced = shelf.read_bytes()
+    assert value() == "verified"
+    assert shelf.read_bytes() == replaced, "nothing was compiled again"
+    assert not caplog.records
+
+
+def test_real_forgery_needs_the_key(directory: Path, made: Make) -> None:
+    """What the forgery above would do under the cache's own key: it is the key alone that keeps it out."""
+    registration = made(PLUGIN)
+    registration.unregister()
     first = register(registration.snapshot, cache=cache_in(directory))
     first.import_module("sample_plugin.core")
     first.unregister()
-    sound = {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "key"}
-    assert len(sound) == 2
-    for name in sound:
-        POISONS[case](directory / name)
+    [shelf] = [path for path in directory.iterdir() if path.name != "key"]
+    shelf.write_bytes(forged(shelf, (directory / "key").read_bytes()))
     second = register(registration.snapshot, cache=cache_in(directory))
-    assert second.import_module("sample_plugin.core").WHO == "verified"
+    assert second.import_module("sample_plugin.core").WHO == "evil"
     second.unregister()
-    assert {name: (directory / name).read_bytes() for name in sound} == sound
-    assert not caplog.records
 
 
 @pytest.mark.parametrize("value", [b"", b"\x00", b"N", marshal.dumps("text"), b"\xff" * 9])
 def test_authentic_value_that_is_no_code(value: bytes, directory: Path) -> None:
-    PrivateCache(directory).store(value, "code", *code_cache._parts(DIGEST, NAME))
+    Shelf(PrivateCache(directory), "code", *code_cache._shelf(NAME)).store(value, *code_cache._parts(DIGEST, NAME))
     assert cache_in(directory).load(DIGEST, NAME) is None
 
 
@@ -152,7 +181,7 @@ def test_second_process_compiles_nothing(start: Callable[..., subprocess.Popen[s
     assert file_name.startswith("loadlock:sha256:")
     assert said(start("-O"))[:3] == ["2", "verified", "False"]
     assert said(start())[:3] == ["0", "verified", "True"]
-    assert len(list(directory.iterdir())) == 5
+    assert len(list(directory.iterdir())) == 3, "the key, and a shelf for each optimisation"
 
 
 def test_processes_that_start_at_once_agree_on_a_key(
@@ -160,7 +189,7 @@ def test_processes_that_start_at_once_agree_on_a_key(
 ) -> None:
     assert {said(process)[1] for process in [start() for _ in range(6)]} == {"verified"}
     assert said(start())[0] == "0"
-    assert len(list(directory.iterdir())) == 3
+    assert len(list(directory.iterdir())) == 2
 
 
 def test_modules_are_compiled_where_the_cache_is_unsafe(

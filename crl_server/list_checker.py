@@ -29,8 +29,8 @@ from verifier.formats.revocations import (
     parse_head,
     parse_rules,
 )
-from verifier.formats.text import Digest, Hex
-from verifier.keys import PublicKey
+from verifier.formats.text import Hex
+from verifier.keys import PublicKey, signers
 
 TOLERANCE = timedelta(minutes=5)
 """How far the time of issue may lie from the clock, in either direction."""
@@ -166,12 +166,17 @@ def _signed_payload(data: bytes, occasion: Occasion) -> bytes:
     envelope = dsse.parse_envelope(data, what="list to be published")
     if envelope.payload_type != dsse.HEAD:
         raise _flaw(f"an envelope of type {envelope.payload_type!a}", dsse.HEAD)
-    ends = {str(named.key): named for named in occasion.policy.head_keys}
+    named = [found.key for found in occasion.policy.head_keys if occasion.now < found.not_after.instant]
+    keys = [PublicKey.from_policy(occasion.policy.keys[key]) for key in named]
     for signature in envelope.signatures:
-        named = ends.get(signature.keyid)
-        if named is None or occasion.now >= named.not_after.instant:
-            raise _flaw(f"a signature by {signature.keyid[:80]!a}", "head keys of the policy whose time is not over")
-        PublicKey.from_policy(occasion.policy.keys[Digest(named.key)]).verify(signature.sig, envelope.signed_bytes)
+        alone = dsse.Envelope(
+            payload_type=dsse.HEAD, unverified_payload=envelope.unverified_payload, signatures=(signature,)
+        )
+        if signature.keyid or not signers(alone, keys):
+            raise _flaw(
+                "a signature by another key, or with a key id",
+                "such as head keys of the policy made whose time is not over",
+            )
     if not envelope.signatures:
         raise _flaw("no signature")
     return envelope.unverified_payload

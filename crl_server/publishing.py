@@ -193,7 +193,7 @@ class Publisher:
                 log=ledger.audit_state(),
             )
             payload = dump(head)
-            data = dsse.dump_envelope(sign_envelope(dsse.HEAD, payload, (key.public.id, key)))
+            data = dsse.dump_envelope(sign_envelope(dsse.HEAD, payload, ("", key)))
             new = self._lint(old, data, trust, before, prepared, now)
             detail = {"epoch": head.epoch, "seq": head.seq, "payload": sha256_hex(payload)}
             ledger.record(Act("server", "list.publish", f"seq {head.seq}", detail), now)

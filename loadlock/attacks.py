@@ -102,4 +102,4 @@ def head_for_another_deployment(stage: Stage) -> bytes:
     payload = json.loads(base64.b64decode(current["payload"]))
     payload["deployment"] = "other"
     key = SigningKey.read(stage.operator / "online" / "head.pem")
-    return dump_envelope(sign_envelope(HEAD, json.dumps(payload).encode(), (current["signatures"][0]["keyid"], key)))
+    return dump_envelope(sign_envelope(HEAD, json.dumps(payload).encode(), ("", key)))

@@ -9,7 +9,7 @@ from verifier.formats import dsse
 from verifier.formats.enrolment import Enrolment, parse_enrolment
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Digest
-from verifier.keys import PublicKey
+from verifier.keys import signers
 
 if TYPE_CHECKING:
     from verifier.tuf_chain import RootKeys
@@ -56,22 +56,11 @@ def verify_enrolment(bundle: bytes, root_fingerprint: Digest) -> Enrolment:
 
 
 def _check_threshold(envelope: dsse.Envelope, root: RootKeys) -> None:
-    # Keys are counted, not signatures: a key id in the envelope is only a hint.
-    signers = sum(_has_signed(key, envelope) for key in root.keys)
-    if signers < root.threshold:
+    found = len(signers(envelope, root.keys))  # keys are counted, not signatures
+    if found < root.threshold:
         raise Refused(
             "trust.root",
             "the enrolment bundle is not signed by enough root keys",
-            found=f"{signers} of them",
+            found=f"{found} of them",
             expected=f"{root.threshold}",
         )
-
-
-def _has_signed(key: PublicKey, envelope: dsse.Envelope) -> bool:
-    for signature in envelope.signatures:
-        try:
-            key.verify(signature.sig, envelope.signed_bytes)
-        except Refused:  # by another key, or by none: it does not count
-            continue
-        return True
-    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal
 
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from verifier.errors import Refused
 from verifier.formats.bundle import Bundle
-from verifier.formats.dsse import decode_base64, encode_base64
+from verifier.formats.dsse import Envelope, decode_base64, encode_base64
 from verifier.formats.policy import Key
 from verifier.formats.text import Digest
 from verifier.signatory import Made, Opened, check_payload_type
@@ -121,3 +122,18 @@ class PublicKey:
             raise Refused("signature.invalid", "a keyless signature is none by a key", expected=f"a hint at {self.id}")
         self.verify(bundle.envelope.signatures[0].sig, bundle.envelope.signed_bytes)
         return Opened(bundle.envelope.unverified_payload, Made(self.id))
+
+
+def signers(envelope: Envelope, keys: Iterable[PublicKey]) -> list[PublicKey]:
+    """Those of the keys that have signed an envelope; each is tried, for a key id in the envelope proves nothing."""
+    return [key for key in keys if _has_signed(key, envelope)]
+
+
+def _has_signed(key: PublicKey, envelope: Envelope) -> bool:
+    for signature in envelope.signatures:
+        try:
+            key.verify(signature.sig, envelope.signed_bytes)
+        except Refused:  # by another key, or by none: it does not count
+            continue
+        return True
+    return False

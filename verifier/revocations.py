@@ -42,7 +42,7 @@ from verifier.formats.revocations import (
     sha256_hex,
 )
 from verifier.formats.text import Hex
-from verifier.keys import PublicKey
+from verifier.keys import PublicKey, signers
 from verifier.revocation_list import Buffer, RevocationList, Segment, SetFile
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -174,26 +174,17 @@ def verified_head(envelope_bytes: bytes, trust: ListTrust, now: datetime) -> Hea
 
 
 def _check_signature(envelope: dsse.Envelope, policy: Policy, now: datetime) -> None:
-    named = {head_key.key: head_key for head_key in policy.head_keys}
-    for signature in envelope.signatures:
-        head_key = named.get(signature.keyid)  # type: ignore[call-overload]
-        if head_key is None:
-            continue
-        try:
-            PublicKey.from_policy(policy.keys[head_key.key]).verify(signature.sig, envelope.signed_bytes)
-        except Refused as error:
-            raise Refused("list.signature", "the revocation list's signature does not verify") from error
-        if now >= head_key.not_after.instant:
-            raise Refused(
-                "list.key-expired", "the head key's time is over", found=head_key.not_after, expected=f"{now:%FT%TZ}"
-            )
-        return
-    raise Refused(
-        "list.signature",
-        "the revocation list is not signed by a head key of the policy",
-        found=", ".join(ascii(signature.keyid[:80]) for signature in envelope.signatures),
-        expected=" or ".join(named),
-    )
+    ends = {head_key.key: head_key.not_after for head_key in policy.head_keys}
+    found = signers(envelope, [PublicKey.from_policy(policy.keys[key]) for key in ends])
+    if not found:
+        raise Refused(
+            "list.signature",
+            "the revocation list is not signed by a head key of the policy",
+            expected=f"a signature by {' or '.join(ends)}",
+        )
+    end = max(ends[key.id] for key in found)
+    if now >= end.instant:
+        raise Refused("list.key-expired", "the head key's time is over", found=end, expected=f"{now:%FT%TZ}")
 
 
 def _check_epoch(head: Head, trust: ListTrust) -> None:

@@ -28,8 +28,7 @@ from verifier.files import read_capped
 from verifier.formats import dsse
 from verifier.formats.policy import Policy
 from verifier.formats.revocations import MAX_BASE, Head, parse_head
-from verifier.formats.text import Digest
-from verifier.keys import PublicKey
+from verifier.keys import PublicKey, signers
 from verifier.trust import Trust
 
 LOOK_AGAIN = timedelta(hours=1)
@@ -172,13 +171,10 @@ def _signed_head(data: bytes, policy: Policy) -> Head:
         LoadlockError: it has not.
     """
     envelope = dsse.parse_envelope(data, what="exported head")
-    named = {str(found.key) for found in policy.head_keys}
-    for signature in envelope.signatures:
-        if envelope.payload_type == dsse.HEAD and signature.keyid in named:
-            key = PublicKey.from_policy(policy.keys[Digest(signature.keyid)])
-            key.verify(signature.sig, envelope.signed_bytes)
-            return parse_head(envelope.unverified_payload)
-    raise Refused("list.signature", "not signed by a head key of the policy")
+    keys = [PublicKey.from_policy(policy.keys[found.key]) for found in policy.head_keys]
+    if envelope.payload_type != dsse.HEAD or not signers(envelope, keys):
+        raise Refused("list.signature", "not signed by a head key of the policy")
+    return parse_head(envelope.unverified_payload)
 
 
 def _signed_timestamp(data: bytes, root: bytes) -> int:

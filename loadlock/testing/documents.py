@@ -124,7 +124,7 @@ class Documents:
     def sign(self, payload: bytes, payload_type: str = dsse.HEAD) -> bytes:
         """The payload in an envelope signed with the head key."""
         signature = self.head_key.sign(dsse.pae(payload_type, payload))
-        return envelope(payload_type, payload, {PublicKey(self.head_key.public_key()).id: signature})
+        return envelope(payload_type, payload, {"": signature})
 
 
 def envelope(payload_type: str, payload: bytes, signatures: Mapping[str, bytes]) -> bytes:

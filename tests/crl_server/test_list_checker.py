@@ -37,13 +37,14 @@ class Desk:
     head: Document
     files: dict[Hex, bytes] = field(default_factory=dict)
     payload_type: str = dsse.HEAD
+    keyid: str = ""
 
     def read(self, kind: str, name: Hex) -> bytes:
         return self.files.get(name) or self.authority.layout.list_file(kind, name).read_bytes()
 
     def envelope(self) -> bytes:
         payload = json.dumps(self.head).encode()
-        return dsse.dump_envelope(sign_envelope(self.payload_type, payload, (self.key.public.id, self.key)))
+        return dsse.dump_envelope(sign_envelope(self.payload_type, payload, (self.keyid, self.key)))
 
     def segment(self, place: int, data: bytes, **changes: Any) -> None:
         """Another content for a segment."""
@@ -100,6 +101,7 @@ RULE = {"id": "R1", "kind": "signer", "match": {"principal": "team-a"}, "reason"
 BAD: dict[str, tuple[Callable[[Desk], object], str]] = {
     # envelope
     "another type": (lambda d: setattr(d, "payload_type", dsse.IN_TOTO), "an envelope of type"),
+    "a signature with a key id": (lambda d: setattr(d, "keyid", d.key.public.id), "with a key id"),
     "a stranger's key": (lambda d: setattr(d, "key", SigningKey.generate()), "a signature by"),
     "a key whose time is over": (lambda d: d.because(now=NOW + 366 * DAY), "a signature by"),
     # links

@@ -48,7 +48,7 @@ def lie(authority: Authority, key: SigningKey, host: Reader) -> None:
     authority.layout.list_file("segments", sha256_hex(data)).write_bytes(data)
     head["segments"] = [{"from": 1, "to": 10**6, "count": 2, "sha256": sha256_hex(data)}]
     head["seq"] = 10**6
-    envelope = sign_envelope(dsse.HEAD, json.dumps(head).encode(), (key.public.id, key))
+    envelope = sign_envelope(dsse.HEAD, json.dumps(head).encode(), ("", key))
     authority.layout.head.write_bytes(dsse.dump_envelope(envelope))
     host.refresh()
     authority.layout.head.write_bytes(genuine)

@@ -172,7 +172,7 @@ class Deployment:
         self.envelopes.append(envelope)
 
     def sign(self, head: Head, key: PrivateKey) -> bytes:
-        return dsse.dump_envelope(sign_envelope(dsse.HEAD, dump(head), (key.public.id, key)))
+        return dsse.dump_envelope(sign_envelope(dsse.HEAD, dump(head), ("", key)))
 
     def rules_file(self, named: Iterable[tuple[int, books.Rule]]) -> bytes:
         return dump(Rules(v=1, rules=tuple(_rule(number, rule) for number, rule in sorted(named))))

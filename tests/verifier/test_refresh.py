@@ -18,6 +18,7 @@ from loadlock.testing.repository import sign
 from tests.live_deployment import LiveDeployment, digest
 from verifier.errors import FormatError, LoadlockError, Refused, Unreachable
 from verifier.formats.enrolment import Floor
+from verifier.formats.revocations import PREFIX
 from verifier.formats.text import Hex
 from verifier.home import Home
 from verifier.refresh import TRUST_INTERVAL, Refresher, fetch_set, refresh
@@ -384,6 +385,12 @@ def test_a_revocation_arrives_with_two_requests(live: LiveDeployment, host: Refr
     paths = live.server.paths()
     assert paths[0] == "lists/head.json"
     assert [path.rpartition("/")[0] for path in paths[1:]] == ["lists/segments"]
+
+
+def test_a_hundred_entries_cost_half_as_much_again_on_the_wire(live: LiveDeployment) -> None:
+    live.revoked.clear()
+    live.revoke(*map(digest, range(100)))
+    assert len(live.head) + 100 * PREFIX <= 1.5 * 100 * PREFIX
 
 
 def test_nothing_new_costs_one_conditional_request_and_writes_nothing(live: LiveDeployment, host: Refresher) -> None:

@@ -76,12 +76,34 @@ def test_a_signature_made_for_another_purpose(publisher: Publisher, ground: Grou
     assert code(lambda: open_list(relabelled, publisher, ground, NOW)) == "list.signature"
 
 
-def test_a_broken_signature_beside_a_right_one(publisher: Publisher, ground: Ground) -> None:
-    # A head key that signs rubbish is an alarm, whoever else signed.
-    envelope = dsse.parse_envelope(signed(publisher.head([]), ED25519, P256))
-    broken = (replaced(envelope.signatures[0], sig=b"x"), envelope.signatures[1])
-    data = dsse.dump_envelope(replaced(envelope, signatures=broken))
+def with_signatures(publisher: Publisher, *signatures: dsse.Signature) -> bytes:
+    envelope = dsse.parse_envelope(signed(publisher.head([])))
+    return dsse.dump_envelope(replaced(envelope, signatures=signatures))
+
+
+def test_a_signature_that_is_broken_counts_for_nothing(publisher: Publisher, ground: Ground) -> None:
+    ed25519, p256 = dsse.parse_envelope(signed(publisher.head([]), ED25519, P256)).signatures
+    broken = replaced(ed25519, sig=b"x")
+    assert code(lambda: open_list(with_signatures(publisher, broken), publisher, ground, NOW)) == "list.signature"
+    assert open_list(with_signatures(publisher, broken, p256), publisher, ground, NOW).head.seq == 10
+
+
+@pytest.mark.parametrize("keyid", ["", "head", IDS[P256], IDS[STRANGER]])
+def test_a_key_id_means_nothing(publisher: Publisher, ground: Ground, keyid: str) -> None:
+    (right,) = dsse.parse_envelope(signed(publisher.head([]), ED25519)).signatures
+    (wrong,) = dsse.parse_envelope(signed(publisher.head([]), STRANGER)).signatures
+    data = with_signatures(publisher, replaced(right, keyid=keyid))
+    assert open_list(data, publisher, ground, NOW).head.seq == 10
+    data = with_signatures(publisher, replaced(wrong, keyid=keyid))
     assert code(lambda: open_list(data, publisher, ground, NOW)) == "list.signature"
+
+
+def test_of_two_keys_the_one_whose_time_lasts_longer_counts(publisher: Publisher, ground: Ground) -> None:
+    over = replace(ground, policy=policy(ed25519=NOW - SECOND, p256=NOW + SECOND))
+    assert open_list(signed(publisher.head([]), ED25519, P256), publisher, over, NOW).head.seq == 10
+    over = replace(ground, policy=policy(ed25519=NOW - SECOND, p256=NOW))
+    both = signed(publisher.head([]), ED25519, P256)
+    assert code(lambda: open_list(both, publisher, over, NOW)) == "list.key-expired"
 
 
 def replaced(value: Any, **fields: Any) -> Any:

@@ -93,8 +93,9 @@ def envelope_of(value: object, *, what: str) -> Envelope:
 
 
 def dump_envelope(envelope: Envelope) -> bytes:
-    """Write an envelope; the inverse of :func:`parse_envelope`."""
-    return dumps(wire_of(envelope))
+    """Write an envelope, without key ids that are empty; the inverse of :func:`parse_envelope`."""
+    signatures = [{"sig": encode_base64(s.sig)} | ({"keyid": s.keyid} if s.keyid else {}) for s in envelope.signatures]
+    return dumps(wire_of(envelope) | {"signatures": signatures})
 
 
 def wire_of(envelope: Envelope) -> dict[str, object]:

@@ -1,10 +1,12 @@
-"""The files of the public tree: how they are called, what they are, and how long caches may hold them.
+"""The files of the public tree: how they are called, what they are, how long caches may hold them, and how it is told
+whether somebody has one already.
 
 What is not of one of these forms is not of the tree, whatever lies in its directory.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import NamedTuple
 
@@ -12,6 +14,9 @@ IMMUTABLE = "public, max-age=31536000, immutable"
 """For files whose name is their content's digest or version."""
 REVALIDATE = "no-cache"
 """For files that change under one name: a cache has to ask each time."""
+
+ROUTE = "/{path:path}"
+"""The route under which these files are asked for: whatever no other route takes."""
 
 TIMESTAMP = "trust/metadata/timestamp.json"
 HEAD = "lists/head.json"
@@ -55,3 +60,20 @@ KINDS = (
 def kind_of(path: str) -> PublicKind | None:
     """The kind of the file at ``path`` below the tree's root, or None when there is no such file by design."""
     return next((kind for kind in KINDS if kind.names.fullmatch(path)), None)
+
+
+def tag_of(path: str, kind: PublicKind, data: bytes = b"") -> str:
+    """What tells a file's content from any other: its name where that does, else the sha256 of ``data``."""
+    return path.rpartition("/")[2] if kind.caching == IMMUTABLE else hashlib.sha256(data).hexdigest()
+
+
+def file_headers(tag: str, kind: PublicKind) -> dict[str, str]:
+    """What is said of a file in any answer, that it has not changed included."""
+    return {"ETag": f'"{tag}"', "Cache-Control": kind.caching, "X-Content-Type-Options": "nosniff"}
+
+
+def tags_of(condition: str) -> frozenset[str]:
+    """The entity tags that an ``If-None-Match`` names, compared weakly (RFC 9110 section 13.1.2); ``*`` is any."""
+    if condition.strip() == "*":
+        return frozenset("*")
+    return frozenset(given.strip().removeprefix("W/") for given in condition.split(",")) - {"", "*"}

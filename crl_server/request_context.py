@@ -16,6 +16,7 @@ from typing import Any
 from crl_server import tracing
 from crl_server.instruments import Instruments
 from crl_server.logs import request_id
+from crl_server.public_files import ROUTE
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -29,7 +30,7 @@ STREAM = b"text/event-stream"
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 UNKNOWN = "other"
 """What stands for a method or a route that is none, so that nobody can make up labels."""
-QUIET = frozenset({"/{path:path}", "/healthz", "/readyz", "/metrics"})
+QUIET = frozenset({ROUTE, "/healthz", "/readyz", "/metrics"})
 """Routes whose requests are many and say little; the log leaves them out unless something went wrong."""
 
 _PLAIN = re.compile(rb"[A-Za-z0-9._-]{1,64}")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from crl_server.api.app import create_app
 from crl_server.api.edge import Clock
 from crl_server.api.events import Events
+from crl_server.api.static import with_shelf
 from crl_server.background import Background
+from crl_server.doorway import Doorway
 from crl_server.export.worker import ExportWorker, check_not_behind, exporters
 from crl_server.following import Follower
 from crl_server.instruments import Instruments
@@ -22,6 +25,7 @@ from crl_server.notices import note
 from crl_server.push import Application, Hub, with_stream
 from crl_server.request_context import observed
 from crl_server.service import Authority
+from crl_server.shelf import Shelf
 from crl_server.signing import check_offline_keys_are_away
 from crl_server.webhooks.worker import WebhookWorker
 from verifier.errors import LoadlockError, UsageError
@@ -79,7 +83,9 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
     webhooks = [WebhookWorker(authority, found, clock) for found in authority.settings.webhook]
     instruments = Instruments(exports, lambda: len(hub), webhooks)
     app = create_app(authority, clock, instruments=instruments)
-    server = server_of(with_stream(observed(app, instruments), hub), hub, app.state.events)
+    shelf = Shelf(authority.layout.public)
+    application = with_stream(observed(with_shelf(app, shelf), instruments), hub)
+    server = server_of(application, hub, app.state.events, Doorway(shelf, instruments))
 
     def end(*_: object) -> None:
         server.should_exit = True
@@ -91,6 +97,7 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
     announce(f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}")
     with ExitStack() as running:
         running.enter_context(listening)
+        running.enter_context(closing(shelf))
         running.enter_context(Follower(authority.tree))
         running.enter_context(Maintenance(authority, clock, reminder))
         for export in exports:
@@ -102,8 +109,17 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
             end_one()  # all at once, so that none waits for another
 
 
-def server_of(application: Application, hub: Hub, events: Events | None = None) -> uvicorn.Server:
-    """A server that ends its streams before it waits for what is under way: they never end by themselves."""
+def server_of(
+    application: Application, hub: Hub, events: Events | None = None, doorway: Doorway | None = None
+) -> uvicorn.Server:
+    """A server that ends its streams before it waits for what is under way: they never end by themselves.
+
+    Args:
+        application: what it serves.
+        hub: the push streams.
+        events: the streams of events.
+        doorway: what answers before the application.
+    """
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -116,6 +132,7 @@ def server_of(application: Application, hub: Hub, events: Events | None = None) 
     return Server(
         uvicorn.Config(
             application,
+            http="httptools" if doorway is None else cast("type[asyncio.Protocol]", doorway.protocol),
             access_log=False,
             log_config=None,
             log_level="warning",

@@ -87,6 +87,11 @@ def request_span(scope: MutableMapping[str, Any]) -> Iterator[Span]:
         yield _Span(found)
 
 
+def wanted() -> bool:
+    """Whether anybody keeps spans."""
+    return _tracer() is not None
+
+
 def _tracer() -> Any:
     """Who makes spans; None while nobody has set anything up that would keep them, so that nothing is spent on it."""
     trace = _library()

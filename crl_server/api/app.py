@@ -25,6 +25,7 @@ from crl_server.api.limits import DEFAULT_RATE, Rate
 from crl_server.api.static import StaticTree
 from crl_server.console.join import add_console
 from crl_server.instruments import Instruments
+from crl_server.public_files import ROUTE
 from crl_server.service import Authority
 from crl_server.tracing import NOT_FASTAPIS
 
@@ -54,5 +55,5 @@ def create_app(
         subject.add_routes(app, edge)
     app.add_api_route("/v1/{rest:path}", nothing, methods=["GET", "HEAD"])
     add_console(app, edge)
-    app.add_api_route("/{path:path}", StaticTree(authority.layout.public), methods=["GET", "HEAD"])
+    app.add_api_route(ROUTE, StaticTree(authority.layout.public), methods=["GET", "HEAD"])
     return app

@@ -19,6 +19,7 @@ from crl_server.api.limits import Buckets, Rate
 from crl_server.idempotency import check_key
 from crl_server.instruments import Instruments
 from crl_server.ledger import MAX_PAGE
+from crl_server.public_files import tags_of
 from crl_server.roles import WRITES, Identity, Operation, authorise
 from crl_server.service import Authority
 from verifier.errors import Refused, UsageError
@@ -148,6 +149,5 @@ def tagged(request: Request, value: Any, media: str = JSON) -> Response:
 
 
 def matches(request: Request, tag: str) -> bool:
-    """Whether a request says that its sender has what ``tag`` stands for (RFC 9110 section 13.1.2)."""
-    header = request.headers.get("if-none-match", "")
-    return header.strip() == "*" or tag in (given.strip().removeprefix("W/") for given in header.split(","))
+    """Whether a request says that its sender has what ``tag`` stands for."""
+    return not tags_of(request.headers.get("if-none-match", "")).isdisjoint((tag, "*"))

@@ -1,21 +1,24 @@
 """The static tree: trust, lists, sets and the enrolment bundle, served as any web server would serve them.
 
 A path is matched against the names that exist by design, never mapped onto the disk: what is not of one of these forms
-is not there, whatever it decodes to.
+is not there, whatever it decodes to. What hosts ask for most is held in memory (:mod:`crl_server.shelf`) and answered
+before the application with its layers is asked.
 """
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 
 from crl_server.api.edge import matches
-from crl_server.public_files import IMMUTABLE, PublicKind, kind_of
+from crl_server.public_files import IMMUTABLE, ROUTE, PublicKind, file_headers, kind_of, tag_of, tags_of
+from crl_server.request_context import Application, Receive, Scope, Send
+from crl_server.shelf import Asked, Shelf
 from verifier.errors import UsageError
 
 
@@ -44,7 +47,7 @@ class StaticTree:
 
 async def _fixed(path: Path, kind: PublicKind, request: Request) -> Response:
     """A file whose name says what is in it; it may be large, and is sent in pieces."""
-    headers = _headers(path.name, kind)
+    headers = file_headers(tag_of(path.name, kind), kind)
     if matches(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return FileResponse(path, headers=headers, media_type=kind.media_type)
@@ -53,7 +56,7 @@ async def _fixed(path: Path, kind: PublicKind, request: Request) -> Response:
 async def _changing(path: Path, kind: PublicKind, request: Request) -> Response:
     """A file that is replaced now and then: read in one go, so that tag and content belong together."""
     data = await run_in_threadpool(path.read_bytes)
-    headers = _headers(hashlib.sha256(data).hexdigest(), kind)
+    headers = file_headers(tag_of(path.name, kind, data), kind)
     if matches(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
@@ -61,12 +64,39 @@ async def _changing(path: Path, kind: PublicKind, request: Request) -> Response:
     return Response(data, headers=headers, media_type=kind.media_type)
 
 
-def _headers(tag: str, kind: PublicKind) -> dict[str, str]:
-    return {"ETag": f'"{tag}"', "Cache-Control": kind.caching, "X-Content-Type-Options": "nosniff"}
-
-
 def _is_file(path: Path) -> bool:
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def with_shelf(application: Application, shelf: Shelf) -> Application:
+    """The application, with the shelf in front of it: what that cannot answer goes on as it came."""
+    route = SimpleNamespace(path=ROUTE)
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        asked = _asked(scope)
+        answer = None if asked is None else shelf.answer(asked)
+        if answer is None:
+            await application(scope, receive, send)
+            return
+        scope["route"] = route
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    return serve
+
+
+def _asked(scope: Scope) -> Asked | None:
+    """What a request asks the shelf; None for a request that is none, or for a part of a file."""
+    if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+        return None
+    condition = b""
+    for name, value in reversed(scope["headers"]):  # the first one counts, as everywhere in this service
+        if name == b"if-none-match":
+            condition = value
+        elif name == b"range":
+            return None
+    name = scope["path"].removeprefix("/")
+    return Asked(name, scope["method"] == "HEAD", tags_of(condition.decode("latin-1")))

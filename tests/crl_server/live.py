@@ -14,9 +14,12 @@ import uvicorn
 
 from crl_server.api.app import create_app
 from crl_server.api.limits import Rate
+from crl_server.api.static import with_shelf
+from crl_server.doorway import Doorway
 from crl_server.instruments import Instruments
 from crl_server.request_context import observed
 from crl_server.service import Authority
+from crl_server.shelf import Shelf
 from tests.crl_server.deployments import NOW
 
 MANY = Rate(burst=100_000, each_second=1.0)
@@ -66,8 +69,10 @@ class Live:
         self.address = address_of(self._socket)
         self.instruments = Instruments()
         app = create_app(authority, lambda: self.now, rate, self.instruments)
-        application = observed(app, self.instruments)
-        config = uvicorn.Config(application, log_level="critical", log_config=None, access_log=False)
+        self._shelf = Shelf(authority.layout.public)
+        application = observed(with_shelf(app, self._shelf), self.instruments)
+        doorway: Any = Doorway(self._shelf, self.instruments).protocol
+        config = uvicorn.Config(application, http=doorway, log_level="critical", log_config=None, access_log=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
         self._pool = urllib3.PoolManager(retries=False, timeout=20)
@@ -80,6 +85,7 @@ class Live:
         self._pool.clear()
         self._server.should_exit = True
         self._thread.join()
+        self._shelf.close()
         self._socket.close()
 
     def ask(

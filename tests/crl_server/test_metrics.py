@@ -112,7 +112,7 @@ def test_requests_are_counted_by_route_and_never_by_what_somebody_asked_for(auth
     with Live(authority) as live:
         for path in ("/v1/plugins", "/v1/plugins", "/lists/head.json", "/no/such/thing", "/v1/artifacts/x%0A"):
             live.ask("GET", path)
-        live.ask("BREW", "/v1/plugins")
+        live.ask("PROPFIND", "/v1/plugins")
         found = read(live)
     counted = {labels: value for (name, labels), value in found.items() if name == "loadlock_http_requests_total"}
 

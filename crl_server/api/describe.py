@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from crl_server.api.examples import example_of, example_problem
 from crl_server.api.problems import MEDIA_TYPE, Problem, status_of
 from crl_server.roles import ALLOWED, WRITES, Operation
 from verifier.formats.json_schema import in_ecma, schema_of_text
@@ -117,7 +118,7 @@ def _operation(route: APIRoute, known: Told, method: str, parameters: list[dict[
         shown |= {"security": [{"bearer": []}], "x-loadlock-operation": known.may}
         shown["x-loadlock-roles"] = sorted(ALLOWED[known.may])
     if known.body is not None:
-        shown["requestBody"] = {"required": True, "content": {JSON: {"schema": _reference(known.body)}}}
+        shown["requestBody"] = {"required": True, "content": {JSON: _shown(known.body)}}
     if known.form:
         shown["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": _form(known.form)}}}
     responses = {str(known.status): _success(known)}
@@ -130,8 +131,8 @@ def _operation(route: APIRoute, known: Told, method: str, parameters: list[dict[
 
 
 def _success(known: Told) -> dict[str, Any]:
-    schema = {"type": "string"} if known.answer is None else _reference(known.answer)
-    shown: dict[str, Any] = {"description": "Done.", "content": {known.media: {"schema": schema}}}
+    content = {"schema": {"type": "string"}} if known.answer is None else _shown(known.answer)
+    shown: dict[str, Any] = {"description": "Done.", "content": {known.media: content}}
     if known.tagged:
         shown["headers"] = {"ETag": {"schema": {"type": "string"}}}
     return shown
@@ -158,7 +159,8 @@ def _problems(codes: Sequence[str]) -> dict[str, Any]:
         schema: dict[str, Any] = {"$ref": REFERENCE.format(name="Problem")}
         if not any(code.endswith("*") for code in some):
             schema = {"allOf": [schema, {"properties": {"code": {"enum": some}}}]}
-        shown[str(status)] = {"description": ", ".join(some), "content": {MEDIA_TYPE: {"schema": schema}}}
+        content = {MEDIA_TYPE: {"schema": schema, **example_problem(some)}}
+        shown[str(status)] = {"description": ", ".join(some), "content": content}
         if status == 429:
             shown["429"]["headers"] = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}}
     return shown
@@ -176,6 +178,10 @@ def _form(parts: Mapping[str, bool]) -> dict[str, Any]:
         "required": [name for name, needed in parts.items() if needed],
         "additionalProperties": False,
     }
+
+
+def _shown(kind: Any) -> dict[str, Any]:
+    return {"schema": _reference(kind), **example_of(kind)}
 
 
 def _reference(kind: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from crl_server import hosts, standing
@@ -20,12 +20,70 @@ from crl_server.standing import NewRule
 from crl_server.tables import HostInstance
 from verifier.errors import Refused
 from verifier.formats.acknowledgement import Acknowledgement
+from verifier.formats.strict_json import Document
+from verifier.formats.text import Name
 
 AfterHost = Annotated[str, Query(max_length=64)]
 """The name of the last host that was seen."""
 Seq = Annotated[int | None, Query(ge=0, le=2**53 - 1)]
 MATCHED = ("usage.arguments",)
 Purl = Annotated[str, Query(min_length=1, max_length=1000)]
+HostPart = Annotated[str, Path(pattern=f"^(?:{Name.grammar.pattern})$")]
+
+
+class Heard(Document, frozen=True, kw_only=True):
+    """A claim was taken; ``seq`` is the last event of the list."""
+
+    seq: int
+
+
+class InstanceShown(Document, frozen=True, kw_only=True):
+    """One process of a host: what it said it goes by, how many plugins it runs, and when it was heard of."""
+
+    instance: str
+    state: hosts.State
+    epoch: int
+    seq: int
+    policy: int
+    loadlock: str
+    plugins: int
+    omitted: int
+    at: str
+    heard: str
+
+
+class HostShown(Document, frozen=True, kw_only=True):
+    """A host and its instances."""
+
+    host: str
+    instances: tuple[InstanceShown, ...]
+
+
+class HostPage(Document, frozen=True, kw_only=True):
+    """Hosts by name, and the list's last event; ``next`` is what to pass as ``after`` for more, null at the end."""
+
+    seq: int
+    hosts: tuple[HostShown, ...]
+    next: str | None
+
+
+class RunningPage(Document, frozen=True, kw_only=True, omit_defaults=True):
+    """Which hosts run something that brings a package.
+
+    Attributes:
+        purl: the package that was asked for, and with ``range`` its versions.
+        artifacts: how many admitted artifacts bring it.
+        running: the hosts by name, one row for each artifact.
+        unknown: how many artifacts run somewhere that the registry does not know: nobody can tell what they bring.
+        next: what to pass as ``after`` for more, null at the end.
+    """
+
+    purl: str
+    range: str = ""
+    artifacts: int
+    running: tuple[hosts.RunningOn, ...]
+    unknown: int
+    next: str | None
 
 
 def add_routes(app: FastAPI, edge: Edge) -> None:
@@ -34,15 +92,15 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
     @app.post("/v1/hosts/{host}/acknowledgement")
     @told(
         "Say what a host goes by and what it runs.", "host.acknowledge",
-        body=Acknowledgement, answer=dict, status=202, codes=("auth.host", "list.deployment", "server.hearing"),
+        body=Acknowledgement, answer=Heard, status=202, codes=("auth.host", "list.deployment", "server.hearing"),
     )  # fmt: skip
-    async def acknowledge(request: Request, host: str) -> Response:
+    async def acknowledge(request: Request, host: HostPart) -> Response:
         identity, now = await edge.admit(request, "host.acknowledge")
         claim = await read_json(request, Acknowledgement)
         return answer(await run_in_threadpool(take, edge.authority, identity, host, claim, now), 202)
 
     @app.get("/v1/hosts")
-    @told("Hosts by name, each with its instances.", "host.read", answer=dict, tagged=True)
+    @told("Hosts by name, each with its instances.", "host.read", answer=HostPage, tagged=True)
     async def all_hosts(request: Request, after: AfterHost = "", limit: Limit = 100) -> Response:
         _, now = await edge.admit(request, "host.read")
         return tagged(request, await run_in_threadpool(listed, edge.authority, after, limit, now))
@@ -54,7 +112,10 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
         return tagged(request, await run_in_threadpool(coverage, edge.authority, seq, now))
 
     @app.get("/v1/components/hosts")
-    @told("Which hosts run something that brings a package.", "host.read", answer=dict, tagged=True, codes=MATCHED)
+    @told(
+        "Which hosts run something that brings a package.", "host.read",
+        answer=RunningPage, tagged=True, codes=MATCHED,
+    )  # fmt: skip
     async def who_runs(
         request: Request,
         purl: Purl,
@@ -67,7 +128,7 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
         return tagged(request, await run_in_threadpool(running, edge.authority, match, after, limit, now))
 
 
-def take(authority: Authority, who: Identity, host: str, claim: Acknowledgement, now: datetime) -> dict[str, Any]:
+def take(authority: Authority, who: Identity, host: str, claim: Acknowledgement, now: datetime) -> Heard:
     """Take a claim, and tell how far the list has come.
 
     Raises:
@@ -83,35 +144,27 @@ def take(authority: Authority, who: Identity, host: str, claim: Acknowledgement,
         )  # fmt: skip
     authority.hearing.take(claim, now)
     with authority.store.read() as ledger:
-        return {"seq": ledger.last_seq()}
+        return Heard(seq=ledger.last_seq())
 
 
-def listed(authority: Authority, after: str, limit: int, now: datetime) -> dict[str, Any]:
+def listed(authority: Authority, after: str, limit: int, now: datetime) -> HostPage:
     """A page of hosts, each with its instances."""
     authority.hearing.keep()
     with authority.store.read() as ledger:
         last = ledger.last_seq()
         rows = hosts.page(ledger, after, limit)
-    page = [
-        {"host": host, "instances": [_instance(row, last, now) for row in group]}
+    page = tuple(
+        HostShown(host=host, instances=tuple(_instance(row, last, now) for row in group))
         for host, group in groupby(rows, lambda row: row.host)
-    ]
-    return {"seq": last, "hosts": page, "next": page[-1]["host"] if len(page) == limit else None}
+    )
+    return HostPage(seq=last, hosts=page, next=page[-1].host if len(page) == limit else None)
 
 
-def _instance(row: HostInstance, last: int, now: datetime) -> dict[str, Any]:
-    return {
-        "instance": row.instance,
-        "state": hosts.state_of(row, last, last, now),
-        "epoch": row.epoch,
-        "seq": row.seq,
-        "policy": row.policy,
-        "loadlock": row.loadlock,
-        "plugins": row.running,
-        "omitted": row.omitted,
-        "at": row.at,
-        "heard": row.heard,
-    }
+def _instance(row: HostInstance, last: int, now: datetime) -> InstanceShown:
+    return InstanceShown(
+        instance=row.instance, state=hosts.state_of(row, last, last, now), epoch=row.epoch, seq=row.seq,
+        policy=row.policy, loadlock=row.loadlock, plugins=row.running, omitted=row.omitted, at=row.at, heard=row.heard,
+    )  # fmt: skip
 
 
 def coverage(authority: Authority, seq: int | None, now: datetime) -> hosts.Coverage:
@@ -121,7 +174,7 @@ def coverage(authority: Authority, seq: int | None, now: datetime) -> hosts.Cove
         return hosts.coverage(ledger, now, seq)
 
 
-def running(authority: Authority, match: dict[str, Any], after: str, limit: int, now: datetime) -> dict[str, Any]:
+def running(authority: Authority, match: dict[str, Any], after: str, limit: int, now: datetime) -> RunningPage:
     """A page of the hosts that run a plugin which brings a package.
 
     Raises:
@@ -133,15 +186,12 @@ def running(authority: Authority, match: dict[str, Any], after: str, limit: int,
         return _running(ledger, wanted, after, limit, now)
 
 
-def _running(ledger: Ledger, wanted: NewRule, after: str, limit: int, now: datetime) -> dict[str, Any]:
+def _running(ledger: Ledger, wanted: NewRule, after: str, limit: int, now: datetime) -> RunningPage:
     digests = [row.digest for row in standing.matched(ledger, wanted.numbered(1))]
     found = [row for row in hosts.running(ledger, digests, now) if row.host > after]
     names = list(dict.fromkeys(row.host for row in found))
     shown = set(names[:limit])
-    return {
-        **wanted.match,
-        "artifacts": len(digests),
-        "running": [row for row in found if row.host in shown],
-        "unknown": hosts.unknown(ledger),
-        "next": names[limit - 1] if len(names) > limit else None,
-    }
+    return RunningPage(
+        **wanted.match, artifacts=len(digests), running=tuple(row for row in found if row.host in shown),
+        unknown=hosts.unknown(ledger), next=names[limit - 1] if len(names) > limit else None,
+    )  # fmt: skip

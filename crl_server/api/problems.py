@@ -68,10 +68,16 @@ def status_of(code: str) -> int:
     return STATUS.get(code) or GROUPS.get(code.partition(".")[0], REFUSED)
 
 
+def document_of(error: LoadlockError, status: int | None = None) -> Problem:
+    """An error as a problem document."""
+    number = status or status_of(error.code)
+    return Problem(type=TYPE + error.code, title=error.what, status=number, **error.document())
+
+
 def problem(error: LoadlockError, status: int | None = None) -> Response:
     """The answer that tells of an error."""
     number = status or status_of(error.code)
-    document = Problem(type=TYPE + error.code, title=error.what, status=number, **error.document())
+    document = document_of(error, number)
     headers = {"Cache-Control": "no-store"}
     if number == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="loadlock"'

@@ -67,7 +67,7 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
         "Agree to somebody else's request; a checkpoint then carries it out.", "reinstatement.approve",
         answer=Requested, codes=("reinstatement.unknown", "reinstatement.own"),
     )  # fmt: skip
-    async def approve(request: Request, number: Annotated[int, Path(ge=1, le=2**53 - 1)]) -> Response:
+    async def approve_reinstatement(request: Request, number: Annotated[int, Path(ge=1, le=2**53 - 1)]) -> Response:
         identity, now = await edge.admit(request, "reinstatement.approve")
         agree = edge.authority.approve_reinstatement
         return answer(await run_in_threadpool(agree, number, identity.actor, now, key_of(request)))

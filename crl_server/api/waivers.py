@@ -74,7 +74,7 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
         "Agree to a waiver that somebody else asked for; a signed policy then carries it out.", "waiver.approve",
         answer=Requested, codes=("waiver.unknown", "waiver.own", "waiver.ended"),
     )  # fmt: skip
-    async def approve(request: Request, number: Annotated[int, Path(ge=1, le=2**53 - 1)]) -> Response:
+    async def approve_waiver(request: Request, number: Annotated[int, Path(ge=1, le=2**53 - 1)]) -> Response:
         identity, now = await edge.admit(request, "waiver.approve")
         return answer(await run_in_threadpool(agree, edge.authority.store, number, identity.actor, now))
 
@@ -83,7 +83,7 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
         "End a waiver before its time; hosts follow the policy that is signed next.", "waiver.end",
         answer=Requested, codes=("waiver.unknown",),
     )  # fmt: skip
-    async def finish(request: Request, number: Annotated[int, Path(ge=1, le=2**53 - 1)]) -> Response:
+    async def end_waiver(request: Request, number: Annotated[int, Path(ge=1, le=2**53 - 1)]) -> Response:
         identity, now = await edge.admit(request, "waiver.end")
         return answer(await run_in_threadpool(end, edge.authority.store, number, identity.actor, now))
 

@@ -74,7 +74,7 @@ def _pages(args: argparse.Namespace, path: str, query: dict[str, str], name: str
     for _ in range(MAX_PAGES):
         found = _ask(args, path, query | {"after": after, "limit": str(PAGE)})
         rows = found.get(name)
-        if not isinstance(rows, list):
+        if not isinstance(rows, list | tuple):
             raise Refused("server.refused", "the server's answer is not a list", expected=name)
         yield from rows
         following = found.get("next")

@@ -95,7 +95,7 @@ def _who_runs(authority: Authority, purl: str, versions: str, now: datetime) -> 
         found = api.running(authority, {"purl": purl} | ({"range": versions} if versions else {}), "", SHOWN, now)
     except UsageError as error:
         return asked | {"wrong": error}
-    return asked | {"who_runs": found["running"]}
+    return asked | {"who_runs": found.running}
 
 
 def _host(authority: Authority, name: str, now: datetime) -> Facts:

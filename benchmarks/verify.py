@@ -1,4 +1,4 @@
-"""What verifying costs a host: its import, the work itself, the whole command, and the stamps of a plugin that runs.
+"""What verifying costs a host: its import, the work itself, and the whole command.
 
     .venv/bin/python -m benchmarks.verify [--rounds N] [--write]
 
@@ -10,7 +10,6 @@ Each part measures its sides in turn, round after round, and gives ratios of med
               the wheel, the six bare signature checks, and unpacking it; also with a cache of verdicts and wheels
     command   ``loadlock verify`` (key mode, six statements) against ``sigstore verify identity --offline`` (one bundle
               of a private Sigstore), whole processes over the same wheel
-    stamps    a plugin's function that logs and reaches nothing, called through the gate and plainly
 
 ``--write`` replaces ``benchmarks/results/verify.md``.
 """
@@ -21,7 +20,6 @@ import argparse
 import hashlib
 import io
 import json
-import logging
 import os
 import random
 import subprocess
@@ -204,45 +202,6 @@ def measure_commands(rounds: int, scratch: Path) -> tuple[Samples, Samples]:
     return clock, processor
 
 
-# -- stamps ------------------------------------------------------------------------------------------------------------
-
-WORK: Final = """
-import hashlib, json, logging
-logger = logging.getLogger("work")
-
-def hello(rows):
-    found = {}
-    for number in range(rows):
-        text = json.dumps({"row": number, "value": "x" * 200})
-        found[number] = hashlib.sha256(text.encode()).hexdigest()
-    for _ in range(10):
-        logger.info("so many rows: %d", len(found))
-    return len(found)
-"""
-
-
-def measure_stamps(rounds: int, scratch: Path) -> tuple[Samples, Samples]:
-    """One call of a few milliseconds with ten log records, plainly and through the gate."""
-    logging.getLogger("work").setLevel(logging.INFO)
-    logging.getLogger("work").addHandler(logging.NullHandler())
-    logging.getLogger("work").propagate = False
-    plain: dict[str, Callable[[int], int]] = {}
-    exec(WORK, plain)  # noqa: S102 - the same source as the plugin's
-    with HostedDeployment(scratch) as hosted:
-        path = hosted.plugin({"sample_plugin/__init__.py": WORK})
-        from verifier.runtime import stamps
-
-        entry = hosted.gate().load(path).entry_point("exporters", "hello")
-        entry(1)
-
-        def plainly() -> None:
-            stamps.uninstall()
-            plain["hello"](2000)
-            stamps.install()
-
-        return in_turn({"plain": plainly, "through the gate": lambda: entry(2000)}, rounds)
-
-
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 
@@ -267,12 +226,7 @@ def page(rounds: int) -> str:
         clock, processor = measure_commands(max(rounds // 3, 5), scratch / "commands")
         theirs = "sigstore verify"
         lines += [row(side, clock[side], clock[theirs], processor[side], processor[theirs]) for side in clock]
-        lines += ["", "Aim: at most 0.4 times.", "", "## Stamps on a plugin that makes no egress", ""]
-        lines += row.head("of the plain call", "processor time, of the plain call's")
-        (scratch / "stamps").mkdir()
-        clock, processor = measure_stamps(rounds * 3, scratch / "stamps")
-        lines += [row(side, clock[side], clock["plain"], processor[side], processor["plain"]) for side in clock]
-    lines += ["", "Aim: at most 1.01 times. No audit hook exists in this release; this is the run and its stamps.", ""]
+    lines += ["", "Aim: at most 0.4 times.", ""]
     return "\n".join(lines)
 
 

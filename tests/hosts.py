@@ -36,7 +36,7 @@ from verifier.gate import Gate
 from verifier.home import Home
 from verifier.plugin import take_out
 from verifier.refresh import Refresher, enroll
-from verifier.runtime import stamps
+from verifier.runtime import observation, stamps
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "sample_plugin/__init__.py"
@@ -226,6 +226,7 @@ class HostedDeployment:
                 take_out(plugin)
         self.gates.clear()
         stamps.uninstall()
+        observation.uninstall()
 
     def refresh(self) -> None:
         """Refresh the host's directory as another process does, which no gate of this one is told of."""

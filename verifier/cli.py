@@ -19,6 +19,7 @@ from verifier.errors import FormatError, LoadlockError, PluginFailed, UsageError
 if TYPE_CHECKING:
     from verifier.gate import Gate
     from verifier.home import Home
+    from verifier.runtime import Run
     from verifier.steps import Outcome
     from verifier.verify import VerifiedPlugin
 
@@ -51,7 +52,7 @@ def _enroll(args: argparse.Namespace, output: Output) -> None:
 
 
 def _ship(home: Home, output: Output) -> None:
-    from verifier.gate import utc_now
+    from verifier.clock import utc_now
     from verifier.refresh import refresh
     from verifier.stateless import ship
 
@@ -205,7 +206,29 @@ def _run(args: argparse.Namespace, output: Output) -> None:
         target = entry.load()
         text, value = _guarded(lambda: _shown(target(*arguments)))
     output.say(text)
-    output.result({"ok": True, "run_id": run.run_id, "facts": _facts(plugin.facts), "value": value})
+    output.result(
+        {
+            "ok": True,
+            "run_id": run.run_id,
+            "facts": _facts(plugin.facts),
+            "value": value,
+            "observed": _observed(run, plugin.facts, output),
+        }
+    )
+
+
+def _observed(run: Run, facts: VerifiedPlugin, output: Output) -> dict[str, Any]:
+    """What the plugin reached for; what it had not declared is said aloud, and changes nothing of the outcome."""
+    from verifier.runtime.declared import against
+
+    observed = run.observed
+    findings = against(observed, facts.manifest)
+    for finding in findings:
+        if finding.verdict != "declared":
+            event = finding.record.event
+            place = f"{event.target!a}{'' if event.port is None else f' port {event.port}'}"
+            output.say(f"{finding.verdict}: {event.kind} {place}: {finding.why}")
+    return observed.document | {"findings": [finding.document for finding in findings]}
 
 
 def _guarded(action: Callable[[], tuple[str, Any]]) -> tuple[str, Any]:

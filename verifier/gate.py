@@ -17,13 +17,14 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verifier import importing
 from verifier.artifacts import read_wheel_file, set_of
+from verifier.clock import Clock, utc_now
 from verifier.command import find_deployment
 from verifier.decide import Request
 from verifier.errors import PluginRevoked, Refused, UsageError
@@ -34,7 +35,7 @@ from verifier.installations import installed_version
 from verifier.installed_gate import InstalledGate
 from verifier.plugin import EntryPoint, Plugin, check_replaces, enter
 from verifier.private_cache import PrivateCache
-from verifier.runtime import stamps
+from verifier.runtime import observation, stamps
 from verifier.standing import check_standing
 from verifier.steps import Outcome
 from verifier.unattested import Exceptions
@@ -57,13 +58,7 @@ REOPEN = timedelta(minutes=5)
 MAX_INTERVAL = 86_400.0
 """The longest interval of watching, in seconds."""
 
-Clock = Callable[[], datetime]
 OnRevoked = Callable[[Plugin, PluginRevoked], object]
-
-
-def utc_now() -> datetime:
-    """The machine's clock."""
-    return datetime.now(UTC)
 
 
 class Gate(InstalledGate):
@@ -77,6 +72,7 @@ class Gate(InstalledGate):
             watcher's, or one that was verifying. Whatever it raises is logged.
         cache: a directory for this user alone, where what a start finds out is kept for the next one, authenticated:
             wheels that were read before, which statements of a set count, and compiled code. None keeps nothing.
+        observe: whether runs record what their plugins reach for (``docs/spec/observation.md``).
         wheelhouse: where the wheels of locked dependencies lie; ``wheels/`` in the host's directory if None.
 
     Raises:
@@ -93,6 +89,7 @@ class Gate(InstalledGate):
         on_revoked: OnRevoked | None = None,
         cache: Path | str | None = None,
         wheelhouse: Path | str | None = None,
+        observe: bool = True,
     ) -> None:
         self.home = home
         kept = PrivateCache(cache) if cache is not None else None
@@ -114,6 +111,7 @@ class Gate(InstalledGate):
         self._reporter: Reporter | None = None
         self._refresher: Refresher | None = None
         self._opened = Opened.at(home, self._now())
+        self._observing = clock if observe and observation.install(clock) else None
         _gates.add(self)
 
     @classmethod
@@ -182,7 +180,8 @@ class Gate(InstalledGate):
                     check_replaces(facts, replacing, self.plugins)
                 stamps.install()
                 facts = self._marks.pass_by(facts, self._opened.ground.revocations)
-                plugin = enter(facts, self._code, replacing, self.request.adapters.get(facts.api or ""))
+                adapter = self.request.adapters.get(facts.api or "")
+                plugin = enter(facts, self._code, replacing, adapter, self._observing)
                 self._plugins[facts.artifact_digest] = plugin
                 if replacing is not None:
                     del self._plugins[replacing.facts.artifact_digest]

@@ -12,10 +12,11 @@ from typing import Any, NoReturn
 from packaging.version import Version
 
 from verifier import importing
+from verifier.clock import Clock
 from verifier.decide import Adapter
 from verifier.errors import PluginFailed, PluginRevoked, Refused, UsageError
 from verifier.importing import CodeCache, Registration
-from verifier.runtime import Output, Run, Switch, current
+from verifier.runtime import Log, Output, Run, Switch, current
 from verifier.verify import VerifiedPlugin
 from verifier.waivers import sentence
 
@@ -91,7 +92,7 @@ class EntryPoint(_BoundToProcess):
         """
         with self.plugin.run() as run:
             value = self.load()(*args, **kwargs)
-        return Output(value, run.plugin_id, run.artifact_digest, run.run_id)
+        return Output(value, run.plugin_id, run.artifact_digest, run.run_id, run.observed)
 
 
 class Plugin(_BoundToProcess):
@@ -102,9 +103,16 @@ class Plugin(_BoundToProcess):
         adapter: what the host calls it through, where it takes an older API version than the host's own.
     """
 
-    def __init__(self, facts: VerifiedPlugin, registration: Registration, adapter: Adapter | None = None) -> None:
+    def __init__(
+        self,
+        facts: VerifiedPlugin,
+        registration: Registration,
+        adapter: Adapter | None = None,
+        observing: Clock | None = None,
+    ) -> None:
         self.facts = facts
         self.adapter = adapter
+        self._observing = observing
         self._registration = registration
         self._switch = Switch(facts.plugin_id, facts.artifact_digest)
         # A copy: what the facts hold is a plain dictionary, which code in this process could extend.
@@ -159,13 +167,15 @@ class Plugin(_BoundToProcess):
         return EntryPoint(self, group, name, value)
 
     def run(self) -> Run:
-        """A run, to be entered: inside it log records carry plugin_id, artifact_digest and run_id.
+        """A run, to be entered: inside it log records carry plugin_id, artifact_digest and run_id, and what the plugin
+        reaches for is recorded, if its gate observes.
 
         Raises:
             PluginRevoked: on entering, when the plugin may no longer run.
         """
         facts = self.facts
-        return Run(plugin_id=facts.plugin_id, artifact_digest=facts.artifact_digest, switch=self._switch)
+        log = None if self._observing is None else Log(self._observing)
+        return Run(plugin_id=facts.plugin_id, artifact_digest=facts.artifact_digest, switch=self._switch, log=log)
 
     @property
     def revoked(self) -> str | None:
@@ -178,9 +188,20 @@ class Plugin(_BoundToProcess):
 
 
 def enter(
-    facts: VerifiedPlugin, cache: CodeCache | None, replacing: Plugin | None = None, adapter: Adapter | None = None
+    facts: VerifiedPlugin,
+    cache: CodeCache | None,
+    replacing: Plugin | None = None,
+    adapter: Adapter | None = None,
+    observing: Clock | None = None,
 ) -> Plugin:
     """Make a verified plugin importable in this process, in the place of an older version if one is given.
+
+    Args:
+        facts: what was verified.
+        cache: where compiled code is kept, if anywhere.
+        replacing: the older version.
+        adapter: what the host calls it through.
+        observing: the clock that its runs record by; None where nothing is recorded.
 
     Raises:
         Refused: what :func:`verifier.importing.register` refuses; nothing has changed then.
@@ -198,7 +219,7 @@ def enter(
     for waiver in facts.waivers:
         logger.warning("%s %s is loaded by exception: %s", facts.plugin_id, facts.version, sentence(waiver))
     # The dependencies as they are served: several plugins that lock the same wheel keep one copy of it.
-    return Plugin(replace(facts, dependencies=registration.dependencies), registration, adapter)
+    return Plugin(replace(facts, dependencies=registration.dependencies), registration, adapter, observing)
 
 
 def check_replaces(facts: VerifiedPlugin, old: Plugin, loaded: Collection[Plugin]) -> None:

@@ -280,9 +280,9 @@ def _plan(args: argparse.Namespace, output: Output, open_gate: OpenGate) -> int:
 
 
 def _doctor(args: argparse.Namespace, output: Output, open_gate: OpenGate) -> int:
+    from verifier.clock import utc_now
     from verifier.doctor import Checkup, examine, of_coverage
     from verifier.formats.text import Version
-    from verifier.gate import utc_now
     from verifier.inventory import take
 
     if not (args.within.isascii() and args.within.isdigit() and int(args.within[:9]) <= MAX_DAYS):

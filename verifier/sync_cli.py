@@ -42,7 +42,7 @@ def sync(directory: Path, output: Output, *, wheels: Sequence[Path] = (), site: 
     Raises:
         Refused, Unreachable: as :func:`verifier.refresh.refresh` and :func:`verifier.refresh.fetch_set`.
     """
-    from verifier.gate import utc_now
+    from verifier.clock import utc_now
     from verifier.ground import open_ground
     from verifier.home import Home
     from verifier.refresh import refresh

@@ -28,6 +28,7 @@ SOURCE = inspect.cleandoc(
     def interrupts(): raise KeyboardInterrupt
     def prints(): print("printed"); return {"a": {1}}
     def infinite(): return float("inf")
+    def reaches(): import socket; return socket.gethostbyname("localhost")
     def logs():
         import logging
         logging.getLogger("sample").warning("logged")
@@ -45,6 +46,7 @@ NAMES = (
     "refuses",
     "interrupts",
     "prints",
+    "reaches",
     "infinite",
     "logs",
     "Unshowable",
@@ -305,6 +307,19 @@ def test_what_a_plugin_prints_does_not_disturb_the_one_object(loadlock: Command,
     forget()
     code, out, err = loadlock("run", wheel, "--entry", "exporters:prints")
     assert (code, out, err) == (0, "printed\n{'a': {1}}\n", "")
+
+
+def test_what_a_plugin_reaches_for_is_said_and_changes_nothing(loadlock: Command, hosted: HostedDeployment) -> None:
+    code, said = loadlock.run("reaches")
+    assert (code, said["value"], said["observed"]["coverage"]) == (0, "127.0.0.1", "in-process")
+    [finding] = said["observed"]["findings"]
+    assert (finding["verdict"], finding["record"]["kind"], finding["record"]["target"]) == (
+        "undeclared", "resolve", "localhost",
+    )  # fmt: skip
+    wheel = hosted.plugin({PACKAGE: SOURCE}, entry_points=ENTRIES)
+    code, out, _ = loadlock("run", wheel, "--entry", "exporters:reaches")
+    assert code == 0
+    assert "undeclared: resolve 'localhost': " in out
 
 
 def test_what_a_plugin_logs_carries_the_run(

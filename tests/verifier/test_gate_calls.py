@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from verifier.decide import Request
 from verifier.errors import PluginRevoked
 from verifier.gate import Plugin
 from verifier.runtime import Attribution, current
+from verifier.runtime.declared import against
 from verifier.runtime.stamps import FIELDS
 
 SOURCE = inspect.cleandoc(
@@ -154,6 +157,33 @@ def test_a_call_into_another_plugin_is_that_plugins_run(hosted: HostedDeployment
     assert seen.of("before").run_id == seen.of("after").run_id == run.run_id
     assert seen.of("other").plugin_id == "other_plugin"
     assert seen.of("other").run_id not in {"", run.run_id}
+
+
+OBSERVED = """
+import socket
+def hello(port):
+    socket.create_connection(("127.0.0.1", port)).close()
+"""
+
+
+def test_what_a_plugin_reaches_for_is_recorded_by_the_gates_clock(hosted: HostedDeployment) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        entry = hosted.gate().load(hosted.plugin({PACKAGE: OBSERVED})).entry_point("exporters", "hello")
+        output = entry.stamped(port)
+    [_, connection] = output.observed.records
+    assert connection.event == ("connect", "127.0.0.1", port, "tcp", "")
+    assert connection.at == hosted.now
+    assert connection.whose == (output.plugin_id, output.artifact_digest, output.run_id, "frames", False)
+    findings = against(output.observed, entry.plugin.facts.manifest)
+    assert [finding.verdict for finding in findings] == ["undeclared", "undeclared"]
+
+
+def test_a_host_may_switch_observation_off(hosted: HostedDeployment) -> None:
+    before = threading.Thread.start
+    entry = hosted.gate(observe=False).load(hosted.plugin()).entry_point("exporters", "hello")
+    assert entry.stamped().observed.coverage == "none"
+    assert threading.Thread.start is before
 
 
 def test_what_outlives_the_call_needs_a_run_around_it(plugin: Plugin, seen: Seen) -> None:

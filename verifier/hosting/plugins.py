@@ -15,9 +15,10 @@ from typing import Final
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
+from verifier.clock import Clock, utc_now
 from verifier.decide import Adapter, Request
 from verifier.errors import LoadlockError, PluginRevoked, UsageError
-from verifier.gate import Clock, Gate, utc_now
+from verifier.gate import Gate
 from verifier.home import Home
 from verifier.hosting.settings import Settings
 from verifier.plugin import EntryPoint, Plugin
@@ -85,7 +86,7 @@ class Plugins:
         )  # fmt: skip
         self.gate = Gate(
             Home(settings.deployment), request=request, clock=clock, on_revoked=self._on_revoked,
-            cache=settings.cache, wheelhouse=settings.wheelhouse,
+            cache=settings.cache, wheelhouse=settings.wheelhouse, observe=settings.observe,
         )  # fmt: skip
         self.loaded: tuple[Plugin, ...] = tuple(self._load())
         self._check_required()

@@ -47,6 +47,7 @@ class _Written(Document, frozen=True):
     watch: bool = True
     interval: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
     push: bool = True
+    observe: bool = True
     wheelhouse: _Place | None = None
     cache: _Place | None = None
 
@@ -69,6 +70,7 @@ class Settings:
         watch: whether trust and list are kept fresh in the background.
         interval: seconds between two passes of that.
         push: whether the server's push stream is listened to.
+        observe: whether runs record what their plugins reach for.
         wheelhouse: where wheels of locked dependencies lie; None for ``wheels/`` of the deployment directory.
         cache: where what a start finds out is kept; None for nowhere.
     """
@@ -86,6 +88,7 @@ class Settings:
     watch: bool = True
     interval: float = 60.0
     push: bool = True
+    observe: bool = True
     wheelhouse: Path | None = None
     cache: Path | None = None
 
@@ -148,6 +151,7 @@ def _settled(written: _Written, base: Path) -> Settings:
         watch=written.watch,
         interval=written.interval,
         push=written.push,
+        observe=written.observe,
         wheelhouse=place(written.wheelhouse),
         cache=place(written.cache),
     )

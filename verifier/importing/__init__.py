@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from verifier.importing.code_cache import CodeCache
 from verifier.importing.metadata import MemoryDistribution
-from verifier.importing.owners import Owner, owner_of
+from verifier.importing.owners import Owner, innermost_owner, owner_of
 from verifier.importing.registration import Registration, register
 
-__all__ = ["CodeCache", "MemoryDistribution", "Owner", "Registration", "owner_of", "register"]
+__all__ = ["CodeCache", "MemoryDistribution", "Owner", "Registration", "innermost_owner", "owner_of", "register"]

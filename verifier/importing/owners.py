@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import FrameType
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +19,16 @@ class Owner:
     artifact_digest: str
 
 
-# The dictionary is kept beside its owner: were it freed, another could take its place in memory and its id.
+# What `id` tells too; but each call of `id` is an audit event, and a walk up the stack would make one a frame.
+_identity = object.__hash__
+
+# The dictionary is kept beside its owner: were it freed, another could take its place in memory and its identity.
 _CLAIMS: dict[int, tuple[Mapping[str, object], Owner]] = {}
 
 
 def claim(module_globals: Mapping[str, object], owner: Owner) -> None:
     """Say whose globals these are, before any code runs in them."""
-    _CLAIMS[id(module_globals)] = (module_globals, owner)
+    _CLAIMS[_identity(module_globals)] = (module_globals, owner)
 
 
 def release(owner: Owner) -> None:
@@ -36,5 +40,17 @@ def release(owner: Owner) -> None:
 
 def owner_of(module_globals: Mapping[str, object]) -> Owner | None:
     """The owner of a frame's globals (``frame.f_globals``); None if no verified module runs in them."""
-    found = _CLAIMS.get(id(module_globals))
+    found = _CLAIMS.get(_identity(module_globals))
     return None if found is None else found[1]
+
+
+def innermost_owner(frame: FrameType | None) -> Owner | None:
+    """The owner of the innermost frame, from this one outward, that runs in a verified module; None if none does."""
+    if not _CLAIMS:
+        return None
+    while frame is not None:
+        found = _CLAIMS.get(_identity(frame.f_globals))
+        if found is not None:
+            return found[1]
+        frame = frame.f_back
+    return None

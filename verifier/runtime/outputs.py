@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from verifier.runtime.observed import UNOBSERVED, Observed
+
 T = TypeVar("T")
 
 
@@ -17,12 +19,14 @@ class Output(Generic[T]):
         plugin_id: whose it is.
         artifact_digest: "sha256:<64 hex>" of the wheel that ran.
         run_id: the run, 32 hex digits.
+        observed: what the plugin reached for meanwhile.
     """
 
     value: T
     plugin_id: str
     artifact_digest: str
     run_id: str
+    observed: Observed = UNOBSERVED
 
     @property
     def stamp(self) -> dict[str, str]:

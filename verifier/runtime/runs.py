@@ -1,17 +1,19 @@
 """One run of a plugin, and the context that carries it along.
 
 The context is a context variable: it follows calls, asyncio tasks and ``contextvars.copy_context``. It does not follow
-plain threads; their work is attributed by the plugin's frames (:mod:`verifier.runtime.attribution`).
+plain threads; their work is attributed by the plugin's frames, and by who started them
+(:mod:`verifier.runtime.attribution`, :mod:`verifier.runtime.threads`).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import ParamSpec, Self, TypeVar
-from uuid import uuid4
 
+from verifier.runtime.observed import UNOBSERVED, Log, Observed
 from verifier.runtime.switch import Switch
 
 P = ParamSpec("P")
@@ -19,7 +21,7 @@ T = TypeVar("T")
 
 
 def _new_id() -> str:
-    return uuid4().hex
+    return os.urandom(16).hex()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,12 +35,14 @@ class Run:
         artifact_digest: "sha256:<64 hex>" of the wheel that runs.
         switch: refuses once the plugin is revoked.
         run_id: 32 hex digits, random.
+        log: what is recorded of it; None where nothing is.
     """
 
     plugin_id: str
     artifact_digest: str
     switch: Switch = field(repr=False)
     run_id: str = field(default_factory=_new_id)
+    log: Log | None = field(default=None, repr=False)
 
     def __enter__(self) -> Self:
         self.switch.check()
@@ -54,6 +58,11 @@ class Run:
                 _ACTIVE.set(runs[:at] + runs[at + 1 :])
                 break
 
+    @property
+    def observed(self) -> Observed:
+        """What the plugin has reached for in this run so far (``docs/spec/observation.md``)."""
+        return UNOBSERVED if self.log is None else self.log.view()
+
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function of the plugin within this run.
 
@@ -62,6 +71,15 @@ class Run:
         """
         with self:
             return function(*args, **kwargs)
+
+
+def within(runs: tuple[Run, ...], function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function with these as the runs of this context, the innermost last."""
+    token = _ACTIVE.set(runs)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _ACTIVE.reset(token)
 
 
 _ACTIVE: ContextVar[tuple[Run, ...]] = ContextVar("loadlock_runs", default=())

@@ -8,59 +8,35 @@ plugin put there itself, by ``extra``, by a filter on its logger or by making a 
 from __future__ import annotations
 
 import logging
-import threading
+import sys
 from collections.abc import Callable
-from typing import Final
+from types import FrameType
+from typing import Any, Final
 
 from verifier.runtime.attribution import Attribution, attribute
+from verifier.runtime.patching import Patch
 
 FIELDS: Final = Attribution._fields
 
 
-_CallHandlers = Callable[[logging.Logger, logging.LogRecord], None]
+def _stamping(patch: Patch, original: Callable[..., Any]) -> Callable[..., Any]:
+    def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
+        if patch.active:
+            _stamp(record, sys._getframe(1))  # ours are not asked, which is a third of what it costs
+        original(logger, record)
+
+    return call_handlers
 
 
-class _Stamping:
-    """What takes the place of ``logging.Logger.callHandlers``, and puts it back."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._original: _CallHandlers | None = None
-        self._replacement: _CallHandlers | None = None
-        self._active = False
-
-    def install(self) -> None:
-        with self._lock:
-            self._active = True
-            if self._original is None:
-                original = self._original = logging.Logger.callHandlers
-                stamping = self
-
-                def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
-                    if stamping._active:
-                        stamp(record)
-                    original(logger, record)
-
-                self._replacement = call_handlers
-                logging.Logger.callHandlers = call_handlers  # type: ignore[assignment, method-assign]
-
-    def uninstall(self) -> None:
-        with self._lock:
-            self._active = False
-            # Where somebody else has since wrapped it, ours stays below theirs and only hands on.
-            if self._original is not None and logging.Logger.callHandlers is self._replacement:
-                logging.Logger.callHandlers = self._original  # type: ignore[assignment, method-assign]
-                self._original = None
-
-
-def stamp(record: logging.LogRecord) -> None:
-    """Write whose work the caller is doing into a log record."""
-    found = attribute()
+def _stamp(record: logging.LogRecord, frame: FrameType) -> None:
+    """Write whose work a frame is doing into a log record."""
+    found = attribute(frame)
     if found is None:
         for name in FIELDS:
             record.__dict__.setdefault(name, "")  # a host may use these names for itself
     else:
-        record.__dict__.update(found._asdict())
+        fields = record.__dict__
+        fields["plugin_id"], fields["artifact_digest"], fields["run_id"] = found
 
 
 def install() -> None:
@@ -75,8 +51,8 @@ def uninstall() -> None:
 
 def active() -> bool:
     """Whether log records are stamped now."""
-    return _STAMPING._active
+    return _STAMPING.active
 
 
 # One for the process, like the logging module that it extends.
-_STAMPING = _Stamping()
+_STAMPING: Final = Patch(logging.Logger, "callHandlers", _stamping)

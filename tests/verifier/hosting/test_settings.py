@@ -25,6 +25,7 @@ def test_an_empty_file_means_the_safe_defaults(tmp_path: Path) -> None:
     assert Settings.read(written(tmp_path, "")) == Settings(deployment=tmp_path, plugins=(tmp_path / "plugins",))
     defaults = Settings(deployment=tmp_path, plugins=())
     assert (defaults.tier, defaults.watch, defaults.push, defaults.cache) == ("core", True, True, None)
+    assert defaults.observe
 
 
 def test_no_file_means_the_defaults_too(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.verifier.runtime.observing import observing
 from tests.wheels import build_wheel
 from verifier.importing import Registration, register
-from verifier.runtime import Attribution, Run, Switch, attribute, stamps
+from verifier.runtime import Attribution, Run, Switch, attribute, observation, stamps
 from verifier.wheel import read_wheel
 
 SOURCE = """
@@ -85,6 +86,7 @@ def load(name: str) -> Loaded:
 def seen() -> Iterator[Seen]:
     handler, root = Seen(), logging.getLogger()
     root.addHandler(handler)
+    observation.uninstall()  # which carries runs into threads
     stamps.install()
     yield handler
     stamps.uninstall()
@@ -157,6 +159,16 @@ def test_pool_of_the_host(first: Loaded, seen: Seen) -> None:
     with ThreadPoolExecutor(1) as pool, run:
         pool.submit(registration.import_module("sample_first").work).result()
     assert seen.only() == of(first, in_run=False)
+
+
+def test_threads_and_pools_while_observed(first: Loaded, seen: Seen) -> None:
+    registration, run = first
+    plugin = registration.import_module("sample_first")
+    with observing(), run, ThreadPoolExecutor(1) as pool:
+        plugin.in_thread()
+        pool.submit(plugin.work).result()
+    assert {record.run_id for record in seen.records} == {run.run_id}  # type: ignore[attr-defined]
+    assert len(seen.records) == 2
 
 
 def test_task(first: Loaded, seen: Seen) -> None:

@@ -1,8 +1,8 @@
 """The commands of a plugin's owner: attest, endorse, publish.
 
-That of its certifier is in :mod:`attestor.certify_cli`; those that check what is released in :mod:`attestor.check_cli`,
-that of a rebuilder in :mod:`attestor.rebuild_cli`, those of layouts in :mod:`attestor.layout_cli`, those that make keys
-known in :mod:`attestor.key_cli`.
+That of its certifier is in :mod:`attestor.commands.certify`; those that check what is released in
+:mod:`attestor.commands.check`, that of a rebuilder in :mod:`attestor.commands.rebuild`, those of layouts in
+:mod:`attestor.commands.layout`, those that make keys known in :mod:`attestor.commands.key`.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attestor.author_cli import AUTHOR_COMMANDS
-from attestor.certify_cli import CERTIFY_COMMANDS
-from attestor.check_cli import CHECK_COMMANDS
-from attestor.handover_cli import HANDOVER_COMMANDS
-from attestor.key_cli import KEY_COMMANDS
-from attestor.key_options import add_identities, add_key, add_keyless
-from attestor.layout_cli import LAYOUT_COMMANDS, chain_of, configure_chain
-from attestor.rebuild_cli import REBUILD_COMMANDS
-from attestor.rehearsal_options import add_rehearsal, finish, rehearse
-from attestor.remark_options import add_remarks, telling
+from attestor.commands.author import AUTHOR_COMMANDS
+from attestor.commands.certify import CERTIFY_COMMANDS
+from attestor.commands.check import CHECK_COMMANDS
+from attestor.commands.handover import HANDOVER_COMMANDS
+from attestor.commands.key import KEY_COMMANDS
+from attestor.commands.key_options import add_identities, add_key, add_keyless
+from attestor.commands.layout import LAYOUT_COMMANDS, chain_of, configure_chain
+from attestor.commands.rebuild import REBUILD_COMMANDS
+from attestor.commands.rehearsal_options import add_rehearsal, finish, rehearse
+from attestor.commands.remark_options import add_remarks, telling
 from verifier.command import Command, Output
 from verifier.errors import UsageError
 from verifier.progress import WIDTH
 
 if TYPE_CHECKING:
+    from attestor.checking.remarks import Remark
+    from attestor.checking.review import Keys
+    from attestor.commands.places import WheelFiles
     from attestor.pipeline import Attestation, Described, Options
-    from attestor.places import WheelFiles
-    from attestor.remarks import Remark
-    from attestor.review import Keys
 
 #: How long a certification lasts that ``attest --all-roles`` makes.
 DEMO_CERTIFICATION = timedelta(days=90)
@@ -80,9 +80,9 @@ def _configure_attest(parser: argparse.ArgumentParser) -> None:
 
 def _attest(args: argparse.Namespace, output: Output, _remarks: list[Remark]) -> None:
     from attestor import pipeline
-    from attestor.places import deployment_if_any
-    from attestor.rehearsal import rehearse_attestation
-    from attestor.signatories import statement_signer
+    from attestor.commands.places import deployment_if_any
+    from attestor.signing.rehearsal import rehearse_attestation
+    from attestor.signing.signatories import statement_signer
 
     now = datetime.now(UTC)
     deployment = deployment_if_any(args.deployment)
@@ -119,7 +119,7 @@ def _attest(args: argparse.Namespace, output: Output, _remarks: list[Remark]) ->
 def _describe(args: argparse.Namespace, options: Options, now: datetime, output: Output) -> list[Described]:
     """What is to be signed: of a source its wheel, or each of the wheels of one release."""
     from attestor import pipeline
-    from attestor.embedded import EmbeddedSbomDiffers
+    from attestor.describing.embedded import EmbeddedSbomDiffers
     from verifier.files import write_atomic
 
     if args.sdist and args.wheel:
@@ -141,7 +141,7 @@ def _describe(args: argparse.Namespace, options: Options, now: datetime, output:
 
 def _hand_over(made: Sequence[Attestation], sets: Sequence[bytes], args: argparse.Namespace, output: Output) -> None:
     """Write what was made, all of it or nothing, and say what is still to be signed."""
-    from attestor.places import WheelFiles
+    from attestor.commands.places import WheelFiles
     from verifier.files import write_together
 
     written: dict[Path, bytes] = {}
@@ -179,9 +179,9 @@ def _document(made: Attestation, files: WheelFiles, unsigned: Path | None) -> di
 
 
 def _options(args: argparse.Namespace) -> Options:
+    from attestor.building.wheelhouse import Wheelhouse
+    from attestor.describing.provenance import LOCAL_BUILDER
     from attestor.pipeline import Options
-    from attestor.provenance import LOCAL_BUILDER
-    from attestor.wheelhouse import Wheelhouse
 
     folder = Path(args.build_wheelhouse) if args.build_wheelhouse else None
     if folder is not None and not folder.is_dir():
@@ -220,10 +220,10 @@ def _require_demo(deployment: Path | None) -> Path:
 
 def _all_roles(made: Attestation, args: argparse.Namespace, deployment: Path | None, now: datetime) -> bytes:
     """The set with all three signatures."""
-    from attestor.certify import Terms, certify
-    from attestor.endorse import endorse
-    from attestor.signatories import statement_signer
-    from attestor.signers import load_signer
+    from attestor.signing.certify import Terms, certify
+    from attestor.signing.endorse import endorse
+    from attestor.signing.signatories import statement_signer
+    from attestor.signing.signers import load_signer
 
     principals = _require_demo(deployment) / "principals"
     builder = statement_signer("builder", args, deployment)
@@ -250,12 +250,12 @@ def _configure_endorse(parser: argparse.ArgumentParser) -> None:
 
 
 def _endorse(args: argparse.Namespace, output: Output) -> None:
-    from attestor.endorse import endorse
-    from attestor.places import WheelFiles, deployment_if_any
-    from attestor.rehearsal import rehearse_endorsement
-    from attestor.signatories import signatories, signatories_if_any, statement_signer
-    from verifier.covenant import found_out, readable
+    from attestor.commands.places import WheelFiles, deployment_if_any
+    from attestor.signing.endorse import endorse
+    from attestor.signing.rehearsal import rehearse_endorsement
+    from attestor.signing.signatories import signatories, signatories_if_any, statement_signer
     from verifier.files import write_atomic
+    from verifier.judging.covenant import found_out, readable
 
     deployment = deployment_if_any(args.deployment)
     files = WheelFiles(Path(args.wheel))
@@ -288,8 +288,8 @@ def _look(
     wheel: bytes, files: WheelFiles, attestations: bytes | None, unsigned: bytes, keys: Keys, output: Output
 ) -> None:
     """Compare and show what an owner would sign, without signing."""
-    from attestor.review import manifest_awaiting, review
-    from verifier.covenant import readable
+    from attestor.checking.review import manifest_awaiting, review
+    from verifier.judging.covenant import readable
 
     for line in readable(manifest_awaiting(unsigned, review(wheel, files.wheel.name, attestations, keys))):
         output.say(line)
@@ -308,12 +308,12 @@ def _configure_publish(parser: argparse.ArgumentParser) -> None:
 
 
 def _publish(args: argparse.Namespace, output: Output) -> None:
-    from attestor.places import WheelFiles, deployment_if_any, public_keys, server_address
+    from attestor.commands.places import WheelFiles, deployment_if_any, public_keys, server_address
     from attestor.publish import publish
-    from attestor.rehearsal import rehearse_publication
-    from verifier.api_client import api_token
+    from attestor.signing.rehearsal import rehearse_publication
     from verifier.errors import Refused
-    from verifier.evidence import parse_attestations
+    from verifier.judging.evidence import parse_attestations
+    from verifier.refreshing.api_client import api_token
 
     deployment = deployment_if_any(args.deployment)
     files = WheelFiles(Path(args.wheel))

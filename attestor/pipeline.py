@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from attestor import sbom
-from attestor.build import BuildResult, Sdist, build
-from attestor.dependencies import Dependencies, find_dependencies
-from attestor.embedded import check_embedded_sbom
-from attestor.manifest import complete, manifest_in, read_manifest
-from attestor.provenance import LOCAL_BUILDER, make_provenance
-from attestor.review import Keys, check_manifest, review
-from attestor.signers import Signer
-from attestor.source import Source, describe
-from attestor.statements import Draft, draft, gate_of
-from attestor.variation import build_twice
-from attestor.wheelhouse import LockedWheel, Wheelhouse
+from attestor.building.build import BuildResult, Sdist, build
+from attestor.building.source import Source, describe
+from attestor.building.variation import build_twice
+from attestor.building.wheelhouse import LockedWheel, Wheelhouse
+from attestor.checking.review import Keys, check_manifest, review
+from attestor.describing import sbom
+from attestor.describing.dependencies import Dependencies, find_dependencies
+from attestor.describing.embedded import check_embedded_sbom
+from attestor.describing.manifest import complete, manifest_in, read_manifest
+from attestor.describing.provenance import LOCAL_BUILDER, make_provenance
+from attestor.signing.signers import Signer
+from attestor.signing.statements import Draft, draft, gate_of
 from verifier.errors import UsageError
 from verifier.files import read_capped
 from verifier.formats.bundle import dump_set
@@ -34,7 +34,7 @@ from verifier.formats.statement import MANIFEST, PROVENANCE, SBOM
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Digest
 from verifier.progress import SILENT, Progress
-from verifier.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
+from verifier.wheels.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
 
 #: What ``built_by`` says of a wheel that was not built by us.
 ELSEWHERE = "https://loadlock.dev/builders/elsewhere"
@@ -204,7 +204,7 @@ def sign(described: Described, builder: Signer, *, progress: Progress = SILENT) 
     """Sign what was described as the builder, and verify the outcome.
 
     Raises:
-        LoadlockError: what the key raises; whatever :func:`attestor.review.review` refuses.
+        LoadlockError: what the key raises; whatever :func:`attestor.checking.review.review` refuses.
     """
     with progress.step("sign") as step:
         attestations = described.signed(builder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from verifier.api_client import post
+from verifier.refreshing.api_client import post
 
 
 def publish(

@@ -30,7 +30,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from attestor.wheelhouse import prepare
+from attestor.building.wheelhouse import prepare
 from loadlock.stage import Stage, example_plugin
 
 RESULTS: Final = Path(__file__).with_name("results") / "attest.md"

@@ -76,7 +76,7 @@ from hashlib import sha256
 from pathlib import Path
 from verifier.importing import CodeCache, register
 from verifier.private_cache import PrivateCache
-from verifier.wheel import read_wheel
+from verifier.wheels.wheel import read_wheel
 begin, used = time.perf_counter(), time.process_time()
 """
 

@@ -36,7 +36,7 @@ from tests.verifier.test_keyless_public import MODELS, TRUSTED_ROOT, bundle_of
 from verifier.formats.bundle import dump_bundle, parse_bundle
 from verifier.formats.identity import WorkflowIdentity
 from verifier.formats.strict_json import convert
-from verifier.identities import KeylessSignatory, read_claims
+from verifier.signatures.identities import KeylessSignatory, read_claims
 
 RESULTS: Final = Path(__file__).with_name("results") / "keyless.md"
 STATEMENT: Final = (

@@ -32,11 +32,11 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.live_deployment import LiveDeployment, digest
+from verifier.deployment.home import Home
+from verifier.deployment.tuf_client import Fetcher, fetch_repository
 from verifier.formats.revocations import PREFIX
 from verifier.formats.text import Hex
-from verifier.home import Home
-from verifier.refresh import Refresher
-from verifier.tuf_client import Fetcher, fetch_repository
+from verifier.refreshing.refresh import Refresher
 
 RESULTS: Final = Path(__file__).with_name("results") / "lists.md"
 SIZES: Final = {"1M": 1_000_000, "10M": 10_000_000}

@@ -40,17 +40,17 @@ from typing import Any, Final, NamedTuple
 
 import urllib3
 
-from crl_server.initialise import Plan, initialise
 from crl_server.layout import Deployment
 from crl_server.service import Authority
+from crl_server.trust.initialise import Plan, initialise
+from verifier.deployment.ground import ahead, open_ground
+from verifier.deployment.home import Home
 from verifier.formats.enrolment import ServerUrl
 from verifier.formats.push import Announcement, parse_announcement
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Hex, Name, Time, Version
-from verifier.ground import ahead, open_ground
-from verifier.home import Home
-from verifier.refresh import Refresher, enroll
-from verifier.revocation_list import RevocationList
+from verifier.refreshing.refresh import Refresher, enroll
+from verifier.revocation.revocation_list import RevocationList
 
 RESULTS: Final = Path(__file__).with_name("results") / "push.md"
 SETTLE: Final = 0.5
@@ -71,7 +71,7 @@ class Round(NamedTuple):
 
 def serve_lean(directory: Path, port: int) -> None:
     """The server as it is."""
-    from crl_server.serving import serve
+    from crl_server.operating.serving import serve
 
     serve(Authority(directory), "127.0.0.1", port, lambda _: None)
 
@@ -82,7 +82,7 @@ def serve_queues(directory: Path, port: int) -> None:
     from fastapi.responses import StreamingResponse
 
     from crl_server.api.app import create_app
-    from crl_server.push import read_event
+    from crl_server.operating.push import read_event
 
     authority = Authority(directory)
     application = create_app(authority, lambda: datetime.now(UTC))

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import Final, NamedTuple
 
-from crl_server.revoking import Order
+from crl_server.revocation.revoking import Order
 from crl_server.service import Authority
 from tests.crl_server.deployments import digest, made
 from verifier.files import write_atomic

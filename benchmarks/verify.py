@@ -39,10 +39,10 @@ from tests.hosts import HostedDeployment
 from tests.sigstore import KeylessPerson, PrivateSigstore, workflow_claims
 from tests.simulator import EVERYTHING, NOW, PluginWheel, Simulator
 from verifier.formats.bundle import dump_bundle, parse_set
+from verifier.judging.verdicts import Verdicts
+from verifier.judging.verify import verify
 from verifier.private_cache import PrivateCache
-from verifier.verdicts import Verdicts
-from verifier.verify import verify
-from verifier.wheel import read_wheel
+from verifier.wheels.wheel import read_wheel
 
 RESULTS: Final = Path(__file__).with_name("results") / "verify.md"
 BIN: Final = Path(sys.executable).parent

@@ -16,10 +16,10 @@ from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from crl_server import tracing
-from crl_server.instruments import Instruments
-from crl_server.public_files import ROUTE, tags_of
-from crl_server.request_context import HEADER
+from crl_server.lists.public_files import ROUTE, tags_of
+from crl_server.operating import tracing
+from crl_server.operating.instruments import Instruments
+from crl_server.operating.request_context import HEADER
 from crl_server.shelf import Asked, Shelf
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from crl_server.rules import HEAD_LIFE
+from crl_server.lists.rules import HEAD_LIFE
 from verifier.errors import UsageError
 from verifier.files import read_capped
 from verifier.formats.enrolment import ServerUrl

@@ -12,48 +12,42 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from crl_server import (
-    admission,
-    backfill,
-    coverage_history,
-    hosts,
-    idempotency,
-    registry,
-    reinstating,
-    releases,
-    tokens,
-)
-from crl_server.admission import Admission, Upload
-from crl_server.audit import Act, verify_log
-from crl_server.checkpointing import Checkpoints, Prepared
-from crl_server.databases import open_store
-from crl_server.denying import Denying
-from crl_server.dossier import Dossier
-from crl_server.expiries import Expiry, expiries
-from crl_server.hearing import Hearing
-from crl_server.idempotency import Asked, once
-from crl_server.issuers import read_issuers
+from crl_server.access import tokens
+from crl_server.access.issuers import read_issuers
+from crl_server.access.oidc import Issuers
+from crl_server.access.roles import Identity, Operation, Role
+from crl_server.fleet import coverage_history, hosts
+from crl_server.fleet.hearing import Hearing
 from crl_server.layout import Layout
-from crl_server.offline import Office
-from crl_server.oidc import Issuers
-from crl_server.public_tree import PublicTree
-from crl_server.publishing import Publisher
-from crl_server.reinstating import Requested, Wish
-from crl_server.restored import heed_note
-from crl_server.roles import Identity, Operation, Role
-from crl_server.rotating import Rotations
-from crl_server.rotation_dossier import RotationDossier
-from crl_server.rotation_review import Review
+from crl_server.lists.checkpointing import Checkpoints, Prepared
+from crl_server.lists.dossier import Dossier
+from crl_server.lists.public_tree import PublicTree
+from crl_server.lists.publishing import Publisher
+from crl_server.operating.expiries import Expiry, expiries
+from crl_server.plugins import admission, registry, releases
+from crl_server.plugins.admission import Admission, Upload
+from crl_server.records.audit import Act, verify_log
+from crl_server.revocation import backfill, reinstating
+from crl_server.revocation.denying import Denying
+from crl_server.revocation.reinstating import Requested, Wish
 from crl_server.settings import read_settings
-from crl_server.signing import SigningKey
-from crl_server.store import Store
+from crl_server.storage import idempotency
+from crl_server.storage.databases import open_store
+from crl_server.storage.idempotency import Asked, once
+from crl_server.storage.restored import heed_note
+from crl_server.storage.store import Store
+from crl_server.trust.offline import Office
+from crl_server.trust.rotating import Rotations
+from crl_server.trust.rotation_dossier import RotationDossier
+from crl_server.trust.rotation_review import Review
+from crl_server.trust.signing import SigningKey
 from crl_server.webhooks import outbox
+from verifier.deployment.trust import Trust
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.formats.revocations import AuditHead, sha256_hex
 from verifier.formats.strict_json import dumps, parse
 from verifier.formats.text import Digest, Name, PluginId, Time
-from verifier.revocation_list import RevocationList
-from verifier.trust import Trust
+from verifier.revocation.revocation_list import RevocationList
 
 MAX_DENIALS = 100
 """How many refused writes are recorded within an hour: anybody can cause them."""
@@ -234,8 +228,8 @@ class Authority(Denying):
     # -- taking back ---------------------------------------------------------------------------------------------------
 
     def request_reinstatement(self, wish: Wish, actor: str, now: datetime, key: str = "") -> Requested:
-        """Record what somebody wants taken back; raises as :func:`crl_server.reinstating.ask`, and as
-        :func:`crl_server.idempotency.answered`.
+        """Record what somebody wants taken back; raises as :func:`crl_server.revocation.reinstating.ask`, and as
+        :func:`crl_server.storage.idempotency.answered`.
         """
         idempotency.check_key(key)
         with self.store.write() as ledger:
@@ -243,8 +237,8 @@ class Authority(Denying):
             return once(ledger, asked, Requested, lambda: reinstating.ask(ledger, wish, actor, now), now)
 
     def approve_reinstatement(self, number: int, actor: str, now: datetime, key: str = "") -> Requested:
-        """Agree to somebody else's request; raises as :func:`crl_server.reinstating.approve`, and as
-        :func:`crl_server.idempotency.answered`.
+        """Agree to somebody else's request; raises as :func:`crl_server.revocation.reinstating.approve`, and as
+        :func:`crl_server.storage.idempotency.answered`.
         """
         idempotency.check_key(key)
         with self.store.write() as ledger:
@@ -253,14 +247,14 @@ class Authority(Denying):
 
     def prepare_checkpoint(self, directory: Path, actor: str, now: datetime, *, cut: bool = False) -> Prepared:
         """Lay out the next checkpoint for its signers; raises as :meth:`Publisher.publish` and
-        :meth:`crl_server.checkpointing.Checkpoints.prepare`.
+        :meth:`crl_server.lists.checkpointing.Checkpoints.prepare`.
         """
         current = self.publisher.publish(now)
         return self.checkpoints.prepare(current, directory, actor, now, cut=cut)
 
     def publish_checkpoint(self, dossier: Dossier, actor: str, now: datetime) -> RevocationList:
         """Put a signed checkpoint in force, with a head of the new epoch; raises as
-        :meth:`crl_server.checkpointing.Checkpoints.publish` and :meth:`Publisher.publish`.
+        :meth:`crl_server.lists.checkpointing.Checkpoints.publish` and :meth:`Publisher.publish`.
         """
         self.publisher.head_key()
         self.publisher.publish(now)
@@ -269,7 +263,7 @@ class Authority(Denying):
 
     def publish_rotation(self, dossier: RotationDossier, actor: str, now: datetime, *, dry_run: bool = False) -> Review:
         """Put a signed rotation in force, and publish a list that asks hosts to follow it; raises as
-        :meth:`crl_server.rotating.Rotations.publish` and :meth:`Publisher.publish`.
+        :meth:`crl_server.trust.rotating.Rotations.publish` and :meth:`Publisher.publish`.
         """
         self.publisher.publish(now)  # with the head key that hosts know: nothing committed is left behind
         found = self.rotations.publish(dossier, actor, now, dry_run=dry_run)
@@ -282,7 +276,7 @@ class Authority(Denying):
         self, name: Name, roles: Sequence[Role], life: timedelta, actor: str, now: datetime, host: Name | None = None,
         plugins: Sequence[PluginId] = (),
     ) -> str:  # fmt: skip
-        """Make an API token; raises as :func:`crl_server.tokens.create_token`."""
+        """Make an API token; raises as :func:`crl_server.access.tokens.create_token`."""
         with self.store.write() as ledger:
             secret = tokens.create_token(ledger, name, roles, life, now, host, plugins)
             detail: dict[str, object] = {"roles": sorted(set(roles)), "expires": Time.of(now + life)}
@@ -292,7 +286,7 @@ class Authority(Denying):
         return secret
 
     def revoke_token(self, name: Name, actor: str, now: datetime) -> None:
-        """Take an API token back; raises as :func:`crl_server.tokens.revoke_token`."""
+        """Take an API token back; raises as :func:`crl_server.access.tokens.revoke_token`."""
         with self.store.write() as ledger:
             tokens.revoke_token(ledger, name, now)
             ledger.record(Act(actor, "token.revoke", name, {}), now)

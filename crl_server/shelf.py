@@ -16,7 +16,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from crl_server.public_files import IMMUTABLE, PublicKind, file_headers, kind_of, tag_of
+from crl_server.lists.public_files import IMMUTABLE, PublicKind, file_headers, kind_of, tag_of
 
 HELD: Final = ("lists/", "trust/", "enrolment.json")
 """How names of files begin that are held: attestation sets and the like are asked for once and not again."""
@@ -35,7 +35,7 @@ class Asked(NamedTuple):
     Attributes:
         name: below the tree's root, as it was asked for.
         bare: whether the content is not wanted (HEAD).
-        tags: the entity tags that the asker has (:func:`crl_server.public_files.tags_of`).
+        tags: the entity tags that the asker has (:func:`crl_server.lists.public_files.tags_of`).
     """
 
     name: str

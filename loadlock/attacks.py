@@ -71,8 +71,8 @@ def verify_later(stage: Stage, wheel: Path, delay: timedelta) -> None:
     Raises:
         Refused: what the host refuses with.
     """
+    from verifier.deployment.home import Home
     from verifier.gate import Gate
-    from verifier.home import Home
 
     moment = datetime.now(UTC) + delay
     Gate(Home(stage.host), clock=lambda: moment).verify(wheel)
@@ -94,9 +94,9 @@ def head_for_another_deployment(stage: Stage) -> bytes:
     """The current head for a deployment of another name, signed with this one's own head key."""
     import json
 
-    from crl_server.signing import SigningKey
+    from crl_server.trust.signing import SigningKey
     from verifier.formats.dsse import HEAD, dump_envelope
-    from verifier.private_keys import sign_envelope
+    from verifier.signatures.private_keys import sign_envelope
 
     current = json.loads((stage.operator / "public" / "lists" / "head.json").read_bytes())
     payload = json.loads(base64.b64decode(current["payload"]))

@@ -28,14 +28,14 @@ from tests.live_deployment import signed_by
 from tests.simulator import Claims, PluginWheel, Simulator
 from tests.wheels import build_wheel
 from verifier.artifacts import SET_SUFFIX
+from verifier.deployment.home import Home
 from verifier.errors import LoadlockError
 from verifier.formats.enrolment import Enrolment, Floor, ServerUrl, dump_enrolment, encode_root
 from verifier.formats.release import Release, ReleasedWheel, dump_release, release_key
 from verifier.formats.text import Digest, Name, Time, Version
 from verifier.gate import Gate
-from verifier.home import Home
 from verifier.plugin import take_out
-from verifier.refresh import Refresher, enroll
+from verifier.refreshing.refresh import Refresher, enroll
 from verifier.runtime import observation, stamps
 
 ROOT = Path(__file__).resolve().parent.parent

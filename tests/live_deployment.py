@@ -13,11 +13,11 @@ from securesystemslib.signer import CryptoSigner
 from loadlock.testing.documents import Documents, envelope, sha256
 from loadlock.testing.loopback import Loopback
 from loadlock.testing.repository import TufRepository
+from verifier.deployment.home import Home
 from verifier.formats import dsse
 from verifier.formats.enrolment import Enrolment, Floor, ServerUrl, dump_enrolment, encode_root
 from verifier.formats.text import Name, Time
-from verifier.home import Home
-from verifier.refresh import Refresher, enroll
+from verifier.refreshing.refresh import Refresher, enroll
 
 
 def digest(number: int) -> str:

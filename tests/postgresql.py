@@ -98,7 +98,7 @@ class Server:
         """Make a database as good as new, which is quicker than another one; unlike TRUNCATE it makes no files."""
         import psycopg
 
-        from crl_server.store import SCHEMA
+        from crl_server.storage.store import SCHEMA
 
         with psycopg.connect(url) as connection:
             connection.execute("SET session_replication_role = replica")  # leaves foreign keys alone
@@ -118,7 +118,7 @@ class Server:
     def make_template(self) -> None:
         """Make the database that others are copies of."""
         self.run(f"CREATE DATABASE {TEMPLATE}")
-        from crl_server.store_postgresql import postgresql_store
+        from crl_server.storage.postgresql import postgresql_store
 
         store = postgresql_store(self.url(TEMPLATE))
         store.upgrade()

@@ -50,9 +50,9 @@ def openapi_file() -> str:
     """The OpenAPI document of the service, as the published file holds it: that of a deployment made for this."""
     from crl_server.api.app import create_app
     from crl_server.api.describe import openapi
-    from crl_server.initialise import Plan, initialise
     from crl_server.layout import Deployment
     from crl_server.service import Authority
+    from crl_server.trust.initialise import Plan, initialise
 
     now = datetime.now(UTC)
     with TemporaryDirectory() as directory:

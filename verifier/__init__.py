@@ -26,18 +26,18 @@ from verifier.errors import (
 )
 
 if TYPE_CHECKING:
-    from verifier.decide import Request
     from verifier.gate import EntryPoint, Gate, Plugin
-    from verifier.steps import Outcome
-    from verifier.verify import VerifiedPlugin
+    from verifier.judging.decide import Request
+    from verifier.judging.steps import Outcome
+    from verifier.judging.verify import VerifiedPlugin
 
 _LAZY = {
     "EntryPoint": "verifier.gate",
     "Gate": "verifier.gate",
-    "Outcome": "verifier.steps",
+    "Outcome": "verifier.judging.steps",
     "Plugin": "verifier.gate",
-    "Request": "verifier.decide",
-    "VerifiedPlugin": "verifier.verify",
+    "Request": "verifier.judging.decide",
+    "VerifiedPlugin": "verifier.judging.verify",
 }
 
 __all__ = [

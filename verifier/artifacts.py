@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import Final
 
+from verifier.deployment.home import Home
 from verifier.errors import Refused, UsageError
 from verifier.files import read_capped
 from verifier.formats.bundle import MAX_SET
-from verifier.home import Home
-from verifier.wheel import DEFAULT_LIMITS
+from verifier.wheels.wheel import DEFAULT_LIMITS
 
 SET_SUFFIX: Final = ".attestations.jsonl"
 """What follows a wheel's file name in that of its attestation set."""

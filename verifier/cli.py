@@ -12,16 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from verifier import exec_cli, plugins_cli, sync_cli
 from verifier.command import DIRECTORY_NAME, ENVIRONMENT, Command, Output, find_deployment, given
+from verifier.commands import execute as exec_cli
+from verifier.commands import plugins as plugins_cli
+from verifier.commands import sync as sync_cli
 from verifier.errors import FormatError, LoadlockError, PluginFailed, UsageError
 
 if TYPE_CHECKING:
+    from verifier.deployment.home import Home
     from verifier.gate import Gate
-    from verifier.home import Home
+    from verifier.judging.steps import Outcome
+    from verifier.judging.verify import VerifiedPlugin
     from verifier.runtime import Run
-    from verifier.steps import Outcome
-    from verifier.verify import VerifiedPlugin
 
 MAX_ARGUMENTS = 1024 * 1024
 """Size cap of ``--args`` in bytes."""
@@ -41,7 +43,7 @@ def _configure_enroll(parser: argparse.ArgumentParser) -> None:
 
 
 def _enroll(args: argparse.Namespace, output: Output) -> None:
-    from verifier.refresh import enroll
+    from verifier.refreshing.refresh import enroll
 
     directory = Path(args.deployment or os.environ.get(ENVIRONMENT) or DIRECTORY_NAME)
     home = enroll(args.server, args.root, directory, development=args.development)
@@ -53,8 +55,8 @@ def _enroll(args: argparse.Namespace, output: Output) -> None:
 
 def _ship(home: Home, output: Output) -> None:
     from verifier.clock import utc_now
-    from verifier.refresh import refresh
-    from verifier.stateless import ship
+    from verifier.deployment.stateless import ship
+    from verifier.refreshing.refresh import refresh
 
     refresh(home, utc_now())
     ship(home)
@@ -62,18 +64,18 @@ def _ship(home: Home, output: Output) -> None:
 
 
 def _configure_identify(parser: argparse.ArgumentParser) -> None:
-    from verifier.api_client import TOKEN
+    from verifier.refreshing.api_client import TOKEN
 
     parser.add_argument("host", metavar="NAME", help="the host's name, for which the token was made")
     parser.add_argument("--token-file", metavar="FILE", help=f"a file with the host's API token (else ${TOKEN})")
 
 
 def _identify(args: argparse.Namespace, output: Output) -> None:
-    from verifier.acknowledging import write_identity
-    from verifier.api_client import api_token, checked_address
+    from verifier.deployment.home import Home
     from verifier.formats.acknowledgement import HostIdentity
     from verifier.formats.text import Name
-    from verifier.home import Home
+    from verifier.refreshing.acknowledging import write_identity
+    from verifier.refreshing.api_client import api_token, checked_address
 
     home, name = Home(find_deployment(args.deployment)), given(Name, args.host, "the host's name")
     checked_address(home.host.server)
@@ -270,8 +272,8 @@ def _arguments(text: str) -> list[Any]:
 
 
 def _open_gate(args: argparse.Namespace) -> Gate:
-    from verifier.decide import Request
     from verifier.gate import Gate
+    from verifier.judging.decide import Request
 
     request = Request(
         tier=args.tier, classification=args.classification, hermetic=args.hermetic, strict=args.strict,

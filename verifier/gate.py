@@ -26,30 +26,30 @@ from verifier import importing
 from verifier.artifacts import read_wheel_file, set_of
 from verifier.clock import Clock, utc_now
 from verifier.command import find_deployment
-from verifier.decide import Request
+from verifier.deployment.ground import Opened, ahead, open_ground
+from verifier.deployment.home import Home
 from verifier.errors import PluginRevoked, Refused, UsageError
-from verifier.ground import Opened, ahead, open_ground
-from verifier.high_water import HighWater
-from verifier.home import Home
-from verifier.installations import installed_version
-from verifier.installed_gate import InstalledGate
+from verifier.installed.gate import InstalledGate
+from verifier.installed.installations import installed_version
+from verifier.installed.unattested import Exceptions
+from verifier.judging.decide import Request
+from verifier.judging.high_water import HighWater
+from verifier.judging.standing import check_standing
+from verifier.judging.steps import Outcome
+from verifier.judging.verdicts import Verdicts
+from verifier.judging.verify import Ground, VerifiedPlugin, verify
 from verifier.plugin import EntryPoint, Plugin, check_replaces, enter
 from verifier.private_cache import PrivateCache
 from verifier.runtime import observation, stamps
-from verifier.standing import check_standing
-from verifier.steps import Outcome
-from verifier.unattested import Exceptions
-from verifier.verdicts import Verdicts
-from verifier.verify import Ground, VerifiedPlugin, verify
-from verifier.wheel import read_wheel
-from verifier.wheelhouse import Wheelhouse
+from verifier.wheels.wheel import read_wheel
+from verifier.wheels.wheelhouse import Wheelhouse
 
 if TYPE_CHECKING:
-    from verifier.acknowledging import Reporter
     from verifier.formats.push import Announcement
-    from verifier.push import Listener
-    from verifier.refresh import Refresher
-    from verifier.watch import Watcher
+    from verifier.refreshing.acknowledging import Reporter
+    from verifier.refreshing.push import Listener
+    from verifier.refreshing.refresh import Refresher
+    from verifier.refreshing.watch import Watcher
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Gate(InstalledGate):
         """
         home = Home(find_deployment(None if directory is None else str(directory)))
         if home.host.stateless:
-            from verifier.stateless import in_scratch
+            from verifier.deployment.stateless import in_scratch
 
             home = in_scratch(home)
         return cls(home, **options)
@@ -238,10 +238,10 @@ class Gate(InstalledGate):
         Raises:
             UsageError: ``usage.arguments`` for an interval out of range.
         """
-        from verifier.acknowledging import in_effect, reporter_of
-        from verifier.push import Listener
-        from verifier.transport import Transport
-        from verifier.watch import Watcher
+        from verifier.refreshing.acknowledging import in_effect, reporter_of
+        from verifier.refreshing.push import Listener
+        from verifier.refreshing.transport import Transport
+        from verifier.refreshing.watch import Watcher
 
         if not 0 < interval <= MAX_INTERVAL:
             raise UsageError(
@@ -284,8 +284,8 @@ class Gate(InstalledGate):
         """
         import encodings.idna  # noqa: F401 - asked for when a name is looked up
 
-        import verifier.tuf_client  # noqa: F401 - asked for when trust is fetched
-        from verifier.refresh import Refresher
+        import verifier.deployment.tuf_client  # noqa: F401 - asked for when trust is fetched
+        from verifier.refreshing.refresh import Refresher
 
         if self._refresher is None:
             self._refresher = Refresher(self.home)

@@ -13,12 +13,12 @@ from packaging.version import Version
 
 from verifier import importing
 from verifier.clock import Clock
-from verifier.decide import Adapter
 from verifier.errors import PluginFailed, PluginRevoked, Refused, UsageError
 from verifier.importing import CodeCache, Registration
+from verifier.judging.decide import Adapter
+from verifier.judging.verify import VerifiedPlugin
+from verifier.judging.waivers import sentence
 from verifier.runtime import Log, Output, Run, Switch, current
-from verifier.verify import VerifiedPlugin
-from verifier.waivers import sentence
 
 logger = logging.getLogger(__name__)
 

@@ -28,11 +28,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from attestor.compare import Candidate, Verdict, compare
-from attestor.environment import network_cut
-from attestor.source import describe
-from attestor.variation import VARIED, build_twice
-from attestor.wheelhouse import Wheelhouse
+from attestor.building.compare import Candidate, Verdict, compare
+from attestor.building.environment import network_cut
+from attestor.building.source import describe
+from attestor.building.variation import VARIED, build_twice
+from attestor.building.wheelhouse import Wheelhouse
 from benchmarks.reproducibility.corpus import Project, dump_project, fetch_sdists, fetch_wheels, read_corpus
 from benchmarks.reproducibility.pin import pin
 from verifier.errors import LoadlockError

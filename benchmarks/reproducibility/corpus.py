@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from packaging.utils import parse_wheel_filename
 
-from attestor.wheelhouse import LockedWheel, Wheelhouse, default_cache, prepare, uv_program
+from attestor.building.wheelhouse import LockedWheel, Wheelhouse, default_cache, prepare, uv_program
 
 CORPUS: Final = Path(__file__).with_name("corpus.toml")
 BACKENDS: Final = Path(__file__).with_name("backends.lock")

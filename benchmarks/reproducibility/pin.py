@@ -24,9 +24,9 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import unquote, urlsplit
 
-from attestor.build import workshop
-from attestor.source import describe
-from attestor.wheelhouse import LockedWheel, Wheelhouse, uv_program
+from attestor.building.build import workshop
+from attestor.building.source import describe
+from attestor.building.wheelhouse import LockedWheel, Wheelhouse, uv_program
 from benchmarks.reproducibility.corpus import Project, fetch_sdists, fetch_wheels, locked
 from verifier.errors import LoadlockError
 
@@ -49,7 +49,7 @@ class Bounded(Wheelhouse):
     def resolve(
         self, requirements: Iterable[str], *, pinned: Sequence[LockedWheel] = (), limits: Sequence[str] = ()
     ) -> tuple[LockedWheel, ...]:
-        """As :meth:`attestor.wheelhouse.Wheelhouse.resolve`."""
+        """As :meth:`attestor.building.wheelhouse.Wheelhouse.resolve`."""
         return super().resolve(requirements, pinned=pinned, limits=[*limits, *self.bounds])
 
 

@@ -24,10 +24,10 @@ from crl_server.api.edge import Clock, Edge, nothing
 from crl_server.api.limits import DEFAULT_RATE, Rate
 from crl_server.api.static import StaticTree
 from crl_server.console.join import add_console
-from crl_server.instruments import Instruments
-from crl_server.public_files import ROUTE
+from crl_server.lists.public_files import ROUTE
+from crl_server.operating.instruments import Instruments
+from crl_server.operating.tracing import NOT_FASTAPIS
 from crl_server.service import Authority
-from crl_server.tracing import NOT_FASTAPIS
 
 SUBJECTS = (
     description, health, metrics, artifacts, plugins, revocations, sweeps, rules, reinstatements, audit_log, hosts,

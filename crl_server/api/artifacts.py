@@ -9,15 +9,16 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlmodel import select
 
-from crl_server import registry, standing
-from crl_server.admission import Admission
 from crl_server.api.bodies import OPTIONAL, PARTS, read_upload
 from crl_server.api.describe import told
 from crl_server.api.edge import AfterDigest, DigestPart, Edge, Limit, answer, key_of, tagged
 from crl_server.api.plugins import Summary, summary
-from crl_server.standing import NewRule
-from crl_server.store import Store
-from crl_server.tables import Artifact, Component
+from crl_server.plugins import registry
+from crl_server.plugins.admission import Admission
+from crl_server.revocation import standing
+from crl_server.revocation.standing import NewRule
+from crl_server.storage.store import Store
+from crl_server.storage.tables import Artifact, Component
 from verifier.errors import Refused
 from verifier.formats.bundle import parse_set
 from verifier.formats.revocations import sha256_hex

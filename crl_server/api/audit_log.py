@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from crl_server import siem
 from crl_server.api.describe import told
 from crl_server.api.edge import Edge, Limit, tagged
+from crl_server.records import siem
 from crl_server.service import Authority
-from crl_server.store import Store
+from crl_server.storage.store import Store
 from verifier.formats.revocations import AuditHead, sha256_hex
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Hex

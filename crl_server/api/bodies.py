@@ -8,14 +8,14 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Request
 from msgspec import Meta
 
-from crl_server.admission import Upload
-from crl_server.revoking import MAX_NOTE
+from crl_server.plugins.admission import Upload
+from crl_server.revocation.revoking import MAX_NOTE
 from verifier.errors import FormatError, UsageError
 from verifier.formats.bundle import MAX_SET
 from verifier.formats.strict_json import Document, parse
 from verifier.formats.text import PARAGRAPHS
-from verifier.supply_chain import MAX_CHAIN
-from verifier.wheel import DEFAULT_LIMITS
+from verifier.judging.supply_chain import MAX_CHAIN
+from verifier.wheels.wheel import DEFAULT_LIMITS
 
 T = TypeVar("T", bound=Document)
 

@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from crl_server.access.roles import ALLOWED, WRITES, Operation
 from crl_server.api.examples import example_of, example_problem
 from crl_server.api.problems import MEDIA_TYPE, Problem, status_of
-from crl_server.roles import ALLOWED, WRITES, Operation
 from verifier.formats.json_schema import in_ecma, schema_of_text
 from verifier.formats.strict_json import Document
 

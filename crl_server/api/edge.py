@@ -15,13 +15,13 @@ from typing import Annotated, Any
 from fastapi import Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from crl_server.access.roles import WRITES, Identity, Operation, authorise
 from crl_server.api.limits import Buckets, Rate
-from crl_server.idempotency import check_key
-from crl_server.instruments import Instruments
-from crl_server.ledger import MAX_PAGE
-from crl_server.public_files import tags_of
-from crl_server.roles import WRITES, Identity, Operation, authorise
+from crl_server.lists.public_files import tags_of
+from crl_server.operating.instruments import Instruments
 from crl_server.service import Authority
+from crl_server.storage.idempotency import check_key
+from crl_server.storage.ledger import MAX_PAGE
 from verifier.errors import Refused, UsageError
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Digest

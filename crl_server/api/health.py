@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from crl_server.api.describe import told
 from crl_server.api.edge import Edge, answer
-from crl_server.readiness import check_ready
+from crl_server.operating.readiness import check_ready
 from crl_server.service import Authority
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Time

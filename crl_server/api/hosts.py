@@ -9,15 +9,16 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from crl_server import hosts, standing
+from crl_server.access.roles import Identity
 from crl_server.api.bodies import read_json
 from crl_server.api.describe import told
 from crl_server.api.edge import Edge, Limit, answer, tagged
-from crl_server.ledger import Ledger
-from crl_server.roles import Identity
+from crl_server.fleet import hosts
+from crl_server.revocation import standing
+from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
-from crl_server.standing import NewRule
-from crl_server.tables import HostInstance
+from crl_server.storage.ledger import Ledger
+from crl_server.storage.tables import HostInstance
 from verifier.errors import Refused
 from verifier.formats.acknowledgement import Acknowledgement
 from verifier.formats.strict_json import Document

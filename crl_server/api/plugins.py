@@ -9,14 +9,14 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from msgspec import structs
 
-from crl_server import ranking, registry
 from crl_server.api.describe import told
 from crl_server.api.edge import AfterDigest, Edge, Limit, PluginPart, tagged
 from crl_server.api.revocations import Reason, reason_of
-from crl_server.ledger import Ledger
-from crl_server.ranking import PLACE, Card, Place, Wanted
-from crl_server.store import Store
-from crl_server.tables import Artifact
+from crl_server.plugins import ranking, registry
+from crl_server.plugins.ranking import PLACE, Card, Place, Wanted
+from crl_server.storage.ledger import Ledger
+from crl_server.storage.store import Store
+from crl_server.storage.tables import Artifact
 from verifier.errors import Refused
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Digest, PluginId

@@ -8,12 +8,12 @@ from fastapi import FastAPI, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from msgspec import Meta
 
-from crl_server import reinstating
 from crl_server.api.bodies import Note, read_json
 from crl_server.api.describe import told
 from crl_server.api.edge import AfterId, Edge, Limit, answer, key_of, tagged
-from crl_server.reinstating import Requested, Wish
-from crl_server.store import Store
+from crl_server.revocation import reinstating
+from crl_server.revocation.reinstating import Requested, Wish
+from crl_server.storage.store import Store
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Digest
 

@@ -11,12 +11,12 @@ from msgspec import Meta
 from crl_server.api.bodies import UNIQUE, Confirm, Note, read_json
 from crl_server.api.describe import PUBLISHED, told
 from crl_server.api.edge import AfterId, Edge, Limit, answer, key_of, tagged
-from crl_server.revoking import MAX_DIGESTS, Order, Revoked
-from crl_server.rules import Reason as Why
-from crl_server.rules import Severity
-from crl_server.standing import Radius
-from crl_server.store import Store
-from crl_server.tables import Revocation
+from crl_server.lists.rules import Reason as Why
+from crl_server.lists.rules import Severity
+from crl_server.revocation.revoking import MAX_DIGESTS, Order, Revoked
+from crl_server.revocation.standing import Radius
+from crl_server.storage.store import Store
+from crl_server.storage.tables import Revocation
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Digest
 

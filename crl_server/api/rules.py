@@ -8,13 +8,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from msgspec import Meta
 
-from crl_server import standing
 from crl_server.api.bodies import Confirm, Note, read_json
 from crl_server.api.describe import PUBLISHED, told
 from crl_server.api.edge import AfterId, Edge, Limit, answer, key_of, tagged
-from crl_server.rules import Reason, Severity
-from crl_server.standing import MAX_EXCEPTED, NewRule, Radius, RuleAdded
-from crl_server.store import Store
+from crl_server.lists.rules import Reason, Severity
+from crl_server.revocation import standing
+from crl_server.revocation.standing import MAX_EXCEPTED, NewRule, Radius, RuleAdded
+from crl_server.storage.store import Store
 from verifier.formats.revocations import Rule, number_of
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Digest

@@ -16,8 +16,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 
 from crl_server.api.edge import matches
-from crl_server.public_files import IMMUTABLE, ROUTE, PublicKind, file_headers, kind_of, tag_of, tags_of
-from crl_server.request_context import Application, Receive, Scope, Send
+from crl_server.lists.public_files import IMMUTABLE, ROUTE, PublicKind, file_headers, kind_of, tag_of, tags_of
+from crl_server.operating.request_context import Application, Receive, Scope, Send
 from crl_server.shelf import Asked, Shelf
 from verifier.errors import UsageError
 

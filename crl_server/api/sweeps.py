@@ -8,15 +8,15 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from msgspec import Meta
 
-from crl_server import osv
 from crl_server.api.bodies import UNIQUE, Confirm, Note, read_json
 from crl_server.api.describe import PUBLISHED, told
 from crl_server.api.edge import Edge, answer, key_of
 from crl_server.api.rules import RuleKind
-from crl_server.revoking import Why
-from crl_server.rules import Reason, Severity
-from crl_server.standing import MAX_EXCEPTED, NewRule, Radius
-from crl_server.sweeping import MAX_DIGESTS, MAX_RULES, Sweep, Swept
+from crl_server.lists.rules import Reason, Severity
+from crl_server.revocation import osv
+from crl_server.revocation.revoking import Why
+from crl_server.revocation.standing import MAX_EXCEPTED, NewRule, Radius
+from crl_server.revocation.sweeping import MAX_DIGESTS, MAX_RULES, Sweep, Swept
 from verifier.formats.advisory import Advisory
 from verifier.formats.strict_json import Document, convert
 from verifier.formats.text import Digest

@@ -9,14 +9,15 @@ from fastapi import FastAPI, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from msgspec import Meta
 
-from crl_server import idempotency, waiving
 from crl_server.api.bodies import read_json
 from crl_server.api.describe import told
 from crl_server.api.edge import AfterId, Edge, Limit, answer, key_of, tagged
-from crl_server.reinstating import Requested
+from crl_server.revocation import waiving
+from crl_server.revocation.reinstating import Requested
+from crl_server.revocation.waiving import MAX_REASON, Plea
 from crl_server.service import Authority
-from crl_server.store import Store
-from crl_server.waiving import MAX_REASON, Plea
+from crl_server.storage import idempotency
+from crl_server.storage.store import Store
 from verifier.formats.policy_terms import Lifted
 from verifier.formats.strict_json import Document, dumps, parse
 from verifier.formats.text import PLAIN, Digest, Time
@@ -95,7 +96,9 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
 
 
 def ask(authority: Authority, plea: Plea, actor: str, now: datetime, key: str = "") -> Requested:
-    """Record a plea; raises as :func:`crl_server.waiving.ask`, and as :func:`crl_server.idempotency.answered`."""
+    """Record a plea; raises as :func:`crl_server.revocation.waiving.ask`, and as
+    :func:`crl_server.storage.idempotency.answered`.
+    """
     idempotency.check_key(key)
     with authority.store.write() as ledger:
         known = idempotency.answered(ledger, actor, key, plea.fingerprint)
@@ -107,13 +110,13 @@ def ask(authority: Authority, plea: Plea, actor: str, now: datetime, key: str = 
 
 
 def agree(store: Store, number: int, actor: str, now: datetime) -> Requested:
-    """Agree to a plea; raises as :func:`crl_server.waiving.approve`."""
+    """Agree to a plea; raises as :func:`crl_server.revocation.waiving.approve`."""
     with store.write() as ledger:
         return waiving.approve(ledger, number, actor, now)
 
 
 def end(store: Store, number: int, actor: str, now: datetime) -> Requested:
-    """End a waiver; raises as :func:`crl_server.waiving.end`."""
+    """End a waiver; raises as :func:`crl_server.revocation.waiving.end`."""
     with store.write() as ledger:
         return waiving.end(ledger, number, actor, now)
 

@@ -24,7 +24,7 @@ def _audit(args: argparse.Namespace, output: Output) -> None:
     if args.last < 0:
         raise UsageError("usage.arguments", "not a number of entries", found=str(args.last))
     with opened(args) as authority:
-        from crl_server.audit import parse_entry
+        from crl_server.records.audit import parse_entry
 
         state = authority.verify_audit(now())
         with authority.store.read() as ledger:
@@ -43,7 +43,7 @@ def _configure_export(parser: argparse.ArgumentParser) -> None:
 
 def _export(args: argparse.Namespace, output: Output) -> None:
     with opened(args) as authority:
-        from crl_server.audit_export import AuditExport
+        from crl_server.records.audit_export import AuditExport
 
         state = authority.verify_audit(now())
         with authority.store.read() as ledger:
@@ -63,8 +63,8 @@ def _configure_verify(parser: argparse.ArgumentParser) -> None:
 
 def _verify(args: argparse.Namespace, output: Output) -> None:
     with needing_the_extra():
-        from crl_server.audit_export import AuditExport
-        from crl_server.public_tree import MAX_ENVELOPE
+        from crl_server.lists.public_tree import MAX_ENVELOPE
+        from crl_server.records.audit_export import AuditExport
     export, since = AuditExport(args.directory), AuditExport(args.since) if args.since else None
     found = export.verify(given(Digest, args.root, "the root's fingerprint"), now(), since)
     output.say(f"{found.state.count} entries in one unbroken chain that ends in {found.state.sha256}")

@@ -16,8 +16,8 @@ def _configure_backup(parser: argparse.ArgumentParser) -> None:
 
 def _backup(args: argparse.Namespace, output: Output) -> None:
     with needing_the_extra():
-        from crl_server.backup import back_up, check
         from crl_server.layout import Layout
+        from crl_server.storage.backup import back_up, check
     done = (
         check(args.file, now()) if args.check else back_up(Layout(find_deployment(args.deployment)), args.file, now())
     )
@@ -34,7 +34,7 @@ def _configure_restore(parser: argparse.ArgumentParser) -> None:
 
 def _restore(args: argparse.Namespace, output: Output) -> None:
     with needing_the_extra():
-        from crl_server.backup import restore
+        from crl_server.storage.backup import restore
     directory = Path(args.directory or args.deployment or DIRECTORY_NAME)
     done = restore(args.file, directory, local_actor(), now())
     output.say(f"{directory}: {done.files} files, seq {done.seq} of epoch {done.epoch}")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from crl_server.commands.common import local_actor, needing_the_extra, now, opened
 from crl_server.commands.revoke import add_server, digest_of
-from verifier.api_client import api_token
 from verifier.command import Command, Output, given
 from verifier.errors import UsageError
 from verifier.formats.strict_json import plain
 from verifier.formats.text import Digest
+from verifier.refreshing.api_client import api_token
 
 if TYPE_CHECKING:
-    from crl_server.countersigning import Summary
+    from crl_server.lists.countersigning import Summary
 
 _RULE = re.compile(r"R([1-9][0-9]{0,11})")
 SHOWN = 50
@@ -37,13 +37,13 @@ def _reinstate(args: argparse.Namespace, output: Output) -> None:
     digest = None if rule else digest_of(args.what)
     number = int(rule[1]) if rule else _number(args.from_rule) if args.from_rule else None
     if args.server:
-        from verifier.api_client import post
+        from verifier.refreshing.api_client import post
 
         body = {"digest": digest, "rule": number, "note": args.note}
         done = post(args.server, "/v1/reinstatements", api_token(args.token_file), document=body)
     else:
         with needing_the_extra():
-            from crl_server.reinstating import Wish
+            from crl_server.revocation.reinstating import Wish
         with opened(args) as authority:
             done = plain(authority.request_reinstatement(Wish(digest, number, args.note), local_actor(), now()))
     output.say(f"request {done['id']} is recorded; it waits for {done['missing']}")
@@ -57,7 +57,7 @@ def _configure_approve(parser: argparse.ArgumentParser) -> None:
 
 
 def _approve(args: argparse.Namespace, output: Output) -> None:
-    from verifier.api_client import post
+    from verifier.refreshing.api_client import post
 
     path = f"/v1/reinstatements/{args.request}/approval"
     done = post(args.server, path, api_token(args.token_file), document={})
@@ -101,9 +101,9 @@ def _configure_sign(parser: argparse.ArgumentParser) -> None:
 
 def _sign(args: argparse.Namespace, output: Output) -> None:
     with needing_the_extra():
-        from crl_server.countersigning import review, sign
-        from crl_server.dossier import Dossier
-        from crl_server.signing import SigningKey
+        from crl_server.lists.countersigning import review, sign
+        from crl_server.lists.dossier import Dossier
+        from crl_server.trust.signing import SigningKey
     dossier = Dossier(args.directory)
     root = given(Digest, args.root, "the root's fingerprint")
     summary = review(dossier, root, now(), recovered=args.after_recovery)
@@ -150,7 +150,7 @@ def _configure_publish(parser: argparse.ArgumentParser) -> None:
 
 def _publish(args: argparse.Namespace, output: Output) -> None:
     with opened(args) as authority:
-        from crl_server.dossier import Dossier
+        from crl_server.lists.dossier import Dossier
 
         published = authority.publish_checkpoint(Dossier(args.directory), local_actor(), now())
     head = published.head

@@ -7,7 +7,7 @@ from os import environ
 from pathlib import Path
 
 from crl_server.commands.common import local_actor, needing_the_extra, now, opened
-from crl_server.logs import FORMATS, LEVELS
+from crl_server.operating.logs import FORMATS, LEVELS
 from verifier.command import DIRECTORY_NAME, Command, Output, given
 from verifier.errors import UsageError
 from verifier.formats.enrolment import ServerUrl
@@ -33,10 +33,10 @@ def _init(args: argparse.Namespace, output: Output) -> None:
     if identity is None:
         raise UsageError("usage.arguments", "a production deployment needs an id", expected="--id NAME")
     with needing_the_extra():
-        from crl_server.databases import DATABASE_URL
-        from crl_server.initialise import Plan, initialise
         from crl_server.layout import Deployment, Layout
-        from crl_server.repository import Repository
+        from crl_server.storage.databases import DATABASE_URL
+        from crl_server.trust.initialise import Plan, initialise
+        from crl_server.trust.repository import Repository
     moment = now()
     record = Deployment(
         v=1,
@@ -87,8 +87,8 @@ def _configure_serve(parser: argparse.ArgumentParser) -> None:
 
 def _serve(args: argparse.Namespace, output: Output) -> None:
     with opened(args) as authority, needing_the_extra():
-        from crl_server import logs
-        from crl_server.serving import port_of, serve
+        from crl_server.operating import logs
+        from crl_server.operating.serving import port_of, serve
 
         port = port_of(authority.record.server) if args.port is None else args.port
         if not 0 <= port <= 65535:

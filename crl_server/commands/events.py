@@ -8,10 +8,10 @@ from pathlib import Path
 
 from crl_server.commands.common import opened
 from crl_server.commands.revoke import add_server
-from verifier.api_client import api_token
 from verifier.command import Command, Output
 from verifier.errors import Refused, UsageError
 from verifier.files import write_atomic
+from verifier.refreshing.api_client import api_token
 
 PAGE = 1_000
 MAX_ANSWER = 32 * 1024 * 1024
@@ -40,7 +40,7 @@ def _events(args: argparse.Namespace, output: Output) -> None:
 def _read(args: argparse.Namespace) -> Iterator[bytes]:
     """Out of the deployment's own database."""
     with opened(args) as authority:
-        from crl_server.siem import WRITERS
+        from crl_server.records.siem import WRITERS
 
         write, source = WRITERS[args.form], str(authority.record.server)
         with authority.store.read() as ledger:
@@ -49,7 +49,7 @@ def _read(args: argparse.Namespace) -> Iterator[bytes]:
 
 def _asked(args: argparse.Namespace) -> Iterator[bytes]:
     """From a server, page by page."""
-    from verifier.api_client import fetch
+    from verifier.refreshing.api_client import fetch
 
     token, after = api_token(args.token_file), args.after
     for _ in range(MAX_PAGES):

@@ -18,11 +18,11 @@ from verifier.formats.text import Digest, Name, PluginId
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from crl_server.handovers import Status
     from crl_server.service import Authority
+    from crl_server.trust.handovers import Status
     from verifier.formats.handover import Handover
     from verifier.formats.policy import Policy
-    from verifier.keys import PublicKey
+    from verifier.signatures.keys import PublicKey
 
 MAX_NOTE = 500
 """How many characters a note for the audit log may have."""
@@ -110,7 +110,7 @@ def _apply(args: argparse.Namespace, output: Output, *, rotation: bool) -> None:
 
 
 def _write(args: argparse.Namespace, output: Output, authority: Authority, change: _Change, moment: datetime) -> None:
-    from crl_server.policies import to_sign
+    from crl_server.trust.policies import to_sign
 
     policy = authority.repository.trust().policy
     to_sign(change.text, policy.deployment, policy.version + 1, moment)
@@ -120,8 +120,8 @@ def _write(args: argparse.Namespace, output: Output, authority: Authority, chang
 
 
 def _rotation(args: argparse.Namespace, authority: Authority, moment: datetime) -> _Change:
-    from crl_server.handovers import check_key, with_new_key
-    from verifier.keys import PublicKey
+    from crl_server.trust.handovers import check_key, with_new_key
+    from verifier.signatures.keys import PublicKey
 
     policy = authority.repository.trust().policy
     handover, why = _handover(args, policy, moment)
@@ -147,9 +147,9 @@ def _rotation(args: argparse.Namespace, authority: Authority, moment: datetime) 
 
 
 def _passing(args: argparse.Namespace, authority: Authority, moment: datetime) -> _Change:
-    from crl_server import registry
-    from crl_server.handovers import check_owner, with_new_owner
-    from verifier.keys import PublicKey
+    from crl_server.plugins import registry
+    from crl_server.trust.handovers import check_owner, with_new_owner
+    from verifier.signatures.keys import PublicKey
 
     policy = authority.repository.trust().policy
     handover, why = _handover(args, policy, moment)
@@ -184,8 +184,8 @@ def _handover(args: argparse.Namespace, policy: Policy, moment: datetime) -> tup
     from verifier.formats.dsse import parse_envelope
     from verifier.formats.handover import MAX_HANDOVER
     from verifier.formats.revocations import sha256_hex
-    from verifier.handovers import agreed
-    from verifier.keys import PublicKey
+    from verifier.judging.handovers import agreed
+    from verifier.signatures.keys import PublicKey
 
     if not args.file:
         return None, f"without consent: {_note(args.without_consent)}"
@@ -218,8 +218,8 @@ def _check_kind(right: bool, other: str) -> None:
 
 
 def _signed_with(authority: Authority, policy: Policy, keys: Iterable[Digest | None]) -> tuple[Digest, ...]:
-    from crl_server import registry
-    from verifier.keys import PublicKey
+    from crl_server.plugins import registry
+    from verifier.signatures.keys import PublicKey
 
     hints = [PublicKey.from_policy(policy.keys[key]).hint for key in keys if key is not None]
     with authority.store.read() as ledger:

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 from crl_server.commands.common import needing_the_extra, now, opened
 from crl_server.commands.revoke import add_server
-from verifier.api_client import api_token, get
 from verifier.command import Command, Output
 from verifier.errors import Refused
 from verifier.formats.strict_json import plain
+from verifier.refreshing.api_client import api_token, get
 
 PAGE = 500
 """How many hosts are asked for at a time."""

@@ -11,7 +11,7 @@ from verifier.command import Command, Output, find_deployment
 from verifier.errors import UsageError
 
 if TYPE_CHECKING:
-    from crl_server.checkpointing import Prepared
+    from crl_server.lists.checkpointing import Prepared
 
 
 def _configure_recover(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def _reclaim(args: argparse.Namespace, output: Output) -> None:
         raise UsageError("usage.arguments", "--keys is for the theft of the head key", found=str(args.keys))
     with needing_the_extra():
         from crl_server.layout import Layout
-        from crl_server.reclaiming import new_database, reclaim
+        from crl_server.trust.reclaiming import new_database, reclaim
     moment = now()
     new_database(Layout(find_deployment(args.deployment)), moment)
     with opened(args, recovering=True) as authority:
@@ -56,7 +56,7 @@ def _reclaim(args: argparse.Namespace, output: Output) -> None:
 
 def _replace(args: argparse.Namespace, output: Output) -> None:
     with opened(args) as authority:
-        from crl_server.recovery import replace_stolen_key
+        from crl_server.trust.recovery import replace_stolen_key
 
         done = replace_stolen_key(authority, args.keys, args.directory, local_actor(), now())
     output.say(f"policy {done.policy} is in force: heads are signed by {done.key}, and no longer by")

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from crl_server.commands.common import local_actor, needing_the_extra, now, opened
-from crl_server.rules import REASONS, SEVERITIES
-from verifier.api_client import TOKEN, api_token
+from crl_server.lists.rules import REASONS, SEVERITIES
 from verifier.command import Command, Output
 from verifier.errors import UsageError
 from verifier.files import read_capped
 from verifier.formats.strict_json import convert, loads, plain
 from verifier.formats.text import Digest
-from verifier.wheel import DEFAULT_LIMITS
+from verifier.refreshing.api_client import TOKEN, api_token
+from verifier.wheels.wheel import DEFAULT_LIMITS
 
 MAX_FILE = 16 * 1024 * 1024
 """Size cap of a file of digests or advisories in bytes."""
@@ -107,8 +107,8 @@ def _rule(args: argparse.Namespace) -> dict[str, Any] | None:
 
 def _act(args: argparse.Namespace, digests: tuple[Digest, ...], rule: dict[str, Any] | None) -> dict[str, Any]:
     with needing_the_extra():
-        from crl_server.revoking import Order
-        from crl_server.standing import NewRule
+        from crl_server.revocation.revoking import Order
+        from crl_server.revocation.standing import NewRule
     done: Any
     with opened(args) as authority:
         if rule is not None:
@@ -127,7 +127,7 @@ def _act(args: argparse.Namespace, digests: tuple[Digest, ...], rule: dict[str, 
 
 
 def _ask(args: argparse.Namespace, digests: tuple[Digest, ...], rule: dict[str, Any] | None) -> dict[str, Any]:
-    from verifier.api_client import post
+    from verifier.refreshing.api_client import post
 
     body = _why(args)
     if rule is not None:
@@ -157,7 +157,7 @@ def _sweep(args: argparse.Namespace, output: Output) -> None:
     digests = tuple(dict.fromkeys(digest_of(word) for word in words))
     body = _why(args) | {"digests": list(digests), "osv": _advisories(args.osv), "resolve": args.once}
     if args.server:
-        from verifier.api_client import post
+        from verifier.refreshing.api_client import post
 
         done = post(
             args.server, "/v1/revocations/bulk", api_token(args.token_file), document=body, key=args.idempotency_key

@@ -22,7 +22,7 @@ def _configure_keys(_: argparse.ArgumentParser) -> None:
 
 def _keys(args: argparse.Namespace, output: Output) -> None:
     with opened(args) as authority:
-        from crl_server.rotations import key_ids
+        from crl_server.trust.rotations import key_ids
 
         trust, roles = authority.repository.trust(), authority.repository.roles()
         head = authority.publisher.head_key()
@@ -69,7 +69,7 @@ def _configure_rotate(parser: argparse.ArgumentParser) -> None:
 
 def _rotate(args: argparse.Namespace, output: Output) -> None:
     with opened(args) as authority:
-        from crl_server.rotations import Wanted
+        from crl_server.trust.rotations import Wanted
 
         wanted = Wanted([public_key_of(path) for path in args.new], [_key_id(word) for word in args.old], args.above)
         done = authority.rotations.prepare(
@@ -102,9 +102,9 @@ def _configure_sign(parser: argparse.ArgumentParser) -> None:
 
 def _sign(args: argparse.Namespace, output: Output) -> None:
     with needing_the_extra():
-        from crl_server.rotation_dossier import RotationDossier
-        from crl_server.rotation_review import review, sign
-        from crl_server.signing import SigningKey
+        from crl_server.trust.rotation_dossier import RotationDossier
+        from crl_server.trust.rotation_review import review, sign
+        from crl_server.trust.signing import SigningKey
     dossier = RotationDossier(args.directory)
     root, moment = given(Digest, args.root, "the root's fingerprint"), now()
     found = review(dossier, root, moment)
@@ -139,7 +139,7 @@ def _configure_publish(parser: argparse.ArgumentParser) -> None:
 
 def _publish(args: argparse.Namespace, output: Output) -> None:
     with opened(args) as authority:
-        from crl_server.rotation_dossier import RotationDossier
+        from crl_server.trust.rotation_dossier import RotationDossier
 
         found = authority.publish_rotation(
             RotationDossier(args.directory), local_actor(), now(), dry_run=args.dry_run

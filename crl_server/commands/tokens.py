@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from datetime import timedelta
 
+from crl_server.access.roles import ROLES
 from crl_server.commands.common import local_actor, now, opened
-from crl_server.roles import ROLES
 from verifier.command import Command, Output, given
 from verifier.formats.text import Name, PluginId, Time
 
@@ -53,7 +53,7 @@ def _configure_ls(_: argparse.ArgumentParser) -> None:
 
 
 def _ls(args: argparse.Namespace, output: Output) -> None:
-    from crl_server.tokens import tokens
+    from crl_server.access.tokens import tokens
 
     moment = Time.of(now())
     with opened(args) as authority, authority.store.read() as ledger:

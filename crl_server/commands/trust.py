@@ -16,11 +16,11 @@ from verifier.formats.policy import MAX_POLICY, TIERS
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.strict_json import plain
 from verifier.formats.text import Name, PluginId, Version
-from verifier.keys import PublicKey
+from verifier.signatures.keys import PublicKey
 
 if TYPE_CHECKING:
-    from crl_server.offline import Office
     from crl_server.service import Authority
+    from crl_server.trust.offline import Office
 
 MAX_KEY = 16 * 1024
 """Size cap of a public key file in bytes."""
@@ -43,7 +43,7 @@ def _policy(args: argparse.Namespace, output: Output) -> None:
     if args.show:
         _show(args, output)
         return
-    from crl_server.offline import decode
+    from crl_server.trust.offline import decode
 
     def text(office: Office) -> str:
         if args.set_from is None:
@@ -62,7 +62,7 @@ def _configure_plugin(parser: argparse.ArgumentParser) -> None:
 
 
 def _plugin(args: argparse.Namespace, output: Output) -> None:
-    from crl_server.policies import with_plugin
+    from crl_server.trust.policies import with_plugin
 
     plugin = given(PluginId, args.plugin, "the plugin's id")
     named = [[given(Name, name, f"the {role}") for name in getattr(args, role)] for role in _ROLES]
@@ -90,13 +90,13 @@ def _configure_principal(parser: argparse.ArgumentParser) -> None:
 
 
 def _principal(args: argparse.Namespace, output: Output) -> None:
-    from crl_server.policies import with_keyless_principal, with_principal
+    from crl_server.trust.policies import with_keyless_principal, with_principal
 
     name = given(Name, args.name, "the name")
     if bool(args.identity) != bool(args.root):
         raise UsageError("usage.arguments", "--identity and --root go together")
     if args.identity:
-        from verifier.identities import parse_identity
+        from verifier.signatures.identities import parse_identity
 
         root = given(Name, args.root, "the trusted root's name")
         identity = parse_identity(read_capped(args.identity, MAX_IDENTITY, "identity"))
@@ -119,9 +119,9 @@ def _configure_sigstore(parser: argparse.ArgumentParser) -> None:
 
 
 def _sigstore(args: argparse.Namespace, output: Output) -> None:
-    from crl_server.policies import with_trusted_root
-    from verifier.keyless import public_trusted_root
-    from verifier.tuf_chain import TRUSTED_ROOT_LIMIT
+    from crl_server.trust.policies import with_trusted_root
+    from verifier.deployment.tuf_chain import TRUSTED_ROOT_LIMIT
+    from verifier.signatures.keyless import public_trusted_root
 
     name = given(Name, args.name, "the name")
     data = public_trusted_root() if args.public else read_capped(args.file, TRUSTED_ROOT_LIMIT, "trusted root")

@@ -9,11 +9,11 @@ from typing import Any
 from crl_server.commands.common import local_actor, needing_the_extra, now, opened
 from crl_server.commands.revoke import add_server, digest_of
 from crl_server.commands.trust import configure_keys, sign
-from verifier.api_client import api_token, get, post
 from verifier.command import Command, Output
 from verifier.errors import UsageError
 from verifier.formats.strict_json import plain
 from verifier.formats.text import Time
+from verifier.refreshing.api_client import api_token, get, post
 
 LIFTS = ("certification-expiry", "stale-list")
 MAX_HOURS = 168
@@ -38,7 +38,7 @@ def _ask(args: argparse.Namespace, output: Output) -> None:
     else:
         with needing_the_extra():
             from crl_server.api.waivers import ask
-            from crl_server.waiving import Plea
+            from crl_server.revocation.waiving import Plea
         with opened(args) as authority:
             plea = Plea(artifact, args.lift, until, args.reason)
             done = plain(ask(authority, plea, local_actor(), now()))
@@ -100,8 +100,8 @@ def _ls(args: argparse.Namespace, output: Output) -> None:
 
 
 def _sign(args: argparse.Namespace, output: Output) -> None:
-    from crl_server.policies import with_waivers
-    from crl_server.waiving import in_effect
+    from crl_server.revocation.waiving import in_effect
+    from crl_server.trust.policies import with_waivers
 
     with opened(args) as authority, authority.store.read() as ledger:
         wanted = in_effect(ledger, now())

@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.console.forms import Form
-from crl_server.reinstating import Wish
+from crl_server.revocation.reinstating import Wish
 from verifier.errors import UsageError
 from verifier.formats.text import Digest, Time
 

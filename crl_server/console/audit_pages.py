@@ -8,11 +8,11 @@ from typing import Annotated, Any, NamedTuple, get_args
 
 from fastapi import FastAPI, Query, Request, Response
 
-from crl_server.audit import Action, Entry, parse_entry
 from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
-from crl_server.ledger import Ledger
+from crl_server.records.audit import Action, Entry, parse_entry
 from crl_server.service import Authority
+from crl_server.storage.ledger import Ledger
 from verifier.errors import FormatError, Refused
 
 SHOWN = 50

@@ -8,14 +8,14 @@ from typing import Annotated, Any, get_args
 
 from fastapi import FastAPI, Query, Request, Response
 
-from crl_server import registry
 from crl_server.api.edge import DigestPart, PluginPart
 from crl_server.api.plugins import search
 from crl_server.console import covenant, questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.console.evidence import evidence
-from crl_server.ranking import Wanted
-from crl_server.tables import Artifact
+from crl_server.plugins import registry
+from crl_server.plugins.ranking import Wanted
+from crl_server.storage.tables import Artifact
 from verifier.errors import Refused
 from verifier.formats.manifest import Capability, Kind, Maturity, parse_signed_manifest
 from verifier.formats.policy import Policy

@@ -11,14 +11,14 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
-from crl_server import reinstating, waiving
+from crl_server.access.roles import WRITES, Operation, authorise
 from crl_server.api.edge import Edge
 from crl_server.console.door import Door, Visitor
 from crl_server.console.forms import Form, read_form
 from crl_server.console.place import Place
 from crl_server.console.render import Renderer, read_assets
 from crl_server.console.sessions import LIFE
-from crl_server.roles import WRITES, Operation, authorise
+from crl_server.revocation import reinstating, waiving
 from verifier.errors import Refused
 
 SESSION = "loadlock-session"

@@ -1,19 +1,21 @@
-"""The door: who comes in, who is in, who leaves. What they may do there is the business of :mod:`crl_server.roles`."""
+"""The door: who comes in, who is in, who leaves. What they may do there is the business of
+:mod:`crl_server.access.roles`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from crl_server import tokens
-from crl_server.audit import Act
+from crl_server.access import tokens
+from crl_server.access.issuers import Issuer
+from crl_server.access.roles import ALLOWED, STAFF, Identity, Operation
 from crl_server.console import sessions
 from crl_server.console.place import Place
-from crl_server.issuers import Issuer
-from crl_server.ledger import Ledger
-from crl_server.roles import ALLOWED, STAFF, Identity, Operation
+from crl_server.records.audit import Act
 from crl_server.service import Authority
-from crl_server.tables import ConsoleSession
+from crl_server.storage.ledger import Ledger
+from crl_server.storage.tables import ConsoleSession
 from verifier.errors import Refused
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.strict_json import dumps

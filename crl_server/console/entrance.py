@@ -10,11 +10,11 @@ from urllib.parse import quote, unquote
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from crl_server.access.issuers import Issuer
 from crl_server.api.problems import status_of
 from crl_server.console.desk import SESSION, Desk
 from crl_server.console.forms import read_form
 from crl_server.console.oidc_login import Attempt, Login
-from crl_server.issuers import Issuer
 from verifier.errors import Refused
 
 ATTEMPT = "loadlock-login"

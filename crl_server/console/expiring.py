@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from sqlmodel import col, select
 
-from crl_server import registry
-from crl_server.ledger import Ledger
-from crl_server.tables import Artifact, ListEntry
+from crl_server.plugins import registry
+from crl_server.storage.ledger import Ledger
+from crl_server.storage.tables import Artifact, ListEntry
 from verifier.errors import FormatError
 from verifier.formats.bundle import parse_set
 from verifier.formats.manifest import parse_signed_manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI, Request, Response
 
 from crl_server.console.desk import Desk
-from crl_server.public_files import IMMUTABLE, REVALIDATE
+from crl_server.lists.public_files import IMMUTABLE, REVALIDATE
 from verifier.errors import UsageError
 
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 
-from crl_server import coverage_history, hosts
 from crl_server.api import hosts as api
 from crl_server.console import plots, questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.console.plots import Point
+from crl_server.fleet import coverage_history, hosts
 from crl_server.service import Authority
 from verifier.errors import Refused, UsageError
 from verifier.formats.text import Digest, Time

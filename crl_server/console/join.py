@@ -27,7 +27,7 @@ from crl_server.console import (
 )
 from crl_server.console.desk import Desk
 from crl_server.console.place import ROOM
-from crl_server.tracing import NOT_FASTAPIS
+from crl_server.operating.tracing import NOT_FASTAPIS
 from verifier.errors import LoadlockError, UsageError
 
 SUBJECTS = (

@@ -23,9 +23,9 @@ from urllib.parse import quote, urlencode
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from crl_server.issuers import ConsoleClient, Issuer
-from crl_server.oidc import Issuers, discover, endpoint, unreachable
-from crl_server.roles import Identity
+from crl_server.access.issuers import ConsoleClient, Issuer
+from crl_server.access.oidc import Issuers, discover, endpoint, unreachable
+from crl_server.access.roles import Identity
 from verifier.errors import Refused, UsageError
 from verifier.files import read_capped
 from verifier.formats.strict_json import loads

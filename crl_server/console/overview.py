@@ -12,7 +12,7 @@ from crl_server.console.desk import Desk, Facts
 from crl_server.console.door import Visitor
 from crl_server.console.expiring import Endings
 from crl_server.console.hosts_pages import coverage
-from crl_server.ledger import Ledger
+from crl_server.storage.ledger import Ledger
 from verifier.errors import Refused
 
 SHOWN = 8

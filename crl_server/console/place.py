@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from crl_server.issuers import LOOPBACK
+from crl_server.access.issuers import LOOPBACK
 from verifier.addresses import split
 from verifier.errors import Refused, UsageError
 from verifier.formats.enrolment import ServerUrl

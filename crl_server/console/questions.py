@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from sqlmodel import col, func, literal_column, select
 
-from crl_server.ledger import Ledger
-from crl_server.tables import (
+from crl_server.storage.ledger import Ledger
+from crl_server.storage.tables import (
     Artifact,
     AuditLine,
     Component,

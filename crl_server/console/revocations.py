@@ -8,9 +8,9 @@ from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 
-from crl_server import rules
 from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
+from crl_server.lists import rules
 
 SHOWN = 50
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from crl_server import rules
 from crl_server.api.problems import status_of
 from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
@@ -17,9 +16,10 @@ from crl_server.console.door import Visitor
 from crl_server.console.forms import Form
 from crl_server.console.hosts_pages import coverage
 from crl_server.console.wanted import FIELDS, KINDS, Wanted, wanted_in
-from crl_server.idempotency import fingerprint
-from crl_server.revoking import Order
-from crl_server.standing import Radius
+from crl_server.lists import rules
+from crl_server.revocation.revoking import Order
+from crl_server.revocation.standing import Radius
+from crl_server.storage.idempotency import fingerprint
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.formats.strict_json import dumps
 

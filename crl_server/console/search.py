@@ -11,7 +11,7 @@ from crl_server.api.plugins import search as plugins_like
 from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.console.door import Visitor
-from crl_server.ranking import MAX_WORDS, Wanted
+from crl_server.plugins.ranking import MAX_WORDS, Wanted
 
 SHOWN = 20
 """How many finds of each sort a page has."""

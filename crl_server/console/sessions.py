@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from sqlmodel import col, delete, select
 
-from crl_server.ledger import Ledger
-from crl_server.roles import ROLES, Identity
-from crl_server.tables import ConsoleSession
+from crl_server.access.roles import ROLES, Identity
+from crl_server.storage.ledger import Ledger
+from crl_server.storage.tables import ConsoleSession
 from verifier.errors import Refused
 from verifier.formats.text import Hex, Time
 

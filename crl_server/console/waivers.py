@@ -16,8 +16,8 @@ from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.console.door import Visitor
 from crl_server.console.forms import Form
-from crl_server.tables import WaiverRow
-from crl_server.waiving import MAX_REASON, Plea
+from crl_server.revocation.waiving import MAX_REASON, Plea
+from crl_server.storage.tables import WaiverRow
 from verifier.errors import LoadlockError, UsageError
 from verifier.formats.policy import LONGEST_WAIVER, Policy
 from verifier.formats.policy_terms import Lifted

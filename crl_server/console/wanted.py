@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from crl_server.console.forms import Form
-from crl_server.revoking import Order
-from crl_server.rules import SEVERITIES, Severity
-from crl_server.standing import NewRule
+from crl_server.lists.rules import SEVERITIES, Severity
+from crl_server.revocation.revoking import Order
+from crl_server.revocation.standing import NewRule
 from verifier.errors import UsageError
 from verifier.formats.text import Digest
 

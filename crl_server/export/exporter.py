@@ -19,17 +19,17 @@ from tuf.api.metadata import Metadata, Root, Timestamp
 from crl_server.export import leftovers
 from crl_server.export.places import Held, Place
 from crl_server.export.tree import MAX_POINTER, Tree, read_tree
-from crl_server.locking import exclusive
-from crl_server.public_files import ENROLMENT, HEAD, TIMESTAMP, kind_of
+from crl_server.lists.public_files import ENROLMENT, HEAD, TIMESTAMP, kind_of
+from crl_server.lists.stamps import stamps
 from crl_server.service import Authority
-from crl_server.stamps import stamps
+from crl_server.storage.locking import exclusive
+from verifier.deployment.trust import Trust
 from verifier.errors import LoadlockError, Refused
 from verifier.files import read_capped
 from verifier.formats import dsse
 from verifier.formats.policy import Policy
 from verifier.formats.revocations import MAX_BASE, Head, parse_head
-from verifier.keys import PublicKey, signers
-from verifier.trust import Trust
+from verifier.signatures.keys import PublicKey, signers
 
 LOOK_AGAIN = timedelta(hours=1)
 """How often the whole place is compared with the tree, whatever this process remembers of it."""

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from sqlmodel import col, delete, select
 
-from crl_server.store import Store
-from crl_server.tables import ExportLeftover
+from crl_server.storage.store import Store
+from crl_server.storage.tables import ExportLeftover
 from verifier.formats.text import Time
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from crl_server.export.tree import MAX_POINTER
-from crl_server.public_files import PublicKind, kind_of
+from crl_server.lists.public_files import PublicKind, kind_of
 from verifier.errors import Unreachable
 from verifier.files import read_capped, write_atomic
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from crl_server.export.places import Held
 from crl_server.export.tree import MAX_POINTER
-from crl_server.public_files import IMMUTABLE, PublicKind, kind_of
+from crl_server.lists.public_files import IMMUTABLE, PublicKind, kind_of
 from crl_server.settings import Bucket
 from verifier.errors import FormatError, LoadlockError, Refused, Unreachable, UsageError
 

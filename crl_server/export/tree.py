@@ -21,10 +21,10 @@ from pathlib import Path
 from tuf.api.metadata import Targets
 
 from crl_server.layout import Layout
-from crl_server.public_files import ENROLMENT, HEAD, TIMESTAMP, kind_of
+from crl_server.lists.public_files import ENROLMENT, HEAD, TIMESTAMP, kind_of
+from crl_server.lists.stamps import stamps
 from crl_server.service import Authority, Standing
-from crl_server.stamps import stamps
-from crl_server.trust_files import TrustFiles, target_name
+from crl_server.trust.trust_files import TrustFiles, target_name
 from verifier.errors import Unreachable
 from verifier.files import read_capped
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from crl_server import tracing
 from crl_server.background import Background
 from crl_server.export.exporter import LOOK_AGAIN, Exporter
 from crl_server.export.places import Directory, Place
 from crl_server.export.tree import watched_files
+from crl_server.lists.stamps import stamps
+from crl_server.operating import tracing
 from crl_server.service import Authority
 from crl_server.settings import Export
-from crl_server.stamps import stamps
 from verifier.errors import LoadlockError
 
 LOOK = 0.1

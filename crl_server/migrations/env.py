@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlmodel import SQLModel
 
-from crl_server import tables  # noqa: F401 - fills the metadata
+from crl_server.storage import tables  # noqa: F401 - fills the metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=SQLModel.metadata)
 with context.begin_transaction():

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from crl_server.audit import Action, Entry, parse_entry
+from crl_server.records.audit import Action, Entry, parse_entry
 from crl_server.settings import Topic
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.strict_json import dumps

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from sqlmodel import col, delete, func, select, update
 
-from crl_server.ledger import Ledger
-from crl_server.tables import WebhookCursor, WebhookDelivery
+from crl_server.storage.ledger import Ledger
+from crl_server.storage.tables import WebhookCursor, WebhookDelivery
 from crl_server.webhooks.events import kind_of
 from verifier.formats.text import Time
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from crl_server import tracing
 from crl_server.background import Background
 from crl_server.layout import Layout
-from crl_server.ledger import Ledger
+from crl_server.operating import tracing
 from crl_server.service import Authority
 from crl_server.settings import Webhook
+from crl_server.storage.ledger import Ledger
 from crl_server.webhooks import outbox
 from crl_server.webhooks.events import MEDIA_TYPE, Event, event_of
 from crl_server.webhooks.secrets import read_secrets, sign

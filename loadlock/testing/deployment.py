@@ -21,18 +21,18 @@ from loadlock.testing.people import Person
 from loadlock.testing.repository import TufRepository
 from loadlock.testing.statements import Release, honest, make_wheel
 from verifier.artifacts import SET_SUFFIX
-from verifier.decide import Request
+from verifier.deployment.home import Home
 from verifier.formats import dsse
 from verifier.formats.enrolment import Enrolment, Floor, ServerUrl, dump_enrolment, encode_root
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Name, PluginId, Time
 from verifier.gate import Gate
-from verifier.home import Home
 from verifier.hosting import Plugins, Settings
+from verifier.judging.decide import Request
 from verifier.plugin import Plugin, take_out
-from verifier.refresh import Refresher, enroll
+from verifier.refreshing.refresh import Refresher, enroll
 from verifier.runtime import stamps
-from verifier.wheel import read_wheel
+from verifier.wheels.wheel import read_wheel
 
 HEAD_KEY_LIFE = timedelta(days=365)
 ROLES = ("builder", "owner", "certifier")

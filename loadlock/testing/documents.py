@@ -12,7 +12,7 @@ from verifier.formats import dsse, strict_json
 from verifier.formats.policy import dump_policy, policy_of
 from verifier.formats.revocations import EMPTY_RULES, EMPTY_SET, dump_set_file, prefix_of
 from verifier.formats.text import Hex, Time
-from verifier.keys import PublicKey
+from verifier.signatures.keys import PublicKey
 
 DEPLOYMENT = "acme"
 HEAD_LIFE = timedelta(hours=6)

@@ -7,7 +7,7 @@ from typing import Literal
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from verifier.keys import PublicKey
+from verifier.signatures.keys import PublicKey
 
 
 class Person:
@@ -22,7 +22,7 @@ class Person:
         self.public = PublicKey(self._key.public_key())
 
     def sign(self, message: bytes) -> bytes:
-        """A signature over ``message``, as :meth:`verifier.keys.PublicKey.verify` wants it."""
+        """A signature over ``message``, as :meth:`verifier.signatures.keys.PublicKey.verify` wants it."""
         if isinstance(self._key, ed25519.Ed25519PrivateKey):
             return self._key.sign(message)
         return self._key.sign(message, ec.ECDSA(hashes.SHA256()))

@@ -16,7 +16,6 @@ import msgspec
 from packaging.utils import canonicalize_name
 
 from loadlock.testing.people import Person
-from verifier.dependencies import requirements_of
 from verifier.formats import dsse
 from verifier.formats.bundle import Bundle, dump_bundle
 from verifier.formats.statement import (
@@ -30,7 +29,8 @@ from verifier.formats.statement import (
 )
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import PluginId, Time
-from verifier.wheel import Snapshot
+from verifier.judging.dependencies import requirements_of
+from verifier.wheels.wheel import Snapshot
 
 BUILDER_ID = "https://ci.example/builder"
 COMMIT = "0" * 39 + "1"

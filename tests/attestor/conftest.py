@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from attestor.build import BuildResult, build
+from attestor.building.build import BuildResult, build
+from attestor.building.source import describe
+from attestor.building.wheelhouse import Wheelhouse, prepare
 from attestor.pipeline import Attestation, Options, attest_source
-from attestor.signers import KeySigner, new_key
-from attestor.source import describe
-from attestor.wheelhouse import Wheelhouse, prepare
+from attestor.signing.signers import KeySigner, new_key
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "csv-exporter"

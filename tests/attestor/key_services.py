@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from attestor.wheelhouse import prepare, uv_program
+from attestor.building.wheelhouse import prepare, uv_program
 
 LOCK = Path(__file__).with_name("key_services.lock")
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"

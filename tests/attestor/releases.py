@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from attestor.certify import Terms, certify
-from attestor.endorse import endorse
+from attestor.commands.places import WheelFiles
 from attestor.pipeline import Options, attest_wheel
-from attestor.places import WheelFiles
+from attestor.signing.certify import Terms, certify
+from attestor.signing.endorse import endorse
 from tests.attestor.conftest import EXAMPLE, Signers
 from tests.wheels import build_wheel
 from verifier.formats.policy import TierName

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from attestor.audit import BY_HOST, Audit, audit_over_database, audit_over_service
-from attestor.osv import read_database
+from attestor.checking.audit import BY_HOST, Audit, audit_over_database, audit_over_service
+from attestor.checking.osv import read_database
 from attestor.pipeline import Attestation
 from tests.attestor.advisories import advisory, answer, ranged, serving, write
 from tests.attestor.conftest import NOW

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from attestor.analysis import Analysis, analyse
+from attestor.building.wheelhouse import Wheelhouse
+from attestor.describing.analysis import Analysis, analyse
 from attestor.pipeline import Options, attest_source, attest_wheel
-from attestor.wheelhouse import Wheelhouse
 from tests.attestor import test_cli
 from tests.attestor.conftest import EXAMPLE, NOW, Project, Signers
 from tests.attestor.test_cli import code_of, run

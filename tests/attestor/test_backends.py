@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from attestor.building.rebuild import RebuildOptions, rebuild
+from attestor.building.wheelhouse import Wheelhouse, prepare
+from attestor.checking.review import review
 from attestor.pipeline import Attestation, Options, attest_source
-from attestor.rebuild import RebuildOptions, rebuild
-from attestor.review import review
-from attestor.wheelhouse import Wheelhouse, prepare
 from tests.attestor.conftest import NOW, Signers, make_repository
 from verifier.formats.statement import PROVENANCE, parse_provenance
 from verifier.progress import SILENT

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from attestor.environment import network_cut
+from attestor.building.environment import network_cut
+from attestor.building.wheelhouse import Wheelhouse
 from attestor.pipeline import Options, attest_source
-from attestor.wheelhouse import Wheelhouse
 from tests.attestor.conftest import NOW, Project, Signers
 from tests.attestor.test_build import probe, refusal
 from tests.attestor.test_cli import code_of, elsewhere  # noqa: F401 - elsewhere is used by pytest

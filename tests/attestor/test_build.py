@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from attestor import environment
-from attestor.build import BuildResult, build
-from attestor.environment import network_cut
-from attestor.source import describe
-from attestor.wheelhouse import Wheelhouse
+from attestor.building import environment
+from attestor.building.build import BuildResult, build
+from attestor.building.environment import network_cut
+from attestor.building.source import describe
+from attestor.building.wheelhouse import Wheelhouse
 from tests.attestor.conftest import COMMIT_TIME, NOW, Project, make_repository
 from verifier.errors import LoadlockError, Refused
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from attestor.places import WheelFiles
-from attestor.precedent import open_precedent
-from attestor.review import Keys
-from attestor.signers import KeySigner
+from attestor.checking.review import Keys
+from attestor.commands.places import WheelFiles
+from attestor.describing.precedent import open_precedent
+from attestor.signing.signers import KeySigner
 from tests.attestor import test_cli
 from tests.attestor.conftest import EXAMPLE, Signers
 from tests.attestor.releases import Shelf

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from attestor.check_cli import CHECK_COMMANDS
+from attestor.building.wheelhouse import Wheelhouse
+from attestor.checking.review import Keys, Review, review
+from attestor.commands.check import CHECK_COMMANDS
+from attestor.commands.places import WheelFiles
 from attestor.pipeline import Options, attest_wheel
-from attestor.places import WheelFiles
-from attestor.review import Keys, Review, review
-from attestor.wheelhouse import Wheelhouse
 from tests.attestor import test_cli
 from tests.attestor.advisories import advisory, answer, serving, write
 from tests.attestor.conftest import NOW, Signers

@@ -10,10 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from attestor import check_tools
-from attestor.check_tools import Found, Ground, analyse, review_licences, run_egress_tests, run_tests, scan_secrets
-from attestor.licences import ALLOWED, Licences
-from attestor.versions import UNKNOWN
+from attestor.building.versions import UNKNOWN
+from attestor.checking import check_tools
+from attestor.checking.check_tools import (
+    Found,
+    Ground,
+    analyse,
+    review_licences,
+    run_egress_tests,
+    run_tests,
+    scan_secrets,
+)
+from attestor.describing.licences import ALLOWED, Licences
 
 PASSES = "def test_it():\n    import plugin\n    assert plugin.name == 'wheel'\n"
 FAILS = "def test_it():\n    assert False\n"

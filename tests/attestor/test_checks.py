@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from attestor.amend import Subject, open_subject
-from attestor.checks import Checked, Options, check_release
+from attestor.checking.amend import Subject, open_subject
+from attestor.checking.checks import Checked, Options, check_release
+from attestor.checking.review import review
+from attestor.checking.waivers import read_waivers
+from attestor.commands.places import WheelFiles
 from attestor.pipeline import Attestation, attest_wheel
 from attestor.pipeline import Options as AttestOptions
-from attestor.places import WheelFiles
-from attestor.review import review
-from attestor.waivers import read_waivers
 from tests.attestor import test_cli
 from tests.attestor.conftest import EXAMPLE, NOW, Signers, git
 from tests.attestor.test_check_cli import Release

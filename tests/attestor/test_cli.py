@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from attestor.cli import COMMANDS
+from attestor.commands.places import WheelFiles
 from attestor.pipeline import Attestation
-from attestor.places import WheelFiles
 from tests.attestor.conftest import EXAMPLE, Signers
 from tests.wheels import build_wheel
 from verifier.errors import LoadlockError, UsageError

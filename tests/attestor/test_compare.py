@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from attestor import compare as module
-from attestor.compare import MAX_DIFF_WIDTH, Candidate, Comparison, Verdict, compare
+from attestor.building import compare as module
+from attestor.building.compare import MAX_DIFF_WIDTH, Candidate, Comparison, Verdict, compare
 from tests.wheels import Entry, pack, pack_files, record, wheel_files
 from verifier.errors import Refused
 

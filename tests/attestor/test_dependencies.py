@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from attestor.dependencies import Dependencies, find_dependencies
-from attestor.wheelhouse import Wheelhouse
+from attestor.building.wheelhouse import Wheelhouse
+from attestor.describing.dependencies import Dependencies, find_dependencies
 from tests.wheels import build_wheel
-from verifier.dependencies import requirements_of
 from verifier.errors import LoadlockError
-from verifier.wheel import read_wheel
+from verifier.judging.dependencies import requirements_of
+from verifier.wheels.wheel import read_wheel
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from attestor.building.wheelhouse import Wheelhouse
 from attestor.pipeline import Attestation, Options, attest_source
-from attestor.wheelhouse import Wheelhouse
 from tests.attestor.conftest import NOW, Signers, git
 from verifier.formats.bundle import parse_set
 from verifier.formats.statement import MANIFEST, PROVENANCE, SBOM

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from attestor import diffoscope
-from attestor.compare import Candidate, Verdict, compare
-from attestor.diffoscope import compare_deeply, report
+from attestor.building import diffoscope
+from attestor.building.compare import Candidate, Verdict, compare
+from attestor.building.diffoscope import compare_deeply, report
 from tests import wheels
 
 ONE, OTHER = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from attestor.places import WheelFiles
+from attestor.commands.places import WheelFiles
 from tests.attestor.conftest import EXAMPLE, Signers, git, make_repository
 from tests.attestor.test_cli import WHEEL, run
 from tests.wheels import Wheel, build_wheel

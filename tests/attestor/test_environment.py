@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from attestor import environment, processes
-from attestor.environment import fixed, interpreter, network_cut
+from attestor.building import environment, processes
+from attestor.building.environment import fixed, interpreter, network_cut
 
 
 @pytest.fixture

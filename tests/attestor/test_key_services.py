@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from attestor.build import BuildResult
+from attestor.building.build import BuildResult
 from loadlock.testing.loopback import Loopback
 from tests.attestor.advisories import advisory, write
 from tests.attestor.conftest import EXAMPLE, make_repository
 from tests.attestor.key_services import KEY_ID, PIN, Services, Token, libraries
 from tests.attestor.shell import Shell, Worker
-from verifier.keys import PublicKey
+from verifier.signatures.keys import PublicKey
 
 WHEEL = "csv_exporter-1.0.0-py3-none-any.whl"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attestor.layout import read_layout, sign_payload
+from attestor.signing.layout import read_layout, sign_payload
 from tests.attestor.conftest import Signers
 from verifier.errors import LoadlockError
 from verifier.formats.dsse import parse_envelope

@@ -121,7 +121,7 @@ def release(tmp_path_factory: pytest.TempPathFactory, build_wheels: Path) -> Ite
 
 
 def _public(private: Path, public: Path) -> None:
-    from attestor.signers import load_signer, public_pem
+    from attestor.signing.signers import load_signer, public_pem
 
     public.write_bytes(public_pem(load_signer(private).public_key))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from attestor.leaks import LeakGate, own_names, redact
+from attestor.checking.leaks import LeakGate, own_names, redact
 from verifier.errors import Refused
 
 # Taken apart, so that this file does not look like what it tests.

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from attestor.audit import MAX_AGE, audit_over_database
-from attestor.certify import Terms, certify
-from attestor.endorse import endorse
-from attestor.osv import read_database
+from attestor.checking.audit import MAX_AGE, audit_over_database
+from attestor.checking.osv import read_database
+from attestor.checking.review import Keys
 from attestor.pipeline import Attestation
-from attestor.review import Keys
-from attestor.statements import draft, gate_of
+from attestor.signing.certify import Terms, certify
+from attestor.signing.endorse import endorse
+from attestor.signing.statements import draft, gate_of
 from tests.attestor.advisories import advisory, write
 from tests.attestor.conftest import NOW, Signers
 from verifier.errors import Refused
@@ -31,7 +31,7 @@ from verifier.formats.statement import (
     parse_statement,
 )
 from verifier.formats.strict_json import dumps, plain
-from verifier.wheel import read_wheel
+from verifier.wheels.wheel import read_wheel
 
 # Taken apart, so that this file does not look like what it tests.
 PLANTS = {

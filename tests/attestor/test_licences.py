@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from attestor.licences import ALLOWED, Licences, check_allowed, licences_of
+from attestor.checking.review import review
+from attestor.describing.licences import ALLOWED, Licences, check_allowed, licences_of
 from attestor.pipeline import Attestation
-from attestor.review import review
 from tests.attestor.conftest import Signers
 from verifier.errors import UsageError
 from verifier.formats.manifest import Dependency

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from attestor.build import BuildResult
-from attestor.dependencies import Dependencies
-from attestor.manifest import complete, manifest_in, manifest_of, read_manifest
-from attestor.source import describe
+from attestor.building.build import BuildResult
+from attestor.building.source import describe
+from attestor.describing.dependencies import Dependencies
+from attestor.describing.manifest import complete, manifest_in, manifest_of, read_manifest
 from tests.attestor.conftest import EXAMPLE, NOW, Project
 from verifier.errors import LoadlockError
 from verifier.formats.manifest import SignedManifest, dump_manifest, parse_manifest, parse_signed_manifest
 from verifier.formats.text import Digest
-from verifier.wheel import read_wheel
+from verifier.wheels.wheel import read_wheel
 
 GOOD: dict[str, Any] = json.loads((EXAMPLE / "PLUGIN_MANIFEST.json").read_text())
 DIGEST = Digest("sha256:" + "0" * 64)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
-from attestor import osv
-from attestor.osv import Database, read_database
+from attestor.checking import osv
+from attestor.checking.osv import Database, read_database
 from tests.attestor.advisories import MODIFIED, advisory, ranged, write
 from tests.project.tree import ROOT
 from verifier.errors import UsageError

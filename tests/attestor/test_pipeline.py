@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from attestor import pipeline
+from attestor.building.wheelhouse import Wheelhouse
+from attestor.checking.review import Keys, review
 from attestor.pipeline import ELSEWHERE, Attestation, Options, attest_source, attest_wheel
-from attestor.review import Keys, review
-from attestor.wheelhouse import Wheelhouse
 from tests.attestor.conftest import EXAMPLE, NOW, Signers, make_repository
 from verifier.errors import LoadlockError
 from verifier.formats.bundle import dump_set

@@ -7,8 +7,8 @@ import json
 import re
 from dataclasses import replace
 
-from attestor.build import BuildResult
-from attestor.provenance import LOCAL_BUILDER, make_provenance
+from attestor.building.build import BuildResult
+from attestor.describing.provenance import LOCAL_BUILDER, make_provenance
 from tests.attestor.conftest import ROOT
 from verifier.formats.statement import BUILD_TYPE, Provenance, parse_provenance
 from verifier.formats.strict_json import dumps

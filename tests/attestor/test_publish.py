@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from attestor.publish import publish
-from verifier import api_client as module
 from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
+from verifier.refreshing import api_client as module
 
 
 class Registry(ThreadingHTTPServer):

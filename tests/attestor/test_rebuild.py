@@ -18,25 +18,25 @@ from typing import Any
 
 import pytest
 
-from attestor.build import build
-from attestor.leaks import LeakGate
+from attestor.building.build import build
+from attestor.building.rebuild import REBUILDER, RebuildOptions, Rebuilt, rebuild, with_rebuild
+from attestor.building.source import describe
+from attestor.building.wheelhouse import Wheelhouse
+from attestor.checking.leaks import LeakGate
+from attestor.describing.provenance import LOCAL_BUILDER, make_provenance
 from attestor.pipeline import Attestation, Options, attest_source
-from attestor.provenance import LOCAL_BUILDER, make_provenance
-from attestor.rebuild import REBUILDER, RebuildOptions, Rebuilt, rebuild, with_rebuild
-from attestor.signers import KeySigner
-from attestor.source import describe
-from attestor.statements import draft
-from attestor.wheelhouse import Wheelhouse
+from attestor.signing.signers import KeySigner
+from attestor.signing.statements import draft
 from tests.attestor.conftest import EXAMPLE, NOW, Signers, git, make_repository
 from tests.attestor.test_cli import code_of, elsewhere, run  # noqa: F401 - elsewhere is used by pytest
 from tests.attestor.test_variation import sound
 from verifier.errors import LoadlockError
-from verifier.evidence import verified_payload
 from verifier.formats.bundle import dump_set, parse_set
 from verifier.formats.statement import PROVENANCE, Provenance, parse_provenance, parse_statement
 from verifier.formats.strict_json import dumps
+from verifier.judging.evidence import verified_payload
 from verifier.progress import SILENT
-from verifier.wheel import read_wheel
+from verifier.wheels.wheel import read_wheel
 
 
 @dataclass(frozen=True)

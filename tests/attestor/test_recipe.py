@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from attestor.build import BuildResult
-from attestor.environment import interpreter
-from attestor.leaks import LeakGate
+from attestor.building.build import BuildResult
+from attestor.building.environment import interpreter
+from attestor.building.recipe import read_recipe, recipe_for
+from attestor.checking.leaks import LeakGate
+from attestor.describing.provenance import LOCAL_BUILDER, make_provenance
 from attestor.pipeline import Attestation
-from attestor.provenance import LOCAL_BUILDER, make_provenance
-from attestor.recipe import read_recipe, recipe_for
-from attestor.signers import KeySigner
-from attestor.statements import draft
+from attestor.signing.signers import KeySigner
+from attestor.signing.statements import draft
 from tests.attestor.conftest import Signers
 from tests.wheels import build_wheel
 from verifier.errors import LoadlockError
@@ -24,7 +24,7 @@ from verifier.formats.bundle import dump_set, parse_set
 from verifier.formats.statement import PROVENANCE, Provenance, Resource, parse_provenance, parse_statement
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Digest
-from verifier.wheel import Snapshot, read_wheel
+from verifier.wheels.wheel import Snapshot, read_wheel
 
 STATEMENT = Digest("sha256:" + "5" * 64)
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from attestor.places import WheelFiles
-from attestor.signers import public_pem
+from attestor.commands.places import WheelFiles
+from attestor.signing.signers import public_pem
 from tests.attestor.test_cli import Recorder, code_of, run
 from tests.hosts import HostedDeployment
-from verifier.evidence import verified_payload
+from verifier.deployment.tuf_chain import POLICY
 from verifier.formats.bundle import parse_set
-from verifier.private_keys import PrivateKey
-from verifier.tuf_chain import POLICY
+from verifier.judging.evidence import verified_payload
+from verifier.signatures.private_keys import PrivateKey
 
 NO_PROVENANCE = {"core": ["sbom", "certification"], "vetted": ["sbom", "certification"], "untrusted": ["sbom"]}
 

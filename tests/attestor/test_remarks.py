@@ -10,8 +10,8 @@ from typing import Any, get_args
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from attestor import remarks
-from attestor.remarks import MAX_REMARKS, Remark, Style, code_quality, log_lines, remark_of, sarif
+from attestor.checking import remarks
+from attestor.checking.remarks import MAX_REMARKS, Remark, Style, code_quality, log_lines, remark_of, sarif
 from tests.attestor import test_cli
 from tests.attestor.conftest import Signers, git
 from tests.attestor.test_cli import code_of

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from attestor.build import BuildResult
-from attestor.dependencies import Dependencies, HostDependency, LockedDependency
-from attestor.embedded import EmbeddedSbomDiffers, check_embedded_sbom
-from attestor.leaks import LeakGate
-from attestor.sbom import PROVIDED_BY, REQUIREMENT, Version, make_embedded_sbom, make_sbom
-from attestor.wheelhouse import LockedWheel
+from attestor.building.build import BuildResult
+from attestor.building.wheelhouse import LockedWheel
+from attestor.checking.leaks import LeakGate
+from attestor.describing.dependencies import Dependencies, HostDependency, LockedDependency
+from attestor.describing.embedded import EmbeddedSbomDiffers, check_embedded_sbom
+from attestor.describing.sbom import PROVIDED_BY, REQUIREMENT, Version, make_embedded_sbom, make_sbom
 from tests.wheels import build_wheel
 from verifier.errors import Refused
 from verifier.formats.sbom import parse_sbom
-from verifier.wheel import Snapshot, read_wheel
+from verifier.wheels.wheel import Snapshot, read_wheel
 
 WHEN = datetime(2026, 1, 21, 12, tzinfo=UTC)
 ALPHA = LockedWheel("alpha", "2.0", "alpha-2.0-py3-none-any.whl", "a" * 64)
@@ -56,7 +56,7 @@ def test_other_processes_give_the_same_bytes(built: BuildResult) -> None:
     # Sets and dictionaries are ordered otherwise under another hash seed.
     script = (
         "import hashlib\nfrom tests.attestor.test_sbom import NEEDS, WHEN, snapshot\n"
-        "from attestor.sbom import make_embedded_sbom, make_sbom\nwheel = snapshot('License: MIT')\n"
+        "from attestor.describing.sbom import make_embedded_sbom, make_sbom\nwheel = snapshot('License: MIT')\n"
         "both = make_sbom(wheel, NEEDS, timestamp=WHEN) + make_embedded_sbom(wheel, NEEDS)\n"
         "print(hashlib.sha256(both).hexdigest())\n"
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from attestor.building.wheelhouse import Wheelhouse
 from attestor.pipeline import Options, attest_source
-from attestor.wheelhouse import Wheelhouse
 from tests.attestor.conftest import NOW, Signers, git
 from tests.attestor.test_cli import code_of, run
 from tests.project.tree import ROOT

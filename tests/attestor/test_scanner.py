@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from attestor import scanner as module
-from attestor.scanner import over_service
+from attestor.checking import scanner as module
+from attestor.checking.scanner import over_service
 from tests.attestor.advisories import CRITICAL, MEDIUM, Reply, Service, advisory, answer, serving
 from verifier.errors import UsageError
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from attestor.build import build
+from attestor.building.build import build
+from attestor.building.source import describe
+from attestor.building.variation import build_twice
+from attestor.building.wheelhouse import Wheelhouse
+from attestor.describing.provenance import LOCAL_BUILDER, make_provenance
 from attestor.pipeline import Attestation, Options, attest_source
-from attestor.provenance import LOCAL_BUILDER, make_provenance
-from attestor.source import describe
-from attestor.variation import build_twice
-from attestor.wheelhouse import Wheelhouse
 from tests.attestor.conftest import NOW, Project, Signers
 from tests.attestor.test_cli import code_of, run
 from tests.attestor.test_variation import sound

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from attestor.certify import Terms, certify
-from attestor.endorse import endorse
+from attestor.checking.review import Keys, review
 from attestor.pipeline import Attestation, Options, attest_wheel
-from attestor.review import Keys, review
-from attestor.signers import KeySigner
+from attestor.signing.certify import Terms, certify
+from attestor.signing.endorse import endorse
+from attestor.signing.signers import KeySigner
 from tests.attestor.conftest import EXAMPLE, NOW, Signers
 from tests.wheels import build_wheel
-from verifier.covenant import readable
 from verifier.errors import LoadlockError
 from verifier.formats.bundle import dump_set, parse_set
 from verifier.formats.manifest import dump_manifest, parse_signed_manifest
@@ -30,6 +29,7 @@ from verifier.formats.statement import (
     parse_certification,
     parse_statement,
 )
+from verifier.judging.covenant import readable
 
 SOON = NOW + timedelta(days=30)
 

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from msgspec import structs
 
-from attestor import signers
-from attestor.signers import load_signer, new_key, open_signer, service_deadline
-from verifier import private_keys
+from attestor.signing import signers
+from attestor.signing.signers import load_signer, new_key, open_signer, service_deadline
 from verifier.errors import LoadlockError, UsageError
-from verifier.evidence import verified_payload
-from verifier.keys import Algorithm, PublicKey
+from verifier.judging.evidence import verified_payload
+from verifier.signatures import private_keys
+from verifier.signatures.keys import Algorithm, PublicKey
 
 
 def code_of(path: Path, passphrase: str | None = None) -> str:

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attestor import source, unpack
-from attestor.source import describe, export, public_url
+from attestor.building import source, unpack
+from attestor.building.source import describe, export, public_url
 from tests.attestor.conftest import COMMIT_TIME, Project, git, make_repository
 from verifier.errors import LoadlockError, Refused
 

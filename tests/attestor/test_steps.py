@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from attestor.steps import StepOptions, file_of, read_chain, run_step
+from attestor.signing.steps import StepOptions, file_of, read_chain, run_step
 from loadlock.cli import invoke
 from loadlock.stage import Recorder
 from tests.attestor.conftest import Signers

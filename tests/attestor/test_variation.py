@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from attestor import build as build_module
-from attestor import variation
-from attestor.build import PLAIN, BuildResult, build
-from attestor.source import EARLIEST_EPOCH, LATEST_EPOCH, Source, describe, export
-from attestor.variation import MAX_LINES, OTHERWISE, VARIED, build_twice
-from attestor.wheelhouse import Wheelhouse
+from attestor.building import build as build_module
+from attestor.building import variation
+from attestor.building.build import PLAIN, BuildResult, build
+from attestor.building.source import EARLIEST_EPOCH, LATEST_EPOCH, Source, describe, export
+from attestor.building.variation import MAX_LINES, OTHERWISE, VARIED, build_twice
+from attestor.building.wheelhouse import Wheelhouse
 from tests.attestor.conftest import EXAMPLE, NOW, Project, git, make_repository
 from tests.attestor.test_build import IN_TREE, probe
 from verifier.errors import LoadlockError

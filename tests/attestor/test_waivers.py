@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from attestor.waivers import Waivers, read_waivers
+from attestor.checking.waivers import Waivers, read_waivers
 from tests.attestor.conftest import NOW
 from verifier.errors import LoadlockError
 from verifier.formats.findings import Check, CheckName, CheckResult, Waiver

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.tags import Tag
 
-from attestor.wheelhouse import LockedWheel, Wheelhouse, default_cache, hashed_requirements, prepare
+from attestor.building.wheelhouse import LockedWheel, Wheelhouse, default_cache, hashed_requirements, prepare
 from tests.wheels import Wheel, build_wheel
 from verifier.errors import LoadlockError, Refused
 
@@ -228,7 +228,7 @@ def test_what_was_prepared_for_another_interpreter_is_not_taken(
     lock = tmp_path / "lock"
     lock.write_text(hashed_requirements([locked(BETA)]))
     place = prepare(lock, tmp_path / "prepared")
-    monkeypatch.setattr("attestor.wheelhouse.sys_tags", lambda: iter([Tag("cp399", "cp399", "linux_x86_64")]))
+    monkeypatch.setattr("attestor.building.wheelhouse.sys_tags", lambda: iter([Tag("cp399", "cp399", "linux_x86_64")]))
     assert prepare(lock, tmp_path / "prepared") != place
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attestor.zip_headers import graft, read_entries
+from attestor.building.zip_headers import graft, read_entries
 from tests.wheels import Entry, deflate, descriptor, pack
-from verifier.archive import read_archive
+from verifier.wheels.archive import read_archive
 
 A, B = Entry("a.py", b"a = 1\n" * 20), Entry("b/é.py", b"b = 2\n" * 20)
 TIMES = struct.pack("<2HBI", 0x5455, 5, 1, 1_700_000_000)

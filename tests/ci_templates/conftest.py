@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attestor.wheelhouse import prepare
+from attestor.building.wheelhouse import prepare
 from tests.project.tree import ROOT
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from attestor.wheelhouse import prepare
+from attestor.building.wheelhouse import prepare
 from tests.project.tree import ROOT
 
 #: Which of Loadlock each lock installs.

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from attestor.signers import load_signer, public_pem
+from attestor.signing.signers import load_signer, public_pem
 from loadlock.stage import Stage, example_plugin
 from tests.attestor.advisories import advisory, write
 from tests.ci_templates.locks import locks_and_wheels

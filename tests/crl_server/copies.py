@@ -8,14 +8,14 @@ from pathlib import Path
 from crl_server.export.exporter import Exporter
 from crl_server.export.places import Directory, Held
 from crl_server.layout import Layout
-from crl_server.public_files import PublicKind
+from crl_server.lists.public_files import PublicKind
 from crl_server.service import Authority
-from crl_server.trust_files import TrustFiles
+from crl_server.trust.trust_files import TrustFiles
 from tests.crl_server.deployments import DAY, NOW
 from verifier.errors import Refused
 from verifier.formats.text import Hex
-from verifier.revocation_list import RevocationList
-from verifier.revocations import FileKind, apply_head
+from verifier.revocation.revocation_list import RevocationList
+from verifier.revocation.revocations import FileKind, apply_head
 
 
 def read_copy(root: Path, now: datetime = NOW, current: RevocationList | None = None) -> RevocationList:

@@ -6,10 +6,10 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from crl_server.initialise import Plan, initialise
 from crl_server.layout import Deployment
-from crl_server.revoking import Order
+from crl_server.revocation.revoking import Order
 from crl_server.service import Authority
+from crl_server.trust.initialise import Plan, initialise
 from tests.crl_server.engines import databases
 from verifier.formats.enrolment import ServerUrl
 from verifier.formats.policy import Profile

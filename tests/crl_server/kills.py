@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from crl_server.audit import parse_entry
+from crl_server.records.audit import parse_entry
 from crl_server.service import Authority
 from tests.crl_server.deployments import NOW, digest
 from tests.crl_server.revoker import revoke

@@ -16,8 +16,8 @@ from crl_server.api.app import create_app
 from crl_server.api.limits import Rate
 from crl_server.api.static import with_shelf
 from crl_server.doorway import Doorway
-from crl_server.instruments import Instruments
-from crl_server.request_context import observed
+from crl_server.operating.instruments import Instruments
+from crl_server.operating.request_context import observed
 from crl_server.service import Authority
 from crl_server.shelf import Shelf
 from tests.crl_server.deployments import NOW

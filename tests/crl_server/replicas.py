@@ -17,15 +17,15 @@ from crl_server.service import Authority
 from tests.project.tree import ROOT
 from verifier.formats.push import Announcement
 from verifier.formats.text import Digest
-from verifier.push import announcements
-from verifier.revocations import open_list
-from verifier.transport import Transport
+from verifier.refreshing.push import announcements
+from verifier.refreshing.transport import Transport
+from verifier.revocation.revocations import open_list
 
 SERVE = """
 import sys
 from pathlib import Path
 from crl_server.service import Authority
-from crl_server.serving import serve
+from crl_server.operating.serving import serve
 
 authority = Authority(Path(sys.argv[1]))
 serve(authority, "127.0.0.1", 0, lambda address: print(address, flush=True))
@@ -53,7 +53,7 @@ def listed(directory: Path, digest: Digest) -> bool:
     from datetime import UTC, datetime
 
     from crl_server.layout import Layout
-    from crl_server.repository import Repository
+    from crl_server.trust.repository import Repository
 
     layout = Layout(directory)
     found = open_list(

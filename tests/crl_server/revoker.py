@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from crl_server.revoking import Order
+from crl_server.revocation.revoking import Order
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, NOW, digest
 

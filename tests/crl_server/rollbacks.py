@@ -7,8 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from crl_server.databases import database_url
 from crl_server.layout import Layout
+from crl_server.storage.databases import database_url
 from tests import postgresql
 from tests.postgresql import name_of
 

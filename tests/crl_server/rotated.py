@@ -10,17 +10,17 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from crl_server.rotation_dossier import RotationDossier
-from crl_server.rotation_review import Review, review, sign
-from crl_server.rotations import Kind, Wanted
+from crl_server.operating.serving import utc_now
 from crl_server.service import Authority
-from crl_server.serving import utc_now
-from crl_server.signing import SigningKey
+from crl_server.trust.rotation_dossier import RotationDossier
+from crl_server.trust.rotation_review import Review, review, sign
+from crl_server.trust.rotations import Kind, Wanted
+from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import ACTOR, made
 from tests.crl_server.live import Live, address_of, listen
+from verifier.deployment.home import InForce
 from verifier.formats.text import Digest
-from verifier.home import InForce
-from verifier.refresh import Refresher, enroll
+from verifier.refreshing.refresh import Refresher, enroll
 
 
 class World:

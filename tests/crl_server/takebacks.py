@@ -5,21 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from crl_server import registry, standing
-from crl_server.countersigning import Summary, review, sign
-from crl_server.dossier import Dossier
+from crl_server.lists.countersigning import Summary, review, sign
+from crl_server.lists.dossier import Dossier
+from crl_server.plugins import registry
+from crl_server.revocation import standing
+from crl_server.revocation.standing import NewRule, RuleAdded
 from crl_server.service import Authority
-from crl_server.signing import SigningKey
-from crl_server.standing import NewRule, RuleAdded
-from crl_server.tables import Artifact
+from crl_server.storage.tables import Artifact
+from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import ACTOR, NOW, digest
 from verifier.errors import Refused
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Digest, Hex, Name, PluginId, Time, Version
-from verifier.revocation_list import RevocationList
-from verifier.revocations import FileKind, apply_head
-from verifier.standing_rules import Part, Subject, check_rules
+from verifier.revocation.revocation_list import RevocationList
+from verifier.revocation.revocations import FileKind, apply_head
+from verifier.revocation.standing_rules import Part, Subject, check_rules
 
 KEYS = ("checkpoint-1.pem", "checkpoint-2.pem")
 
@@ -50,7 +51,7 @@ def admit(authority: Authority, known: Subject, now: datetime = NOW, **declared:
     """Put an artifact into the registry as admission does in its last step, when its wheel has been verified.
 
     Raises:
-        Refused: as :func:`crl_server.admission.keep`.
+        Refused: as :func:`crl_server.plugins.admission.keep`.
     """
     with authority.store.write() as ledger:
         if ledger.listed(known.artifact) is not None:

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from crl_server import policies, public_tree, registry
-from crl_server.admission import Upload
+from crl_server.access.roles import STAFF, Identity
 from crl_server.api import bodies, health
-from crl_server.audit import parse_entry, verify_log
-from crl_server.roles import STAFF, Identity
+from crl_server.lists import public_tree
+from crl_server.plugins import registry
+from crl_server.plugins.admission import Upload
+from crl_server.records.audit import parse_entry, verify_log
 from crl_server.service import Authority
 from crl_server.settings import Metrics, Settings
+from crl_server.trust import policies
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made
 from tests.crl_server.live import Answer, Live
 from tests.simulator import PluginWheel, Simulator

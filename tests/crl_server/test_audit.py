@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crl_server.audit import EMPTY, Act, append, parse_entry, verify_log
+from crl_server.records.audit import EMPTY, Act, append, parse_entry, verify_log
 from verifier.errors import FormatError, Refused
 from verifier.formats.revocations import AuditHead, sha256_hex
 from verifier.formats.text import Hex

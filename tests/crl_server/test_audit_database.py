@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from sqlmodel import col, delete, select
 
-from crl_server.audit import EMPTY, Act, append
-from crl_server.audit_export import AuditExport
+from crl_server.records.audit import EMPTY, Act, append
+from crl_server.records.audit_export import AuditExport
 from crl_server.service import Authority
-from crl_server.signing import SigningKey
-from crl_server.tables import AuditLine
+from crl_server.storage.tables import AuditLine
+from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import NOW, digest, made, revoke
 from tests.crl_server.rollbacks import keep, put_back
 from tests.crl_server.takebacks import root_of
@@ -21,7 +21,7 @@ from tests.crl_server.test_cli import refused, run
 from tests.hosts import code_of
 from verifier.formats import dsse
 from verifier.formats.revocations import AuditHead, sha256_hex
-from verifier.private_keys import sign_envelope
+from verifier.signatures.private_keys import sign_envelope
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -167,7 +167,7 @@ def test_a_head_that_stands_in_no_entry_is_told_from_one_that_does(authority: Au
 
 
 def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from crl_server.serving import utc_now
+    from crl_server.operating.serving import utc_now
 
     authority = made(tmp_path / "acme", now=utc_now().replace(microsecond=0))
     monkeypatch.setenv("LOADLOCK_DEPLOYMENT", str(tmp_path / "acme"))

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
-from crl_server.admission import Upload
+from crl_server.access.roles import ALLOWED, ROLES, STAFF, WRITES, Role
 from crl_server.api.app import create_app
 from crl_server.api.describe import told_routes
-from crl_server.roles import ALLOWED, ROLES, STAFF, WRITES, Role
+from crl_server.plugins.admission import Upload
 from crl_server.service import Authority
 from loadlock.testing.loopback import Loopback
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 from sqlmodel import select, update
 
-from crl_server import policies
-from crl_server.admission import Upload
-from crl_server.roles import Identity
+from crl_server.access.roles import Identity
+from crl_server.plugins.admission import Upload
+from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
-from crl_server.standing import NewRule
-from crl_server.tables import Artifact
+from crl_server.storage.tables import Artifact
+from crl_server.trust import policies
 from tests.crl_server.deployments import ACTOR, NOW, made
 from tests.crl_server.test_api import ROLE_OF_PERSON
 from tests.simulator import Simulator
 from verifier.formats.strict_json import parse
 from verifier.formats.text import Digest, Name, PluginId
-from verifier.standing_rules import Subject
+from verifier.revocation.standing_rules import Subject
 
 pytestmark = pytest.mark.usefixtures("engine")
 

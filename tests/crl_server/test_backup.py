@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from crl_server.backup import back_up, check, restore
 from crl_server.layout import Layout
-from crl_server.reclaiming import reclaim
 from crl_server.service import Authority
+from crl_server.storage.backup import back_up, check, restore
+from crl_server.trust.reclaiming import reclaim
 from tests.crl_server.deployments import ACTOR, NOW, digest, made, revoke
 from tests.crl_server.takebacks import admit, subject
 from tests.crl_server.test_cli import refused, run
@@ -178,7 +178,7 @@ def test_what_is_restored_publishes_nothing_before_it_was_raised(authority: Auth
     assert stat.S_IMODE(os.stat(restored.layout.online).st_mode) == 0o700
     restored.verify_audit(NOW)
     with restored.store.read() as ledger:
-        from crl_server import registry
+        from crl_server.plugins import registry
 
         assert registry.artifact(ledger, digest("plugin")) is not None
     restored.close()
@@ -225,7 +225,7 @@ def test_a_backup_made_under_writes_is_consistent(authority: Authority, tmp_path
 
 
 def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from crl_server.serving import utc_now
+    from crl_server.operating.serving import utc_now
 
     made(tmp_path / "acme", now=utc_now().replace(microsecond=0)).close()
     monkeypatch.setenv("LOADLOCK_DEPLOYMENT", str(tmp_path / "acme"))
@@ -241,7 +241,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_server_does_not_start_below_its_last_export(authority: Authority, tmp_path: Path) -> None:
-    from crl_server.serving import serve
+    from crl_server.operating.serving import serve
 
     settings = f'[[export]]\nname = "mirror"\ndirectory = "{tmp_path / "mirror"}"\n'
     authority.layout.settings.write_text(settings)

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from crl_server.countersigning import review, sign
-from crl_server.dossier import Dossier
-from crl_server.reinstating import Wish
-from crl_server.repository import Repository
+from crl_server.lists.countersigning import review, sign
+from crl_server.lists.dossier import Dossier
+from crl_server.revocation.reinstating import Wish
+from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
-from crl_server.signing import SigningKey
-from crl_server.standing import NewRule
+from crl_server.trust.repository import Repository
+from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
 from tests.crl_server.takebacks import (
     Reader,
@@ -411,7 +411,7 @@ def test_a_signer_refuses_another_deployment_and_an_old_list(laid_out: tuple[Aut
 
 def test_an_approval_by_the_requester_in_the_log_is_not_believed(authority: Authority, tmp_path: Path) -> None:
     """Only a hostile service would have written it."""
-    from crl_server.audit import Act
+    from crl_server.records.audit import Act
 
     revoke(authority, 1)
     with authority.store.write() as ledger:

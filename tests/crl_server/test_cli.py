@@ -18,9 +18,9 @@ import pytest
 import urllib3
 
 from crl_server.cli import COMMANDS
+from crl_server.operating.serving import Maintenance, utc_now
 from crl_server.service import Authority
-from crl_server.serving import Maintenance, utc_now
-from crl_server.signing import SigningKey
+from crl_server.trust.signing import SigningKey
 from loadlock.cli import invoke, main
 from tests.crl_server.deployments import DAY, digest, made
 from tests.crl_server.live import Live

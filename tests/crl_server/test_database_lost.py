@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from crl_server import standing
-from crl_server.backup import back_up, restore
-from crl_server.reclaiming import new_database, reclaim
+from crl_server.revocation import standing
 from crl_server.service import Authority
+from crl_server.storage.backup import back_up, restore
+from crl_server.trust.reclaiming import new_database, reclaim
 from tests.crl_server.deployments import ACTOR, NOW, digest, made, revoke
 from tests.crl_server.engines import databases
 from tests.crl_server.takebacks import Reader, add_rule

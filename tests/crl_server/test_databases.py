@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from crl_server import store as store_module
-from crl_server.databases import DATABASE_URL, new_store, open_store, store_at
-from crl_server.initialise import initialise
 from crl_server.layout import Layout
 from crl_server.service import Authority
-from crl_server.store import Store
+from crl_server.storage import store as store_module
+from crl_server.storage.databases import DATABASE_URL, new_store, open_store, store_at
+from crl_server.storage.store import Store
+from crl_server.trust.initialise import initialise
 from tests import postgresql
 from tests.crl_server.deployments import ACTOR, NOW, made, plan
 from tests.crl_server.test_handovers import code_of
@@ -109,7 +109,7 @@ def test_a_deployment_that_was_not_made_leaves_the_database_to_the_next(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("crl_server.initialise.dump_deployment", lambda _: 1 / 0)
+        patched.setattr("crl_server.trust.initialise.dump_deployment", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             made(tmp_path / "acme", database=url)
     made(tmp_path / "acme", database=url).close()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from crl_server.audit import parse_entry
-from crl_server.counting import counts
 from crl_server.export import leftovers
-from crl_server.notices import PATIENCE, note
+from crl_server.operating.counting import counts
+from crl_server.operating.notices import PATIENCE, note
+from crl_server.records.audit import parse_entry
 from crl_server.service import Authority
 from crl_server.webhooks import outbox
 from crl_server.webhooks.events import KINDS

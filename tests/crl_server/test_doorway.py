@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from crl_server.api.app import create_app
 from crl_server.api.static import with_shelf
 from crl_server.doorway import MAX_REQUEST, Doorway, understood
-from crl_server.instruments import Instruments
-from crl_server.request_context import observed
+from crl_server.operating.instruments import Instruments
+from crl_server.operating.request_context import observed
 from crl_server.service import Authority
 from crl_server.shelf import Asked, Shelf
 from tests.crl_server.deployments import NOW, made, revoke

@@ -15,9 +15,9 @@ import pytest
 
 from crl_server.api.app import create_app
 from crl_server.api.events import Events
-from crl_server.push import Hub
+from crl_server.operating.push import Hub
+from crl_server.operating.serving import server_of
 from crl_server.service import Authority
-from crl_server.serving import server_of
 from tests.crl_server.deployments import ACTOR, DAY, NOW, made, revoke
 from tests.crl_server.live import Live, listen
 from tests.crl_server.test_api import refusal

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crl_server.export.places import Directory
-from crl_server.public_files import ENROLMENT, HEAD, TIMESTAMP
+from crl_server.lists.public_files import ENROLMENT, HEAD, TIMESTAMP
 from crl_server.service import Authority
 from tests.crl_server.copies import Watched, contents, exporter, read_copy
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from crl_server.operating.serving import utc_now
 from crl_server.service import Authority
-from crl_server.serving import utc_now
 from tests.crl_server.copies import contents, read_copy
 from tests.crl_server.deployments import digest, made, revoke
 from tests.crl_server.test_cli import ended, refused, run, serving

@@ -16,7 +16,7 @@ import urllib3
 from crl_server.export.exporter import Exporter
 from crl_server.export.s3 import S3
 from crl_server.export.worker import ExportWorker, exporters
-from crl_server.public_files import HEAD, IMMUTABLE, kind_of
+from crl_server.lists.public_files import HEAD, IMMUTABLE, kind_of
 from crl_server.service import Authority
 from crl_server.settings import Bucket, Export
 from tests.crl_server.copies import contents, read_copy
@@ -26,7 +26,7 @@ from tests.waiting import until
 from verifier.errors import LoadlockError
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Hex, Name
-from verifier.refresh import Refresher, enroll
+from verifier.refreshing.refresh import Refresher, enroll
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 import tomlkit
 
-from crl_server import policies
-from crl_server.handovers import check_key, check_owner, with_new_key, with_new_owner
-from crl_server.signing import SigningKey
+from crl_server.trust import policies
+from crl_server.trust.handovers import check_key, check_owner, with_new_key, with_new_owner
+from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import DAY, NOW, digest
 from verifier.errors import LoadlockError
 from verifier.formats.policy import Policy

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from crl_server import hosts
-from crl_server.hearing import Hearing
-from crl_server.hosts import MAX_INSTANCES, SILENT, Heard
+from crl_server.fleet import hosts
+from crl_server.fleet.hearing import Hearing
+from crl_server.fleet.hosts import MAX_INSTANCES, SILENT, Heard
+from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
-from crl_server.standing import NewRule
-from crl_server.store import Store
+from crl_server.storage.store import Store
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
 from tests.crl_server.live import Answer, Live
 from tests.crl_server.takebacks import admit, subject

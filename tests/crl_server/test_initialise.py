@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-import crl_server.initialise
-from crl_server.initialise import initialise
+import crl_server.trust.initialise
+from crl_server.trust.initialise import initialise
 from tests.crl_server.deployments import ACTOR, DAY, NOW, made, plan
-from verifier.enrolment import verify_enrolment
+from verifier.deployment.enrolment import verify_enrolment
 from verifier.errors import LoadlockError, Unreachable, UsageError
 from verifier.formats.policy import Profile
 from verifier.formats.text import Digest, Name, Time
@@ -33,7 +33,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise Unreachable("io.failed", "the disk is full")
 
-    monkeypatch.setattr(crl_server.initialise, "write_atomic", full)
+    monkeypatch.setattr(crl_server.trust.initialise, "write_atomic", full)
     with pytest.raises(Unreachable):
         initialise(tmp_path / "new", plan(), ACTOR, NOW)
     assert list(tmp_path.iterdir()) == []

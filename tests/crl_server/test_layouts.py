@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from crl_server import policies
-from crl_server.admission import Upload
-from crl_server.audit import parse_entry
-from crl_server.roles import Identity
+from crl_server.access.roles import Identity
+from crl_server.plugins.admission import Upload
+from crl_server.records.audit import parse_entry
 from crl_server.service import Authority
+from crl_server.trust import policies
 from tests.crl_server.deployments import ACTOR, NOW, made
 from tests.simulator import PluginWheel, Simulator
 from tests.verifier.chains import Chain, envelope, lines
 from verifier.errors import LoadlockError
 from verifier.formats.text import Name, PluginId
-from verifier.supply_chain import MAX_CHAIN
+from verifier.judging.supply_chain import MAX_CHAIN
 
 WHO = Identity("token:ci", frozenset({"publisher"}))
 HEADER = '[plugins."sample_plugin"]\n'

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from crl_server.access.roles import STAFF
 from crl_server.api import limits
 from crl_server.api.limits import Buckets, Rate, TooMany
-from crl_server.roles import STAFF
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made
 from tests.crl_server.live import Live
 from verifier.formats.strict_json import dumps

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import urllib3
 
-from crl_server.logs import JsonLines, TextLines, configured, request_id
+from crl_server.operating.logs import JsonLines, TextLines, configured, request_id
+from crl_server.operating.serving import utc_now
 from crl_server.service import Authority
-from crl_server.serving import utc_now
 from tests.crl_server.deployments import made
 from tests.crl_server.live import Live
 from tests.crl_server.test_cli import serving

@@ -12,14 +12,14 @@ import pytest
 from prometheus_client import generate_latest, parser
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 
+from crl_server.access.tokens import create_token
 from crl_server.export.exporter import Exporter
 from crl_server.export.places import Directory
 from crl_server.export.worker import ExportWorker
-from crl_server.instruments import Instruments
-from crl_server.request_context import observed
+from crl_server.operating.instruments import Instruments
+from crl_server.operating.request_context import observed
 from crl_server.service import Authority
 from crl_server.settings import Metrics, Settings
-from crl_server.tokens import create_token
 from tests.crl_server.deployments import DAY, HOUR, NOW, digest, made, revoke
 from tests.crl_server.live import Answer, Live
 from tests.crl_server.takebacks import add_rule, admit, subject

@@ -14,9 +14,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from crl_server.issuers import Grant, Issuer, read_issuers
-from crl_server.oidc import AGAIN, FRESH, KEPT, Issuers
-from crl_server.roles import Identity
+from crl_server.access.issuers import Grant, Issuer, read_issuers
+from crl_server.access.oidc import AGAIN, FRESH, KEPT, Issuers
+from crl_server.access.roles import Identity
 from crl_server.service import Authority
 from loadlock.testing.loopback import Loopback, status
 from tests.crl_server.deployments import NOW, made

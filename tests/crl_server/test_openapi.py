@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from crl_server.access.roles import STAFF
 from crl_server.api.app import create_app
 from crl_server.api.describe import told_routes
 from crl_server.api.examples import examples
 from crl_server.api.problems import TYPE, Problem, status_of
-from crl_server.roles import STAFF
 from tests.crl_server.deployments import ACTOR, DAY, NOW, made, revoke
 from tests.crl_server.live import Live
 from tools.generated_docs import OPENAPI

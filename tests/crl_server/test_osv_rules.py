@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from crl_server.osv import findings
+from crl_server.revocation.osv import findings
 from verifier.errors import FormatError
 from verifier.formats.advisory import Advisory, affects
 from verifier.formats.strict_json import convert
 from verifier.formats.text import Specifier
-from verifier.standing_rules import within
+from verifier.revocation.standing_rules import within
 
 pytestmark = pytest.mark.usefixtures("engine")
 

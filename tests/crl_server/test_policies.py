@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from crl_server import policies
 from crl_server.service import Authority
-from crl_server.signing import SigningKey
+from crl_server.trust import policies
+from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import ACTOR, DAY, NOW, made, revoke
 from verifier.errors import LoadlockError
 from verifier.formats.policy import Policy

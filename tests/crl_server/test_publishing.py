@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import crl_server.public_tree
-from crl_server import rules
-from crl_server.audit import parse_entry
-from crl_server.revoking import Order
+import crl_server.lists.public_tree
+from crl_server.lists import rules
+from crl_server.records.audit import parse_entry
+from crl_server.revocation.revoking import Order
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
 from tests.crl_server.tampering import backup, restore, tamper
@@ -22,8 +22,8 @@ from verifier.files import write_together
 from verifier.formats import dsse
 from verifier.formats.revocations import parse_head, sha256_hex
 from verifier.formats.text import Digest, Hex
-from verifier.revocation_list import RevocationList
-from verifier.revocations import FileKind, check_history, open_list
+from verifier.revocation.revocation_list import RevocationList
+from verifier.revocation.revocations import FileKind, check_history, open_list
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -95,7 +95,7 @@ def test_a_disk_error_leaves_the_old_list_and_the_next_try_publishes(
             left -= 1
             write_together(files, mode)
 
-        monkeypatch.setattr(crl_server.public_tree, "write_together", failing)
+        monkeypatch.setattr(crl_server.lists.public_tree, "write_together", failing)
         assert code_of(lambda name=survived: revoke(authority, f"new {name}")) == "io.failed"
         assert as_a_host(authority).head.seq == 1
         assert as_a_host(authority).lists(digest("old"))

@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 
 from crl_server.api.app import create_app
-from crl_server.push import Hub, with_stream
+from crl_server.operating.push import Hub, with_stream
+from crl_server.operating.serving import server_of
 from crl_server.service import Authority
-from crl_server.serving import server_of
 from tests.crl_server.deployments import NOW, digest, made, revoke
 from tests.crl_server.live import address_of, listen
+from verifier.deployment.ground import ahead, open_ground
 from verifier.formats import dsse
 from verifier.formats.push import Announcement
 from verifier.formats.revocations import parse_head, sha256_hex
-from verifier.ground import ahead, open_ground
-from verifier.push import announcements
-from verifier.refresh import Refresher, enroll
-from verifier.transport import Stream, Transport
+from verifier.refreshing.push import announcements
+from verifier.refreshing.refresh import Refresher, enroll
+from verifier.refreshing.transport import Stream, Transport
 
 
 class Pushing:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crl_server.ranking import MAX_WORDS, Card, Place, Wanted, rank
+from crl_server.plugins.ranking import MAX_WORDS, Card, Place, Wanted, rank
 from verifier.errors import UsageError
 
 

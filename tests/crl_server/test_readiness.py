@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from crl_server.expiries import Expiry
-from crl_server.readiness import check_ready
+from crl_server.operating.expiries import Expiry
+from crl_server.operating.readiness import check_ready
+from crl_server.operating.serving import Maintenance, Reminder
 from crl_server.service import Authority
-from crl_server.serving import Maintenance, Reminder
-from crl_server.signing import SigningKey
+from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import DAY, HOUR, NOW, made
 from tests.crl_server.live import Live
 from tests.waiting import until

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from crl_server.backup import back_up, restore
-from crl_server.countersigning import review, sign
-from crl_server.dossier import Dossier
-from crl_server.reclaiming import Reclaimed, reclaim
-from crl_server.reinstating import Wish
+from crl_server.lists.countersigning import review, sign
+from crl_server.lists.dossier import Dossier
+from crl_server.revocation.reinstating import Wish
 from crl_server.service import Authority
+from crl_server.storage.backup import back_up, restore
+from crl_server.trust.reclaiming import Reclaimed, reclaim
 from tests.crl_server.deployments import ACTOR, NOW, digest, made, revoke
 from tests.crl_server.rotated import World, world
 from tests.crl_server.takebacks import Reader, add_rule, admit, checkpoint, root_of, sign_twice, subject
@@ -143,7 +143,7 @@ def test_after_the_loss_of_the_log_checkpoint_signers_have_to_be_told(authority:
     dossier = Dossier(tmp_path / "c")
     assert code_of(lambda: review(dossier, root_of(new), NOW)) == "audit.chain"
     assert "lost" in review(dossier, root_of(new), NOW, recovered=True).gap
-    from crl_server.signing import SigningKey
+    from crl_server.trust.signing import SigningKey
 
     for name in ("checkpoint-1", "checkpoint-2"):
         sign(dossier, SigningKey.read(new.layout.offline / f"{name}.pem"))

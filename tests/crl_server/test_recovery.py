@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from crl_server.dossier import Dossier
-from crl_server.offline import Office
-from crl_server.recovery import Recovered, replace_stolen_key
+from crl_server.lists.dossier import Dossier
 from crl_server.service import Authority
-from crl_server.signing import SigningKey
+from crl_server.trust.offline import Office
+from crl_server.trust.recovery import Recovered, replace_stolen_key
+from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import ACTOR, HOUR, NOW, digest, made, revoke
 from tests.crl_server.takebacks import Reader, checkpoint, sign_twice
 from tests.crl_server.test_cli import run
 from verifier.errors import LoadlockError
 from verifier.formats import dsse
 from verifier.formats.revocations import dump_set_file, prefix_of, sha256_hex
-from verifier.private_keys import sign_envelope
+from verifier.signatures.private_keys import sign_envelope
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -126,7 +126,7 @@ def test_done_again_after_a_crash_it_finishes(
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from crl_server.serving import utc_now
+    from crl_server.operating.serving import utc_now
 
     authority = made(tmp_path / "acme", now=utc_now().replace(microsecond=0))
     monkeypatch.setenv("LOADLOCK_DEPLOYMENT", str(tmp_path / "acme"))

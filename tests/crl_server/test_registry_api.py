@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import pytest
 
-from crl_server import policies
-from crl_server.admission import Upload
-from crl_server.roles import Identity
+from crl_server.access.roles import Identity
+from crl_server.plugins.admission import Upload
+from crl_server.trust import policies
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
 from tests.crl_server.live import Live
 from tests.crl_server.takebacks import admit, subject

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import crl_server.public_tree
-from crl_server.following import Follower
+import crl_server.lists.public_tree
+from crl_server.lists.following import Follower
 from crl_server.service import Authority
 from tests import postgresql
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made, revoke
@@ -92,7 +92,7 @@ def test_a_server_that_dies_while_it_catches_up_has_a_tree_that_verifies(
             write_together(files, mode)
 
         with monkeypatch.context() as patched:
-            patched.setattr(crl_server.public_tree, "write_together", failing)
+            patched.setattr(crl_server.lists.public_tree, "write_together", failing)
             again = Authority.__new__(Authority)
             try:
                 again.__init__(second.layout.root)  # type: ignore[misc]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import crl_server.trust_files
-from crl_server.repository import Repository
-from crl_server.rules import first_checkpoint
-from crl_server.signing import SigningKey
-from crl_server.tuf_roles import OfflineKeys
+import crl_server.trust.trust_files
+from crl_server.lists.rules import first_checkpoint
+from crl_server.trust.repository import Repository
+from crl_server.trust.signing import SigningKey
+from crl_server.trust.tuf_roles import OfflineKeys
 from loadlock.testing.documents import Documents
 from verifier.errors import LoadlockError, Unreachable
 from verifier.files import write_atomic
@@ -110,11 +110,11 @@ def test_a_crash_at_any_write_leaves_the_old_policy_or_the_new_one(
                 raise Unreachable("io.failed", "the disk is full")
             write_atomic(path, data, mode)
 
-        monkeypatch.setattr(crl_server.trust_files, "write_atomic", failing)
+        monkeypatch.setattr(crl_server.trust.trust_files, "write_atomic", failing)
         with pytest.raises(Unreachable):
             publish(repository)
         assert repository.trust().policy.version == 1
-    monkeypatch.setattr(crl_server.trust_files, "write_atomic", write_atomic)
+    monkeypatch.setattr(crl_server.trust.trust_files, "write_atomic", write_atomic)
     publish(repository)
     assert repository.trust().policy.version == 2
     assert repository.trust().targets_version == 2

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-import crl_server.public_tree
-import crl_server.rotating
-from crl_server.rotation_dossier import RotationDossier
-from crl_server.rotation_review import review, sign
-from crl_server.rotations import Kind, Wanted
+import crl_server.lists.public_tree
+import crl_server.trust.rotating
 from crl_server.service import Authority
-from crl_server.signing import SigningKey
+from crl_server.trust.rotation_dossier import RotationDossier
+from crl_server.trust.rotation_review import review, sign
+from crl_server.trust.rotations import Kind, Wanted
+from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import ACTOR, digest, revoke
 from tests.crl_server.rotated import REPLACED, SIGNERS, Host, World, world
 from tests.crl_server.takebacks import checkpoint
@@ -218,8 +218,8 @@ def test_a_crash_at_any_write_is_mended_at_the_next_start(
     while True:
         writes[0] = 0
         with monkeypatch.context() as patched:
-            patched.setattr(crl_server.rotating, "write_atomic", failing)
-            patched.setattr(crl_server.public_tree, "write_together", failing_too)
+            patched.setattr(crl_server.trust.rotating, "write_atomic", failing)
+            patched.setattr(crl_server.lists.public_tree, "write_together", failing_too)
             begun = acme.authority.layout.journal.exists()
             try:
                 if begun:

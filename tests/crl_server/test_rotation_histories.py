@@ -9,14 +9,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from crl_server.rotations import Kind
-from crl_server.signing import SigningKey
+from crl_server.trust.rotations import Kind
+from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import ACTOR, digest, revoke
 from tests.crl_server.rotated import REPLACED, Host, World, world
 from tests.crl_server.takebacks import prepared, root_of
 from verifier.formats import dsse
 from verifier.formats.revocations import parse_head
-from verifier.keys import PublicKey, signers
+from verifier.signatures.keys import PublicKey, signers
 
 KINDS: tuple[Kind, ...] = ("root", "targets", "checkpoints", "online", "head")
 
@@ -46,7 +46,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def checkpoint(self) -> None:
-        from crl_server import countersigning
+        from crl_server.lists import countersigning
 
         dossier = prepared(self.acme.authority, self.acme.fresh("checkpoint"), self.acme.now)
         for name in ("checkpoint-1", "checkpoint-2"):

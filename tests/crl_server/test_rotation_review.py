@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from crl_server.rotation_dossier import RotationDossier
-from crl_server.rotation_review import review, sign
-from crl_server.rotations import Kind, Wanted
-from crl_server.signing import SigningKey
+from crl_server.trust.rotation_dossier import RotationDossier
+from crl_server.trust.rotation_review import review, sign
+from crl_server.trust.rotations import Kind, Wanted
+from crl_server.trust.signing import SigningKey
 from loadlock.testing.documents import sha256
 from tests.crl_server.deployments import ACTOR, digest
 from tests.crl_server.rotated import REPLACED, SIGNERS, World, world

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
-from crl_server.signing import SigningKey
+from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import ACTOR, revoke
 from tests.crl_server.rotated import World, world
 from verifier.errors import LoadlockError
@@ -147,7 +147,7 @@ def test_one_checkpoint_key_of_two_does_nothing_and_is_replaced(acme: World) -> 
     stolen = acme.keys["checkpoint-1"]
     revoke(acme.authority, "a", now=acme.now)
     acme.rotate("checkpoints", "checkpoint-1")
-    from crl_server import countersigning
+    from crl_server.lists import countersigning
     from tests.crl_server.takebacks import prepared
 
     dossier = prepared(acme.authority, acme.fresh("checkpoint"), acme.now)

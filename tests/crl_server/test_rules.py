@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crl_server.rules import Span, check_room, first_checkpoint, grow, half_spent, issue_time
+from crl_server.lists.rules import Span, check_room, first_checkpoint, grow, half_spent, issue_time
 from verifier.errors import Refused
 from verifier.formats.revocations import MAX_TAIL, dump, parse_checkpoint
 from verifier.formats.text import Name, Time

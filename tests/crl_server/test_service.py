@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from crl_server.audit import Act, append, parse_entry
-from crl_server.revoking import Order
-from crl_server.roles import ALLOWED, ROLES, Identity, Operation, Role, authorise
+from crl_server.access.roles import ALLOWED, ROLES, Identity, Operation, Role, authorise
+from crl_server.records.audit import Act, append, parse_entry
+from crl_server.revocation.revoking import Order
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
 from tests.crl_server.tampering import backup, tamper

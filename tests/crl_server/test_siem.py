@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 import pytest
 
-from crl_server import siem
-from crl_server.audit import EMPTY, Act, Action, append, verify_log
 from crl_server.commands import events
+from crl_server.records import siem
+from crl_server.records.audit import EMPTY, Act, Action, append, verify_log
 from tests.crl_server.deployments import ACTOR, DAY, NOW, SERVER, digest, made
 from tests.crl_server.live import Live
 from tests.crl_server.test_api import refusal

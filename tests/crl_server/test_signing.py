@@ -9,11 +9,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from crl_server.signing import SigningKey, check_offline_keys_are_away
+from crl_server.trust.signing import SigningKey, check_offline_keys_are_away
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.formats import dsse
-from verifier.keys import Algorithm
-from verifier.private_keys import sign_envelope
+from verifier.signatures.keys import Algorithm
+from verifier.signatures.private_keys import sign_envelope
 
 
 def pem(private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, password: bytes | None = None) -> bytes:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from crl_server.public_files import KINDS
+from crl_server.lists.public_files import KINDS
 from tests.crl_server.deployments import digest, made, revoke
 from tests.crl_server.live import Live, address_of, listen
 from verifier.errors import Refused
 from verifier.formats.text import Hex
-from verifier.refresh import enroll, refresh
+from verifier.refreshing.refresh import enroll, refresh
 
 # python-tuf's client judges by the machine's clock, so this deployment is made now.
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -16,13 +16,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
-from crl_server import idempotency
-from crl_server import store as store_module
-from crl_server.audit import EMPTY, Act, verify_log
-from crl_server.databases import store_at
-from crl_server.store import Store
-from crl_server.store_sqlite import sqlite_store
-from crl_server.tables import Revocation
+from crl_server.records.audit import EMPTY, Act, verify_log
+from crl_server.storage import idempotency
+from crl_server.storage import store as store_module
+from crl_server.storage.databases import store_at
+from crl_server.storage.sqlite import sqlite_store
+from crl_server.storage.store import Store
+from crl_server.storage.tables import Revocation
 from tests.crl_server.engines import databases
 from verifier.errors import Refused, Unreachable, UsageError
 from verifier.formats.revocations import SegmentRef

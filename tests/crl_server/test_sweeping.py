@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from crl_server import rules
 from crl_server.api import sweeps
-from crl_server.audit import parse_entry
-from crl_server.revoking import Order
+from crl_server.lists import rules
+from crl_server.records.audit import parse_entry
+from crl_server.revocation.revoking import Order
+from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
-from crl_server.standing import NewRule
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made, revoke
 from tests.crl_server.live import Answer, Live
 from tests.crl_server.takebacks import Reader, admit, subject

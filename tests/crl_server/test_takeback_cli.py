@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from crl_server.operating.serving import utc_now
 from crl_server.service import Authority
-from crl_server.serving import utc_now
 from tests.crl_server.deployments import digest, made
 from tests.crl_server.live import Live
 from tests.crl_server.takebacks import admit, root_of, subject

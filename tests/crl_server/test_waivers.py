@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from crl_server import waiving
-from crl_server.audit import parse_entry
-from crl_server.policies import with_waivers
+from crl_server.records.audit import parse_entry
+from crl_server.revocation import waiving
+from crl_server.revocation.waiving import Plea
 from crl_server.service import Authority
-from crl_server.waiving import Plea
+from crl_server.trust.policies import with_waivers
 from loadlock.cli import main
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made
 from tests.crl_server.live import Live
@@ -197,7 +197,7 @@ def test_the_api_takes_asks_and_approvals(authority: Authority) -> None:
 def test_the_commands_lead_from_asking_to_signing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crl_server.serving import utc_now
+    from crl_server.operating.serving import utc_now
 
     made(tmp_path / "acme", now=utc_now()).close()
     at = ["--deployment", str(tmp_path / "acme")]

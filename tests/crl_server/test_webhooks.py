@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from crl_server.audit import parse_entry
-from crl_server.instruments import Instruments
 from crl_server.layout import Layout
-from crl_server.notices import note
+from crl_server.operating.instruments import Instruments
+from crl_server.operating.notices import note
+from crl_server.operating.serving import utc_now
+from crl_server.records.audit import parse_entry
 from crl_server.service import Authority
-from crl_server.serving import utc_now
 from crl_server.settings import Webhook
 from crl_server.webhooks import outbox
 from crl_server.webhooks.secrets import new_secret, read_secrets, sign

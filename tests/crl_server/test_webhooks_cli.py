@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from crl_server.layout import Layout
+from crl_server.operating.serving import utc_now
 from crl_server.service import Authority
-from crl_server.serving import utc_now
 from crl_server.settings import read_settings
 from crl_server.webhooks import outbox
 from crl_server.webhooks.worker import WebhookWorker

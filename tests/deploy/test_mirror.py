@@ -11,7 +11,7 @@ import pytest
 
 from crl_server.export.exporter import Exporter
 from crl_server.export.places import Directory
-from crl_server.public_files import IMMUTABLE, kind_of
+from crl_server.lists.public_files import IMMUTABLE, kind_of
 from crl_server.service import Authority
 from tests.crl_server.deployments import digest, made, revoke
 from tests.deploy.nginx import NOW, Nginx
@@ -19,7 +19,7 @@ from tests.project.tree import ROOT
 from tests.waiting import free_port
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Hex
-from verifier.refresh import Refresher, enroll
+from verifier.refreshing.refresh import Refresher, enroll
 
 CONFIGURATION = ROOT / "deploy" / "nginx" / "mirror.conf"
 

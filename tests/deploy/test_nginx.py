@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from crl_server.access.tokens import create_token
 from crl_server.api.bodies import MAX_UPLOAD
 from crl_server.service import Authority
-from crl_server.tokens import create_token
 from tests.crl_server.deployments import digest, made, revoke
 from tests.crl_server.test_push import Pushing
 from tests.deploy.nginx import NOW, Nginx
@@ -21,9 +21,9 @@ from tests.project.tree import ROOT
 from tests.waiting import free_port
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Hex, Name
-from verifier.push import announcements
-from verifier.refresh import Refresher, enroll
-from verifier.transport import Transport
+from verifier.refreshing.push import announcements
+from verifier.refreshing.refresh import Refresher, enroll
+from verifier.refreshing.transport import Transport
 
 CONFIGURATION = ROOT / "deploy" / "nginx" / "loadlock.conf"
 

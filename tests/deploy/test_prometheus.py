@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 from crl_server.export.exporter import Exporter
 from crl_server.export.places import Directory
 from crl_server.export.worker import ExportWorker
-from crl_server.instruments import Instruments
+from crl_server.operating.instruments import Instruments
 from crl_server.settings import Webhook
 from crl_server.webhooks.worker import WebhookWorker
 from tests.crl_server.deployments import NOW, made

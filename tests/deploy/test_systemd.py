@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from crl_server.push import MAX_LISTENERS
-from crl_server.serving import GRACE
+from crl_server.operating.push import MAX_LISTENERS
+from crl_server.operating.serving import GRACE
 from loadlock.cli import _find, _parser_of
 from tests.project.tree import ROOT
 

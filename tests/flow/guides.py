@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attestor.wheelhouse import prepare
+from attestor.building.wheelhouse import prepare
 from loadlock.stage import Stage, example_plugin
 from tests.project.tree import ROOT
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from crl_server.api.hosts import coverage
-from crl_server.hosts import Coverage
+from crl_server.fleet.hosts import Coverage
 from loadlock.cli import main
 from tests.crl_server.deployments import ACTOR, made, revoke
 from tests.crl_server.live import Live, address_of, listen
@@ -48,7 +48,7 @@ def until_covered(live: Live, wanted: tuple[int, int]) -> Coverage:
 
 HOST = """
 import functools, sys
-import verifier.acknowledging as acknowledging
+import verifier.refreshing.acknowledging as acknowledging
 from verifier import Gate
 acknowledging.reporter_of = functools.partial(acknowledging.reporter_of, look=0.05)
 gates = [Gate.open(directory) for directory in sys.argv[1:]]

@@ -213,7 +213,7 @@ SERVE = """
 import os, signal, sys
 from pathlib import Path
 from crl_server.service import Authority
-from crl_server.serving import serve
+from crl_server.operating.serving import serve
 
 serve(Authority(Path(sys.argv[1])), "127.0.0.1", 0, lambda address: os.kill(os.getpid(), signal.Signals[sys.argv[2]]))
 print("ended by itself")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from attestor.wheelhouse import prepare
+from attestor.building.wheelhouse import prepare
 from crl_server.service import Authority
 from loadlock.stage import Stage, example_plugin
 from tests.attestor.advisories import MEDIUM, advisory, write
@@ -21,7 +21,7 @@ from tests.wheels import build_wheel
 from verifier.errors import Refused
 from verifier.formats.text import Time
 from verifier.gate import Gate
-from verifier.verify import VerifiedPlugin
+from verifier.judging.verify import VerifiedPlugin
 
 TIER = """
 [tiers.core]

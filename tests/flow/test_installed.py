@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from crl_server.serving import utc_now
-from crl_server.tables import Artifact
+from crl_server.operating.serving import utc_now
+from crl_server.storage.tables import Artifact
 from tests.crl_server.test_cli import Recorder
 from tests.flow.test_life_of_an_owner import World, world
 from tests.verifier.installations import install
+from verifier.deployment.home import Home
 from verifier.errors import Refused
 from verifier.formats.release import parse_release, release_key
 from verifier.gate import Gate
-from verifier.home import Home
 from verifier.plugin import take_out
-from verifier.refresh import enroll
+from verifier.refreshing.refresh import enroll
 
 __all__ = ["world"]
 

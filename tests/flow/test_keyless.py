@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from attestor.keyless import KeylessSigner, Services
-from attestor.wheelhouse import prepare
+from attestor.building.wheelhouse import prepare
+from attestor.signing.keyless import KeylessSigner, Services
 from loadlock.stage import Stage, example_plugin
 from tests.sigstore import COMBINATIONS, PrivateSigstore, workflow_claims
 from verifier.errors import LoadlockError, Refused, Unreachable, UsageError

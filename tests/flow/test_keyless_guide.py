@@ -11,7 +11,7 @@ import pytest
 
 from tests.project.tree import ROOT
 from verifier.codes import CODES
-from verifier.identities import parse_identity
+from verifier.signatures.identities import parse_identity
 
 GUIDE = (ROOT / "docs" / "guides" / "keyless.md").read_text(encoding="utf-8")
 COMMANDS = {command.name: command for point in entry_points(group="loadlock.commands") for command in point.load()}

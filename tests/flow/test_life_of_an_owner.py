@@ -11,23 +11,23 @@ from typing import Any
 
 import pytest
 
-from attestor.places import WheelFiles
-from attestor.signers import load_signer, new_key, public_pem
-from crl_server.admission import Upload
-from crl_server.roles import Identity
-from crl_server.serving import utc_now
+from attestor.commands.places import WheelFiles
+from attestor.signing.signers import load_signer, new_key, public_pem
+from crl_server.access.roles import Identity
+from crl_server.operating.serving import utc_now
+from crl_server.plugins.admission import Upload
 from loadlock.cli import invoke
 from tests.attestor.conftest import Signers
 from tests.attestor.releases import Shelf
 from tests.crl_server.deployments import made
 from tests.crl_server.live import Live, address_of, listen
 from tests.crl_server.test_cli import Recorder
+from verifier.deployment.home import Home
 from verifier.errors import LoadlockError
 from verifier.formats.dsse import Envelope, dump_envelope, parse_envelope
 from verifier.formats.statement import MANIFEST
 from verifier.gate import Gate
-from verifier.home import Home
-from verifier.refresh import enroll, refresh
+from verifier.refreshing.refresh import enroll, refresh
 
 PLUGIN = "csv_exporter"
 PUBLISHER = Identity("local:test", frozenset({"publisher"}))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from crl_server.databases import database_url
 from crl_server.service import Authority
+from crl_server.storage.databases import database_url
 from tests import postgresql
 from tests.crl_server.copies import read_copy
 from tests.crl_server.deployments import ACTOR, DAY, digest, revoke

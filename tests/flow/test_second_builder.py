@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from attestor.wheelhouse import prepare
+from attestor.building.wheelhouse import prepare
 from loadlock.stage import Stage, example_plugin
 from verifier.errors import Refused
 from verifier.formats.bundle import parse_set

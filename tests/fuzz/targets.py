@@ -15,19 +15,23 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from attestor import manifest as written_manifest
-from attestor import osv, unpack, waivers, zip_headers
-from crl_server import audit, issuers, settings
+from attestor.building import unpack, zip_headers
+from attestor.checking import osv, waivers
+from attestor.describing import manifest as written_manifest
+from crl_server import settings
+from crl_server.access import issuers
+from crl_server.records import audit
 from tests.verifier.formats.vectors import PARSERS, VECTORS
-from verifier import archive, core_metadata, identities, keyless, record, wheel
 from verifier.codes import CODES
+from verifier.deployment.tuf_chain import root_keys
 from verifier.errors import LoadlockError
 from verifier.formats import acknowledgement, layout, push
 from verifier.importing import elf
-from verifier.keys import PublicKey
-from verifier.private_keys import PrivateKey
-from verifier.push import announcements
-from verifier.tuf_chain import root_keys
+from verifier.refreshing.push import announcements
+from verifier.signatures import identities, keyless
+from verifier.signatures.keys import PublicKey
+from verifier.signatures.private_keys import PrivateKey
+from verifier.wheels import archive, core_metadata, record, wheel
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
 NOW = datetime(2026, 2, 1, tzinfo=UTC)

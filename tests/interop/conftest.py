@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from attestor.certify import Terms, certify
-from attestor.endorse import endorse
 from attestor.pipeline import Attestation
+from attestor.signing.certify import Terms, certify
+from attestor.signing.endorse import endorse
 from tests.attestor.conftest import NOW, Signers, attested, build_wheels, house, signers
-from verifier.keys import PublicKey
+from verifier.signatures.keys import PublicKey
 
 __all__ = ["attested", "build_wheels", "house", "signers"]
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.interop.conftest import Released
 from tests.node.tools import Tools, node_tools
-from verifier.keys import PublicKey
+from verifier.signatures.keys import PublicKey
 
 SCRIPT = Path(__file__).parents[1] / "node" / "verify_bundles.cjs"
 NO_LOGS = {"tlogThreshold": 0, "ctlogThreshold": 0, "timestampThreshold": 0}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from attestor.places import WheelFiles
-from attestor.wheelhouse import uv_program
+from attestor.building.wheelhouse import uv_program
+from attestor.commands.places import WheelFiles
 from tests.interop.conftest import Released
-from verifier.wheel import read_wheel
+from verifier.wheels.wheel import read_wheel
 
 ISOLATED = {
     "pip": [sys.executable, "-m", "pip", "install", "--isolated", "--quiet", "--disable-pip-version-check"],

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from attestor.keyless import KeylessSigner, Services
+from attestor.signing.keyless import KeylessSigner, Services
 from tests.interop.test_bundles import flipped, node, outcomes
 from tests.node.tools import Tools
 from tests.sigstore import COMBINATIONS, PrivateSigstore, workflow_claims

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from crl_server import rules
-from crl_server.checkpoints import propose
-from crl_server.rules import Span
+from crl_server.lists import rules
+from crl_server.lists.checkpoints import propose
+from crl_server.lists.rules import Span
 from tests.model import books
 from tests.model.books import Books
 from tests.verifier.formats.vectors import VECTORS
@@ -36,9 +36,9 @@ from verifier.formats.revocations import (
     sha256_hex,
 )
 from verifier.formats.text import Digest, Hex, Name, Time
-from verifier.private_keys import PrivateKey, sign_envelope
-from verifier.revocation_list import RevocationList
-from verifier.revocations import FileKind, apply_head
+from verifier.revocation.revocation_list import RevocationList
+from verifier.revocation.revocations import FileKind, apply_head
+from verifier.signatures.private_keys import PrivateKey, sign_envelope
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LIFE = timedelta(hours=24)

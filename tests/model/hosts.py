@@ -12,13 +12,13 @@ from tests.model.deployment import LIFE, Deployment, Trust, View, digest, signer
 from verifier.errors import Refused
 from verifier.formats.revocations import Rules, RulesRef, SegmentRef, TrustMinimum, dump, dump_set_file, prefix_of
 from verifier.formats.text import Digest, Time
-from verifier.private_keys import PrivateKey
-from verifier.revocation_list import RevocationList
-from verifier.revocations import apply_head, open_list
+from verifier.revocation.revocation_list import RevocationList
+from verifier.revocation.revocations import apply_head, open_list
+from verifier.signatures.private_keys import PrivateKey
 
 
 class Host:
-    """One host: the trust and the list it has in force, refreshed as :mod:`verifier.refresh` does."""
+    """One host: the trust and the list it has in force, refreshed as :mod:`verifier.refreshing.refresh` does."""
 
     def __init__(self, view: View, now: datetime) -> None:
         self.trust = view.trust

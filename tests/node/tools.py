@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from attestor.wheelhouse import default_cache
+from attestor.building.wheelhouse import default_cache
 
 HERE = Path(__file__).parent
 LOCK = HERE / "package-lock.json"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from tests.simulator import Simulator
 from tests.verifier.test_dependencies import locking
-from verifier.dependencies import check_dependencies
 from verifier.errors import Refused
-from verifier.wheel import Snapshot, read_wheel
+from verifier.judging.dependencies import check_dependencies
+from verifier.wheels.wheel import Snapshot, read_wheel
 
 SIM = Simulator()
 NAMES = ("a", "b", "c", "d")

@@ -20,7 +20,7 @@ from verifier.codes import CODES
 from verifier.errors import FormatError, Refused
 from verifier.formats import bundle, dsse, enrolment, manifest, policy, revocations, statement, strict_json
 from verifier.formats.text import Digest, Hex
-from verifier.keys import PublicKey
+from verifier.signatures.keys import PublicKey
 
 # The same examples in each run: what a run finds, the next one finds too.
 PROPERTY = settings(

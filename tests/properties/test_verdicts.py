@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tests.simulator import EVERYTHING, NOW, Simulator
 from verifier.errors import Refused
+from verifier.judging.verdicts import Verdicts
+from verifier.judging.verify import VerifiedPlugin, verify
 from verifier.private_cache import PrivateCache
-from verifier.verdicts import Verdicts
-from verifier.verify import VerifiedPlugin, verify
 
 ROLES = ("builder", "owner", "certifier", "rebuilder")
 OTHERS = ("other-builder", "other-owner", "other-certifier", "second-rebuilder")

@@ -17,7 +17,7 @@ from verifier.errors import Refused
 from verifier.formats.policy import TIERS
 from verifier.formats.statement import CERTIFICATION_FIELD
 from verifier.formats.strict_json import dumps
-from verifier.verify import VerifiedPlugin, verify
+from verifier.judging.verify import VerifiedPlugin, verify
 
 SIM = Simulator()
 WHEEL = SIM.wheel()

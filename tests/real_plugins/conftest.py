@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from attestor.certify import Terms, certify
-from attestor.endorse import endorse
+from attestor.building.wheelhouse import Wheelhouse
+from attestor.commands.places import WheelFiles
 from attestor.pipeline import Attestation, Options, attest_source
-from attestor.places import WheelFiles
-from attestor.signers import KeySigner, new_key
-from attestor.wheelhouse import Wheelhouse
+from attestor.signing.certify import Terms, certify
+from attestor.signing.endorse import endorse
+from attestor.signing.signers import KeySigner, new_key
 from tests.hosts import HostedDeployment
 from tests.real_plugins.fetch import Plugin, build_wheels, plugins, sdists
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from attestor.wheelhouse import default_cache, prepare, uv_program
+from attestor.building.wheelhouse import default_cache, prepare, uv_program
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from attestor.review import review
+from attestor.checking.review import review
 from tests.real_plugins.conftest import Attested
 from tests.real_plugins.fetch import HERE, Plugin, plugins
 from verifier.formats.manifest import parse_manifest

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from attestor.building.wheelhouse import Wheelhouse, prepare
 from attestor.pipeline import Options, attest_source
-from attestor.signers import KeySigner
-from attestor.wheelhouse import Wheelhouse, prepare
+from attestor.signing.signers import KeySigner
 from tests.hosts import HostedDeployment
 from tests.real_plugins.conftest import Attested
 from tests.real_plugins.fetch import BUILD_LOCK, HERE, bare_environment, plugins, sdists

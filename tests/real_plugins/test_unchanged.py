@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from attestor.signers import KeySigner
+from attestor.signing.signers import KeySigner
 from tests.hosts import HostedDeployment
 from tests.real_plugins.conftest import Attested, deployment_of
 from tests.real_plugins.fetch import HERE, host_environment, plugins

@@ -9,7 +9,7 @@ import argparse
 import sys
 
 from verifier.command import StandardOutput
-from verifier.exec_cli import COMMAND
+from verifier.commands.execute import COMMAND
 
 
 def main(settings: str, *argv: str) -> int:

@@ -10,11 +10,11 @@ import msgspec
 
 from loadlock.testing.people import Person
 from tests.sigstore.people import KeylessPerson
-from verifier.evidence import ROLE_OF
 from verifier.formats import dsse
 from verifier.formats.bundle import Bundle, dump_bundle
 from verifier.formats.statement import CERTIFICATION, MANIFEST, SBOM, STATEMENT_TYPE
 from verifier.formats.strict_json import dumps
+from verifier.judging.evidence import ROLE_OF
 
 
 @dataclass

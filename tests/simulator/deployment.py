@@ -15,7 +15,7 @@ from loadlock.testing.repository import TufRepository
 from tests import wheels
 from tests.simulator.claims import Claim, Claims
 from tests.simulator.findings import BOUNDS, audit, checks
-from verifier.decide import Request
+from verifier.deployment.trust import Trust, verify_trust
 from verifier.formats.enrolment import Floor
 from verifier.formats.manifest import ISOLATIONS
 from verifier.formats.statement import (
@@ -30,11 +30,11 @@ from verifier.formats.statement import (
 )
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Name, PluginId, Time
-from verifier.revocation_list import RevocationList
-from verifier.revocations import apply_head, open_list
-from verifier.steps import Outcome
-from verifier.trust import Trust, verify_trust
-from verifier.verify import Ground, VerifiedPlugin, verify
+from verifier.judging.decide import Request
+from verifier.judging.steps import Outcome
+from verifier.judging.verify import Ground, VerifiedPlugin, verify
+from verifier.revocation.revocation_list import RevocationList
+from verifier.revocation.revocations import apply_head, open_list
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 """When everything was signed, unless a test says otherwise."""

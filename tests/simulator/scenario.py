@@ -74,9 +74,9 @@ from verifier.formats.manifest import Dependency
 from verifier.formats.statement import CERTIFICATION_FIELD
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Name, Time
-from verifier.keys import PublicKey
-from verifier.verify import VerifiedPlugin
-from verifier.wheel import DEFAULT_LIMITS
+from verifier.judging.verify import VerifiedPlugin
+from verifier.signatures.keys import PublicKey
+from verifier.wheels.wheel import DEFAULT_LIMITS
 
 Edit = Mapping[str, Any]
 EXTENSIONS = {"terms": CERTIFICATION_FIELD, "account": AUDIT_FIELD}  # what Loadlock adds to others' predicates

@@ -8,7 +8,7 @@ from typing import Any
 from loadlock.testing.people import Person
 from verifier.formats.dsse import IN_TOTO, encode_base64, pae
 from verifier.formats.strict_json import plain
-from verifier.layout_keys import layout_key
+from verifier.signatures.layout_keys import layout_key
 
 WHEEL = "csv_exporter-1.0.0-py3-none-any.whl"
 DIGEST = "sha256:" + "ab" * 32

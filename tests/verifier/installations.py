@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from tests.hosts import HostedDeployment
-from verifier.installations import all_installations
-from verifier.installed_sync import Fetched, fetch_for, of_the_policy
+from verifier.installed.installations import all_installations
+from verifier.installed.sync import Fetched, fetch_for, of_the_policy
 
 PIP = (sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--disable-pip-version-check")
 UV = (str(Path(sys.executable).with_name("uv")), "pip", "install", "--no-index", "--no-deps")

@@ -25,8 +25,8 @@ from verifier.formats.revocations import (
     sha256_hex,
 )
 from verifier.formats.text import Hex, Time
-from verifier.keys import PublicKey
-from verifier.revocations import FileKind
+from verifier.revocation.revocations import FileKind
+from verifier.signatures.keys import PublicKey
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)

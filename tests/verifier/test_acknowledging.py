@@ -16,7 +16,12 @@ import pytest
 
 from loadlock.testing.loopback import status
 from tests.hosts import HostedDeployment, code_of, in_fresh_process
-from verifier.acknowledging import (
+from verifier.commands.doctor import Checkup, Symptom, examine, of_coverage
+from verifier.deployment.home import Home
+from verifier.formats.acknowledgement import HostIdentity, parse_acknowledgement, parse_identity
+from verifier.formats.text import Name
+from verifier.gate import Gate
+from verifier.refreshing.acknowledging import (
     ENVIRONMENT,
     REPEAT,
     Reporter,
@@ -27,11 +32,6 @@ from verifier.acknowledging import (
     reporter_of,
     write_identity,
 )
-from verifier.doctor import Checkup, Symptom, examine, of_coverage
-from verifier.formats.acknowledgement import HostIdentity, parse_acknowledgement, parse_identity
-from verifier.formats.text import Name
-from verifier.gate import Gate
-from verifier.home import Home
 
 TOKEN = "loadlock_" + "a" * 43
 ADDRESS = "v1/hosts/web-1/acknowledgement"
@@ -129,7 +129,7 @@ def test_the_same_is_told_again_after_a_while(hosted: HostedDeployment, monkeypa
     told = reporter(hosted, hosted.gate())
     told.tell()
     later = time.monotonic() + REPEAT
-    monkeypatch.setattr("verifier.acknowledging.time.monotonic", lambda: later)
+    monkeypatch.setattr("verifier.refreshing.acknowledging.time.monotonic", lambda: later)
     told.tell()
     assert len(claims(hosted)) == 2
 
@@ -149,7 +149,7 @@ def test_more_plugins_than_fit_are_counted(hosted: HostedDeployment, monkeypatch
     gate = hosted.gate()
     gate.load(hosted.plugin())
     gate.load(hosted.plugin(name="other-plugin"))
-    monkeypatch.setattr("verifier.acknowledging.MAX_PLUGINS", 1)
+    monkeypatch.setattr("verifier.refreshing.acknowledging.MAX_PLUGINS", 1)
     found = in_effect(gate._opened.ground, gate.plugins)
     assert (len(found.plugins), found.omitted) == (1, 1)
 
@@ -235,12 +235,12 @@ def test_the_identity_may_lie_elsewhere(
 FORKED = """
 import os, sys, threading, time
 from verifier import Gate
-from verifier.home import Home
-import verifier.acknowledging
-verifier.acknowledging.LOOK = 0.02
+from verifier.deployment.home import Home
+import verifier.refreshing.acknowledging
+verifier.refreshing.acknowledging.LOOK = 0.02
 gate = Gate.open(sys.argv[1])
-reporter = verifier.acknowledging.reporter_of(
-    gate.home, lambda: verifier.acknowledging.in_effect(gate._opened.ground, gate.plugins), gate._now, 0.02
+reporter = verifier.refreshing.acknowledging.reporter_of(
+    gate.home, lambda: verifier.refreshing.acknowledging.in_effect(gate._opened.ground, gate.plugins), gate._now, 0.02
 )
 reporter.start()
 path = os.path.join(sys.argv[1], "acknowledged.json")

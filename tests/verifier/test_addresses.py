@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from attestor.scanner import over_service
-from attestor.signers import open_signer
+from attestor.checking.scanner import over_service
+from attestor.signing.signers import open_signer
 from crl_server.console.place import Place
 from verifier.addresses import NOWHERE, split
-from verifier.api_client import checked_address
 from verifier.errors import LoadlockError
 from verifier.formats.enrolment import ServerUrl
+from verifier.refreshing.api_client import checked_address
 
 BROKEN = ["https://[::1", "https://a.example:b", "https://a.example:99999999", "https://\u2100.example"]
 

@@ -18,9 +18,9 @@ from verifier.formats import dsse
 from verifier.formats.policy import policy_of
 from verifier.formats.revocations import dump_set_file, parse_checkpoint, prefix_of, sha256_hex
 from verifier.formats.text import Hex, Time
-from verifier.private_keys import PrivateKey, sign_envelope
-from verifier.revocation_list import RevocationList
-from verifier.revocations import FileKind, apply_head
+from verifier.revocation.revocation_list import RevocationList
+from verifier.revocation.revocations import FileKind, apply_head
+from verifier.signatures.private_keys import PrivateKey, sign_envelope
 
 FILE = tomllib.loads((ROOT / "tests" / "vectors" / "revocation" / "client-rules.toml").read_text(encoding="utf-8"))
 VECTORS = FILE["vector"]

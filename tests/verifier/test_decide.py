@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests.simulator import EVERYTHING, Simulator
-from verifier.decide import ADMISSION, ANY, Request
 from verifier.errors import Refused, UsageError
 from verifier.formats.manifest import CLASSIFICATIONS, ISOLATIONS
 from verifier.formats.policy import TIERS
 from verifier.formats.statement import CERTIFICATION_FIELD
+from verifier.judging.decide import ADMISSION, ANY, Request
 
 SIM = Simulator()
 

@@ -8,12 +8,12 @@ import pytest
 
 from tests.simulator import EVERYTHING, PluginWheel, Simulator
 from tests.verifier.test_judgements import code_of, manifest, snapshot
-from verifier.decide import ADMISSION
-from verifier.dependencies import check_dependencies, locked_wheels, requirements_here
 from verifier.errors import Refused
 from verifier.formats.manifest import Dependency, SignedManifest
 from verifier.formats.text import Digest, Version
-from verifier.wheel import Snapshot, read_wheel
+from verifier.judging.decide import ADMISSION
+from verifier.judging.dependencies import check_dependencies, locked_wheels, requirements_here
+from verifier.wheels.wheel import Snapshot, read_wheel
 
 SIM = Simulator()
 

@@ -23,7 +23,7 @@ for name in ("memfd_create", "register_at_fork", "fork", "fchmod", "O_DIRECTORY"
     delattr(os, name)
 sys.platform = "win32"
 os.name = "nt"
-import verifier.installed, verifier.private_cache  # these two look at it when they are imported
+import verifier.installed.content, verifier.private_cache  # these two look at it when they are imported
 os.name = "posix"  # pathlib looks at it each time
 """
 LOAD = (

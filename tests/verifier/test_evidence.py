@@ -8,10 +8,10 @@ import pytest
 
 from tests.simulator import Claims, Simulator
 from verifier.errors import Refused
-from verifier.evidence import Evidence, KeyRing, parse_attestations, payload_digest, verified_payload, weigh
 from verifier.formats.bundle import parse_set
 from verifier.formats.statement import CERTIFICATION, MANIFEST, PROVENANCE, SBOM
 from verifier.formats.text import Digest, PluginId
+from verifier.judging.evidence import Evidence, KeyRing, parse_attestations, payload_digest, verified_payload, weigh
 
 SIM = Simulator()
 WHEEL = SIM.wheel()

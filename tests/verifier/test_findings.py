@@ -12,13 +12,13 @@ from tests.simulator import NOW, Claims, Simulator
 from tests.simulator.deployment import COMMIT
 from tests.simulator.findings import with_check, with_vulnerability
 from verifier.errors import LoadlockError, Refused
-from verifier.evidence import Evidence, parse_attestations, weigh
-from verifier.findings import check_findings
 from verifier.formats.findings import AUDIT_FIELD, CHECKS, CHECKS_FIELD, RATINGS
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
 from verifier.formats.policy import TierRule
 from verifier.formats.text import Duration, PluginId, Time
-from verifier.verify import VerifiedPlugin
+from verifier.judging.evidence import Evidence, parse_attestations, weigh
+from verifier.judging.findings import check_findings
+from verifier.judging.verify import VerifiedPlugin
 
 LOCKED = [
     {"name": "parser", "version": "2.0", "sha256": "sha256:" + "2" * 64},

@@ -11,14 +11,14 @@ import pytest
 
 from tests.hosts import HostedDeployment, code_of, set_of
 from tests.simulator import PluginWheel
-from verifier.decide import Request
+from verifier.deployment.ground import open_ground
+from verifier.deployment.home import Home
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.formats.bundle import MAX_SET
 from verifier.gate import Gate
-from verifier.ground import open_ground
-from verifier.home import Home
-from verifier.steps import Outcome
-from verifier.wheel import DEFAULT_LIMITS
+from verifier.judging.decide import Request
+from verifier.judging.steps import Outcome
+from verifier.wheels.wheel import DEFAULT_LIMITS
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_the_set_beside_the_wheel_comes_first(hosted: HostedDeployment) -> None:
 
 
 def test_a_host_that_never_refreshed_has_no_gate(hosted: HostedDeployment, tmp_path: Path) -> None:
-    from verifier.refresh import enroll
+    from verifier.refreshing.refresh import enroll
 
     home = enroll(hosted.server.url, hosted.root, tmp_path / "fresh")
     assert code_of(lambda: Gate(home)) == "trust.missing"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import PACKAGE, HostedDeployment, code_of, set_of
-from verifier.blobs import Blobs
+from verifier.deployment.blobs import Blobs
 from verifier.errors import LoadlockError, PluginRevoked
 from verifier.gate import Gate, Plugin
-from verifier.revocation_list import Buffer
+from verifier.revocation.revocation_list import Buffer
 
 
 @pytest.fixture

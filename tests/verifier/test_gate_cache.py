@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import HostedDeployment, code_of
-from verifier import wheel as wheel_module
+from verifier.wheels import wheel as wheel_module
 
 
 @pytest.fixture

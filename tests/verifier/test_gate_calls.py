@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.hosts import PACKAGE, HostedDeployment, code_of
-from verifier.decide import Request
 from verifier.errors import PluginRevoked
 from verifier.gate import Plugin
+from verifier.judging.decide import Request
 from verifier.runtime import Attribution, current
 from verifier.runtime.declared import against
 from verifier.runtime.stamps import FIELDS

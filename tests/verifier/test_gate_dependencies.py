@@ -17,10 +17,10 @@ from types import ModuleType
 import pytest
 
 from tests.hosts import PACKAGE, HostedDeployment, code_of, in_fresh_process
-from verifier.decide import Request
 from verifier.errors import PluginFailed, PluginRevoked, Refused
 from verifier.formats.strict_json import dumps
 from verifier.gate import Plugin
+from verifier.judging.decide import Request
 
 USES = {PACKAGE: "import leftpad\n\ndef hello():\n    return leftpad.VERSION\n"}
 OTHER = {"other_plugin/__init__.py": "import leftpad\n\ndef hello():\n    return leftpad.VERSION\n"}

@@ -9,7 +9,7 @@ import pytest
 from verifier.formats.manifest import Maturity, SignedManifest
 from verifier.formats.policy import TIERS
 from verifier.formats.strict_json import convert
-from verifier.growth import (
+from verifier.judging.growth import (
     COMPARED,
     MATURITIES,
     OF_A_RELEASE,

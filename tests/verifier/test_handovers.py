@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from attestor.handover import accept, offer
+from attestor.signing.handover import accept, offer
 from verifier.errors import Refused
 from verifier.formats.text import Name, PluginId
-from verifier.handovers import agreed
-from verifier.keys import PublicKey
-from verifier.private_keys import PrivateKey
+from verifier.judging.handovers import agreed
+from verifier.signatures.keys import PublicKey
+from verifier.signatures.private_keys import PrivateKey
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

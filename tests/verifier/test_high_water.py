@@ -32,7 +32,7 @@ def test_a_downgrade_is_warned_of_and_not_blocked(
     assert warnings(hosted, old, cache) == []
     assert warnings(hosted, new, cache) == []
     assert warnings(hosted, new, cache) == []
-    with caplog.at_level(logging.WARNING, "verifier.high_water"):
+    with caplog.at_level(logging.WARNING, "verifier.judging.high_water"):
         (warning,) = warnings(hosted, old, cache)
     assert "let in 1.10 of the plugin before" in warning
     assert "sample_plugin 1.9" in caplog.text

@@ -14,14 +14,14 @@ import msgspec
 import pytest
 
 from tests.live_deployment import LiveDeployment, digest
-from verifier.blobs import writing
+from verifier.deployment.blobs import writing
+from verifier.deployment.home import MAPPED_FROM, Home, State
 from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
 from verifier.formats import strict_json
 from verifier.formats.enrolment import Floor
 from verifier.formats.revocations import PREFIX
 from verifier.formats.text import Hex, Time
-from verifier.home import MAPPED_FROM, Home, State
-from verifier.refresh import Refresher
+from verifier.refreshing.refresh import Refresher
 
 
 @pytest.fixture
@@ -392,7 +392,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_parent_that_died(tmp_path: P
     script = """
 import os, sys
 from pathlib import Path
-from verifier.blobs import writing
+from verifier.deployment.blobs import writing
 directory = Path(sys.argv[1])
 ready, living = os.pipe(), os.pipe()
 if (writer := os.fork()) == 0:

@@ -33,9 +33,14 @@ HEAVY = {
 """What only some of the verifier's work needs, and is imported where that work is done. The module socket alone is not
 among it: importlib.metadata brings it, by way of email.utils, and nothing that connects anywhere."""
 
-NETWORK = {"verifier.installed_sync", "verifier.push", "verifier.refresh", "verifier.transport"}
+NETWORK = {
+    "verifier.installed.sync",
+    "verifier.refreshing.push",
+    "verifier.refreshing.refresh",
+    "verifier.refreshing.transport",
+}
 """Modules on the way to the network: nobody gets them by importing another one."""
-TUF = {"verifier.tuf_chain", "verifier.tuf_client"}
+TUF = {"verifier.deployment.tuf_chain", "verifier.deployment.tuf_client"}
 """Modules that speak TUF: imported by those above, and by verify_trust when it is called."""
 
 MODULES = sorted(

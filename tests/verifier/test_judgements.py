@@ -10,8 +10,8 @@ from tests.simulator import PluginWheel, Simulator
 from verifier.errors import Refused
 from verifier.formats.manifest import Manifest, SignedManifest, parse_signed_manifest
 from verifier.formats.strict_json import dumps
-from verifier.judgements import check_embedded, rule_of
-from verifier.wheel import Snapshot, read_wheel
+from verifier.judging.judgements import check_embedded, rule_of
+from verifier.wheels.wheel import Snapshot, read_wheel
 
 SIM = Simulator()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from verifier.errors import UsageError
-from verifier.key_secrets import PIN, asked, given
-from verifier.private_keys import MAX_KEY_FILE
+from verifier.signatures.key_secrets import PIN, asked, given
+from verifier.signatures.private_keys import MAX_KEY_FILE
 
 
 @pytest.fixture(autouse=True)

@@ -18,13 +18,13 @@ from tests.hosts import in_fresh_process
 from tests.sigstore import COMBINATIONS, KeylessPerson, PrivateSigstore, workflow_claims
 from tests.sigstore.keys import b64
 from tests.simulator import PluginWheel, Simulator
-from verifier.decide import Request
 from verifier.errors import PluginRevoked, Refused
 from verifier.formats.manifest import ISOLATIONS
 from verifier.formats.text import Time
-from verifier.keys import PublicKey
-from verifier.standing import check_standing
-from verifier.verify import VerifiedPlugin
+from verifier.judging.decide import Request
+from verifier.judging.standing import check_standing
+from verifier.judging.verify import VerifiedPlugin
+from verifier.signatures.keys import PublicKey
 
 HOST = Request(isolations=frozenset(ISOLATIONS), provided={"attrs": "25.4.0"}.get)
 WORKFLOW = "https://github.com/acme/sample-plugin/.github/workflows/{}.yml"
@@ -538,7 +538,7 @@ from pathlib import Path
 from verifier.errors import Refused
 from verifier.formats.bundle import parse_set
 from verifier.formats.identity import PersonIdentity
-from verifier.identities import KeylessSignatory
+from verifier.signatures.identities import KeylessSignatory
 bundle = parse_set(Path(sys.argv[1]).read_bytes())[0]
 identity = PersonIdentity(issuer=sys.argv[3], email="alice@host.example")
 signatory = KeylessSignatory(identity, Path(sys.argv[2]).read_bytes())

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from verifier.errors import Refused
 from verifier.formats.policy import Key
-from verifier.keys import PublicKey
+from verifier.signatures.keys import PublicKey
 
 P256 = ec.derive_private_key(7, ec.SECP256R1())
 ED25519 = ed25519.Ed25519PrivateKey.from_private_bytes(b"7" * 32)

@@ -15,7 +15,7 @@ import pytest
 
 from loadlock.cli import invoke
 from tests.hosts import HostedDeployment, set_of
-from verifier.doctor import Checkup, examine
+from verifier.commands.doctor import Checkup, examine
 from verifier.errors import LoadlockError
 from verifier.formats.text import Time
 

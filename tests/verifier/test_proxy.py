@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.hosts import HostedDeployment, code_of
-from verifier.refresh import Refresher, enroll
-from verifier.transport import Transport
+from verifier.refreshing.refresh import Refresher, enroll
+from verifier.refreshing.transport import Transport
 
 SERVER = "loadlock.example"
 

@@ -12,13 +12,13 @@ import pytest
 from loadlock.testing.loopback import Answer, Loopback, status
 from tests.hosts import HostedDeployment
 from tests.live_deployment import LiveDeployment, digest
-from verifier import push, transport
 from verifier.errors import FormatError, PluginRevoked, Refused, Unreachable
 from verifier.formats.push import MAX_LINE, Announcement, dump_announcement
 from verifier.formats.text import Hex
-from verifier.push import Listener, announcements
-from verifier.refresh import Refresher
-from verifier.transport import Transport
+from verifier.refreshing import push, transport
+from verifier.refreshing.push import Listener, announcements
+from verifier.refreshing.refresh import Refresher
+from verifier.refreshing.transport import Transport
 
 PATIENCE = 20.0
 """Seconds within which a background thread must have done its work; never reached when all is well."""

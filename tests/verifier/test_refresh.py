@@ -16,12 +16,12 @@ from loadlock.testing.documents import Documents, sha256
 from loadlock.testing.loopback import status
 from loadlock.testing.repository import sign
 from tests.live_deployment import LiveDeployment, digest
+from verifier.deployment.home import Home
 from verifier.errors import FormatError, LoadlockError, Refused, Unreachable
 from verifier.formats.enrolment import Floor
 from verifier.formats.revocations import PREFIX
 from verifier.formats.text import Hex
-from verifier.home import Home
-from verifier.refresh import TRUST_INTERVAL, Refresher, fetch_set, refresh
+from verifier.refreshing.refresh import TRUST_INTERVAL, Refresher, fetch_set, refresh
 
 Attack = Callable[[LiveDeployment], object]
 

@@ -16,8 +16,8 @@ SCRIPT = """
 import json, os, shutil, sys
 from pathlib import Path
 from verifier.formats.text import Hex, Time
-from verifier.home import Home
-from verifier.refresh import Refresher
+from verifier.deployment.home import Home
+from verifier.refreshing.refresh import Refresher
 
 origin, work, old_digest, new_digest = Path(sys.argv[1]), Path(sys.argv[2]), Hex(sys.argv[3]), Hex(sys.argv[4])
 now = Time(sys.argv[5]).instant

@@ -29,7 +29,7 @@ from tests.verifier.publisher import (
 from verifier.formats import dsse
 from verifier.formats.revocations import MAX_TAIL, prefix_of
 from verifier.formats.text import Digest, Hex, Time
-from verifier.revocations import CLOCK_SKEW, apply_head, open_list
+from verifier.revocation.revocations import CLOCK_SKEW, apply_head, open_list
 
 
 @pytest.fixture

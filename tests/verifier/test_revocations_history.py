@@ -12,8 +12,8 @@ from tests.verifier.publisher import HOUR, NOW, SECOND, STRANGER, Ground, Publis
 from verifier.errors import Refused
 from verifier.formats.revocations import EMPTY_RULES, EMPTY_SET
 from verifier.formats.text import Time
-from verifier.revocation_list import RevocationList
-from verifier.revocations import apply_head, check_history, open_list
+from verifier.revocation.revocation_list import RevocationList
+from verifier.revocation.revocations import apply_head, check_history, open_list
 
 
 @pytest.fixture

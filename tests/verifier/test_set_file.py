@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verifier.formats.revocations import PREFIX, dump_set_file
-from verifier.revocation_list import WINDOW, SetFile
+from verifier.revocation.revocation_list import WINDOW, SetFile
 
 LAST = 256**PREFIX - 1
 

@@ -8,12 +8,12 @@ from datetime import timedelta
 
 import pytest
 
-from verifier import signing_services
 from verifier.deadline import within
 from verifier.errors import LoadlockError, Unreachable, UsageError
-from verifier.key_secrets import PIN
-from verifier.private_keys import PrivateKey
-from verifier.signing_services import SERVICES, ServiceKey, check_uri, fetch_public_key, is_uri
+from verifier.signatures import signing_services
+from verifier.signatures.key_secrets import PIN
+from verifier.signatures.private_keys import PrivateKey
+from verifier.signatures.signing_services import SERVICES, ServiceKey, check_uri, fetch_public_key, is_uri
 
 P256 = PrivateKey.generate("ecdsa-p256").public
 ED25519 = PrivateKey.generate("ed25519").public

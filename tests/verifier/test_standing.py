@@ -11,12 +11,12 @@ import pytest
 
 from tests.simulator import EVERYTHING, NOW, Claims, Simulator
 from tests.simulator.findings import waived, with_check, with_vulnerability
-from verifier.decide import Request
 from verifier.errors import PluginRevoked, Refused
 from verifier.formats.statement import CERTIFICATION
 from verifier.formats.text import Time
-from verifier.standing import check_standing
-from verifier.verify import VerifiedPlugin
+from verifier.judging.decide import Request
+from verifier.judging.standing import check_standing
+from verifier.judging.verify import VerifiedPlugin
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 
 from loadlock.cli import main
 from tests.hosts import ROOT, HostedDeployment, code_of, in_fresh_process
+from verifier.deployment.home import Home
+from verifier.deployment.stateless import in_scratch, ship
 from verifier.gate import Gate
-from verifier.home import Home
-from verifier.stateless import in_scratch, ship
 
 HOUR = timedelta(hours=1)
 

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from in_toto.models._signer import load_public_key_from_file  # type: ignore[import-untyped]
 
-from attestor.signers import public_pem
+from attestor.signing.signers import public_pem
 from loadlock.testing.people import Person
 from tests.verifier.chains import DIGEST, ELSEWHERE, MADE, WHEEL, Chain, envelope, lines
 from verifier.errors import FormatError, LoadlockError, Refused
 from verifier.formats.layout import MAX_ARTIFACTS, link_name, parse_layout
 from verifier.formats.strict_json import plain
 from verifier.formats.text import Digest
-from verifier.layout_keys import keys_of, layout_key
-from verifier.supply_chain import MAX_CHAIN, MAX_LINKS, Expected, Fulfilled, join_chain, verify_chain
+from verifier.judging.supply_chain import MAX_CHAIN, MAX_LINKS, Expected, Fulfilled, join_chain, verify_chain
+from verifier.signatures.layout_keys import keys_of, layout_key
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -508,6 +508,7 @@ def test_a_key_survives_the_way_into_a_layout_and_back(alg: Any) -> None:
 
 
 def test_the_verifier_loads_in_toto_only_to_judge() -> None:
-    code = "import verifier.supply_chain, verifier.verify, crl_server.admission, sys; print('in_toto' in sys.modules)"
+    modules = "verifier.judging.supply_chain, verifier.judging.verify, crl_server.plugins.admission"
+    code = f"import {modules}, sys; print('in_toto' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False"

@@ -11,7 +11,7 @@ import pytest
 
 from loadlock.testing.loopback import Answer, Loopback, status
 from verifier.errors import FormatError, LoadlockError, Unreachable, UsageError
-from verifier.transport import ERROR_LIMIT, Transport
+from verifier.refreshing.transport import ERROR_LIMIT, Transport
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_a_connection_that_was_cut_is_made_again(server: Loopback) -> None:
 def test_a_forked_child_uses_a_connection_of_its_own(server: Loopback) -> None:
     script = """
 import os, sys
-from verifier.transport import Transport
+from verifier.refreshing.transport import Transport
 transport = Transport(sys.argv[1])
 transport.get("/x", 100)
 if os.fork() == 0:

@@ -11,9 +11,9 @@ import pytest
 
 from loadlock.testing.documents import DEPLOYMENT, Documents
 from loadlock.testing.repository import TufRepository
+from verifier.deployment.trust import Trust, verify_trust
 from verifier.errors import Refused
 from verifier.formats.enrolment import Floor
-from verifier.trust import Trust, verify_trust
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FLOOR = Floor(root=1, targets=1, epoch=1, seq=0)
@@ -114,7 +114,7 @@ def test_trust_says_which_versions_it_stands_on_and_cannot_be_changed() -> None:
 
 def test_importing_trust_loads_neither_tuf_nor_the_network() -> None:
     script = (
-        "import sys, verifier.trust, verifier.home\n"
+        "import sys, verifier.deployment.trust, verifier.deployment.home\n"
         "loaded = {'tuf', 'securesystemslib', 'urllib3', 'http.client', 'ssl', 'socket'} & set(sys.modules)\n"
         "assert not loaded, loaded"
     )
@@ -125,7 +125,7 @@ def test_verifying_trust_loads_no_network_code() -> None:
     script = (
         # securesystemslib imports the SDK of a cloud where there is one, which a host without extras has not.
         "import sys; sys.modules['boto3'] = None\n"
-        "import verifier.tuf_chain\n"
+        "import verifier.deployment.tuf_chain\n"
         "loaded = {'urllib3', 'http.client', 'ssl', 'socket', 'tuf.ngclient', 'sigstore'} & set(sys.modules)\n"
         "assert not loaded, loaded"
     )

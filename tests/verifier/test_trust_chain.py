@@ -12,9 +12,9 @@ from securesystemslib.signer import CryptoSigner, Key, Signature, Signer, SSlibK
 from tuf.api.metadata import Metadata, MetaFile, Root, TargetFile
 
 from loadlock.testing.repository import CHECKPOINT, POLICY, TufRepository
-from verifier import tuf_chain
+from verifier.deployment import tuf_chain
+from verifier.deployment.tuf_chain import Chain, root_keys, verify_chain
 from verifier.errors import Refused
-from verifier.tuf_chain import Chain, root_keys, verify_chain
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Edit = Callable[[TufRepository], object]

@@ -11,12 +11,12 @@ from tuf.api.metadata import Metadata, Root
 
 from loadlock.testing.documents import envelope, sha256
 from tests.live_deployment import LiveDeployment, signed_by
-from verifier.enrolment import verify_enrolment
+from verifier.deployment.enrolment import verify_enrolment
 from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
 from verifier.formats import dsse, strict_json
 from verifier.formats.enrolment import Floor, encode_root, parse_enrolment
 from verifier.formats.text import Digest
-from verifier.refresh import enroll, refresh
+from verifier.refreshing.refresh import enroll, refresh
 
 
 @pytest.fixture

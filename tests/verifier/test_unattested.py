@@ -15,14 +15,14 @@ import pytest
 
 from tests.hosts import HostedDeployment, code_of
 from tests.verifier.installations import UV, install, sync
+from verifier.deployment.home import Home
 from verifier.errors import PluginRevoked, Refused
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Time
 from verifier.gate import Gate
-from verifier.home import Home
+from verifier.installed.unattested import REPORT, Unattested
 from verifier.plugin import Plugin
-from verifier.refresh import enroll, refresh
-from verifier.unattested import REPORT, Unattested
+from verifier.refreshing.refresh import enroll, refresh
 
 ENTRY = {"sample_plugin-1.0.dist-info/entry_points.txt": "[exporters]\nhello = sample_plugin:hello\n"}
 AN_END = "2099-01-01T00:00:00Z"

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import HostedDeployment, code_of, set_of
-from verifier import verdicts, verify
 from verifier.errors import Refused
 from verifier.formats.statement import CERTIFICATION, CERTIFICATION_FIELD
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Time
-from verifier.steps import Outcome
+from verifier.judging import verdicts, verify
+from verifier.judging.steps import Outcome
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from tests.simulator import EVERYTHING, NOW, PluginWheel, Simulator
-from verifier.decide import Request
 from verifier.errors import Refused, UsageError
 from verifier.formats.enrolment import Floor
 from verifier.formats.statement import CERTIFICATION, MANIFEST, PROVENANCE, SBOM
 from verifier.formats.text import Name, Time
-from verifier.steps import STEPS, Outcome
-from verifier.verify import VerifiedPlugin, verify
+from verifier.judging.decide import Request
+from verifier.judging.steps import STEPS, Outcome
+from verifier.judging.verify import VerifiedPlugin, verify
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +333,7 @@ def test_verifying_opens_no_file_and_no_socket() -> None:
     script = (
         "import sys\n"
         "from tests.simulator import NOW, Simulator\n"
-        "from verifier.verify import verify\n"
+        "from verifier.judging.verify import verify\n"
         "sim = Simulator()\n"
         "wheel = sim.wheel()\n"
         "attestations, ground = sim.attest(wheel), sim.ground()\n"

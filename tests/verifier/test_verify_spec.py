@@ -7,11 +7,11 @@ import tomllib
 from pathlib import Path
 
 from verifier.codes import CODES
-from verifier.evidence import ROLE_OF
 from verifier.formats.bundle import MAX_STATEMENTS
-from verifier.steps import STEPS
-from verifier.verify import CLOCK_TOLERANCE
-from verifier.wheel import DEFAULT_LIMITS
+from verifier.judging.evidence import ROLE_OF
+from verifier.judging.steps import STEPS
+from verifier.judging.verify import CLOCK_TOLERANCE
+from verifier.wheels.wheel import DEFAULT_LIMITS
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = (ROOT / "docs" / "spec" / "verification.md").read_text(encoding="utf-8")

@@ -12,13 +12,13 @@ import pytest
 
 from tests.hosts import HostedDeployment, code_of
 from tests.simulator import NOW, PluginWheel, Simulator
-from verifier.doctor import Checkup, examine
+from verifier.commands.doctor import Checkup, examine
+from verifier.commands.inventory import take
 from verifier.errors import Refused
 from verifier.formats.policy import LONGEST_WAIVER, MAX_WAIVERS
 from verifier.formats.statement import CERTIFICATION_FIELD
 from verifier.formats.text import Time
-from verifier.inventory import take
-from verifier.verify import VerifiedPlugin, verify
+from verifier.judging.verify import VerifiedPlugin, verify
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

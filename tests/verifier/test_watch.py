@@ -14,7 +14,7 @@ import pytest
 from tests.live_deployment import LiveDeployment, digest
 from verifier.errors import LoadlockError, Refused, Unreachable
 from verifier.formats.text import Hex
-from verifier.watch import Watcher
+from verifier.refreshing.watch import Watcher
 
 PATIENCE = 10.0
 """Seconds within which a background thread must have done its work; never reached when all is well."""
@@ -63,7 +63,7 @@ class Passes:
 def test_a_failure_is_logged_reported_and_survived(
     watch: Callable[..., Watcher], error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "verifier.watch")
+    caplog.set_level(logging.WARNING, "verifier.refreshing.watch")
     passes = Passes(error)
     reported: list[Exception] = []
     watch(passes, on_failure=reported.append).start()
@@ -188,9 +188,9 @@ def test_a_forked_worker_keeps_its_kill_switch(tmp_path: Path) -> None:
 import os, sys, threading
 from pathlib import Path
 from verifier.formats.text import Hex
-from verifier.home import Home
-from verifier.refresh import Refresher
-from verifier.watch import Watcher
+from verifier.deployment.home import Home
+from verifier.refreshing.refresh import Refresher
+from verifier.refreshing.watch import Watcher
 from datetime import UTC, datetime
 
 refresher, passed, arrived = Refresher(Home(Path(sys.argv[1]))), threading.Event(), threading.Event()
@@ -232,7 +232,7 @@ os._exit(0)
 def test_a_stopped_watcher_does_not_wake_in_a_child() -> None:
     script = """
 import os, threading
-from verifier.watch import Watcher
+from verifier.refreshing.watch import Watcher
 passed = threading.Event()
 watcher = Watcher(passed.set, interval=0.01)
 watcher.start()

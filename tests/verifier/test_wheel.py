@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.wheels import build_wheel, metadata, pack_files, record, wheel_file, wheel_files
-from verifier.core_metadata import MAX_METADATA_BYTES
 from verifier.errors import Refused
-from verifier.wheel import Limits, Snapshot, read_wheel
+from verifier.wheels.core_metadata import MAX_METADATA_BYTES
+from verifier.wheels.wheel import Limits, Snapshot, read_wheel
 
 NAME = "sample_plugin-1.0-py3-none-any.whl"
 DIST_INFO = "sample_plugin-1.0.dist-info"

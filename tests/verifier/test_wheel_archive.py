@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.wheels import Entry, deflate, descriptor, pack
-from verifier.archive import Limits, read_archive
 from verifier.errors import Refused
+from verifier.wheels.archive import Limits, read_archive
 
 A = Entry("a.py", b"a = 1\n" * 20)
 B = Entry("b.py", b"b = 2\n" * 20)
@@ -145,7 +145,7 @@ def test_bomb_that_understates_its_size_is_not_unpacked() -> None:
     packed = deflate(bytes(100 << 20))
     lie = pack([Entry("a.py", b"", packed=packed, both={"size": 10, "crc": zlib.crc32(bytes(10))})])
     code = (
-        "import resource, sys; from verifier.archive import read_archive; from verifier.errors import Refused\n"
+        "import resource, sys; from verifier.wheels.archive import read_archive; from verifier.errors import Refused\n"
         "data = sys.stdin.buffer.read(); before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: read_archive(data)\n"
         "except Refused as error: print(error.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.wheels import build_wheel, pack_files, wheel_files
-from verifier import archive, core_metadata, record, wheel, wheel_cache, wheel_paths
 from verifier.errors import Refused
 from verifier.private_cache import PrivateCache
-from verifier.snapshot import KEPT_UNPACKED, Contents, Snapshot, pour, sha256_of
-from verifier.wheel import DEFAULT_LIMITS, read_wheel
+from verifier.wheels import archive, core_metadata, record, wheel, wheel_cache, wheel_paths
+from verifier.wheels.snapshot import KEPT_UNPACKED, Contents, Snapshot, pour, sha256_of
+from verifier.wheels.wheel import DEFAULT_LIMITS, read_wheel
 
 LARGE = bytes(range(256)) * (KEPT_UNPACKED // 256)
 WHEEL = build_wheel(
@@ -83,7 +83,7 @@ def test_other_reader(what: str, cache: PrivateCache, monkeypatch: pytest.Monkey
     read_wheel(WHEEL.data, WHEEL.file_name, cache=cache)
     recalled = wheel_cache.recall(cache, WHEEL.data, WHEEL.digest, WHEEL.file_name, DEFAULT_LIMITS)
     assert recalled is not None
-    monkeypatch.setattr(f"verifier.wheel_cache.{what}", "other")
+    monkeypatch.setattr(f"verifier.wheels.wheel_cache.{what}", "other")
     assert wheel_cache.recall(cache, WHEEL.data, WHEEL.digest, WHEEL.file_name, DEFAULT_LIMITS) is None
 
 
@@ -103,7 +103,7 @@ def test_nothing_is_unpacked_until_it_is_asked_for(cache: PrivateCache, monkeypa
         unpacked.append(path)
         return archive.unpack(data, span, path)
 
-    monkeypatch.setattr("verifier.snapshot.unpack", watched)
+    monkeypatch.setattr("verifier.wheels.snapshot.unpack", watched)
     files = read_wheel(WHEEL.data, WHEEL.file_name, cache=cache).files
     assert "sample_plugin/__init__.py" in files
     assert "sample_plugin/ghost.py" not in files
@@ -167,4 +167,4 @@ def test_reader_number_is_raised_when_the_reader_changes() -> None:
     """If this fails, raise ``wheel_cache.READER`` and put down what the reader's modules are now."""
     modules = (archive, core_metadata, record, wheel, wheel_paths)
     found = hashlib.sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in modules)).hexdigest()
-    assert (wheel_cache.READER, found[:16]) == (2, "cef3ad12f982bb85")
+    assert (wheel_cache.READER, found[:16]) == (3, "c5a50834d8321504")

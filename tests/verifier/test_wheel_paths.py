@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.wheels import Entry, pack
-from verifier.archive import read_archive
 from verifier.errors import Refused
-from verifier.wheel_paths import check_path, shown
+from verifier.wheels.archive import read_archive
+from verifier.wheels.wheel_paths import check_path, shown
 
 ESCAPING = [
     "/etc/passwd",

@@ -6,8 +6,8 @@ import pytest
 
 from tests.wheels import pack_files, record, record_row, wheel_files
 from verifier.errors import Refused
-from verifier.record import MAX_RECORD_BYTES
-from verifier.wheel import read_wheel
+from verifier.wheels.record import MAX_RECORD_BYTES
+from verifier.wheels.wheel import read_wheel
 
 MODULE = "sample_plugin/__init__.py"
 DIST_INFO = "sample_plugin-1.0.dist-info"

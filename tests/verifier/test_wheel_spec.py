@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from tests.wheels import build_wheel
-from verifier import core_metadata, record, wheel_paths
-from verifier.archive import Limits
 from verifier.codes import CODES
+from verifier.wheels import core_metadata, record, wheel_paths
+from verifier.wheels.archive import Limits
 
 PAGE = (Path(__file__).parents[2] / "docs" / "spec" / "wheel.md").read_text("utf-8")
 MIB = 1 << 20

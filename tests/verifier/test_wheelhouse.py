@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import code_of
-from verifier import wheelhouse
 from verifier.formats.manifest import Dependency
 from verifier.formats.text import Digest, Version
-from verifier.wheelhouse import Wheelhouse
+from verifier.wheels import wheelhouse
+from verifier.wheels.wheelhouse import Wheelhouse
 
 WANTED = Dependency(name="some-thing", version=Version("1.0"), sha256=Digest("sha256:" + "1" * 64))
 

@@ -16,11 +16,11 @@ from typing import Final
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from verifier.clock import Clock, utc_now
-from verifier.decide import Adapter, Request
+from verifier.deployment.home import Home
 from verifier.errors import LoadlockError, PluginRevoked, UsageError
 from verifier.gate import Gate
-from verifier.home import Home
 from verifier.hosting.settings import Settings
+from verifier.judging.decide import Adapter, Request
 from verifier.plugin import EntryPoint, Plugin
 
 logger = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from verifier.importing.finder import Finder
 from verifier.importing.loader import Portion
 from verifier.importing.metadata import MemoryDistribution
 from verifier.importing.modules import Modules
-from verifier.wheel_paths import shown
+from verifier.wheels.wheel_paths import shown
 
 MAX_HOST_FILES: Final = 10_000  # looked at in a directory of the host that bears a wheel's name
 

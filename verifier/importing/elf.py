@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from verifier.errors import Refused
-from verifier.wheel_paths import shown
+from verifier.wheels.wheel_paths import shown
 
 MAGIC: Final = b"\x7fELF"
 MAX_SEGMENTS: Final = 1024

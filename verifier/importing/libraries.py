@@ -27,8 +27,8 @@ from typing import Final
 from verifier.errors import Refused
 from verifier.importing.elf import Dynamic, read_dynamic
 from verifier.importing.sealed import sealed_path
-from verifier.snapshot import pour, sha256_of
-from verifier.wheel_paths import shown
+from verifier.wheels.snapshot import pour, sha256_of
+from verifier.wheels.wheel_paths import shown
 
 MAX_DEPTH: Final = 64  # of libraries that need libraries
 _ORIGINS: Final = ("$ORIGIN", "${ORIGIN}")

@@ -22,7 +22,7 @@ from verifier.importing.libraries import Libraries
 from verifier.importing.modules import Modules
 from verifier.importing.owners import Owner, claim
 from verifier.importing.resources import MemoryReader, MemoryTree
-from verifier.snapshot import sha256_of
+from verifier.wheels.snapshot import sha256_of
 
 
 class Portion:

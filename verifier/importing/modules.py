@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from typing import Final
 
-from verifier.wheel import Snapshot
+from verifier.wheels.wheel import Snapshot
 
 _DIGEST_SHOWN: Final = len("sha256:") + 16
 _SUFFIXES: Final = (*EXTENSION_SUFFIXES, ".py")  # the first one wins, as on disk

@@ -23,8 +23,8 @@ from verifier.importing.finder import Finder
 from verifier.importing.loader import ModuleLoader, NamespaceLoader, Portion
 from verifier.importing.modules import Modules
 from verifier.importing.owners import Owner, release
-from verifier.wheel import Snapshot
-from verifier.wheel_paths import shown
+from verifier.wheels.wheel import Snapshot
+from verifier.wheels.wheel_paths import shown
 
 LOOKED_LATELY: Final = 0.5
 """For how many seconds the host's finders are not asked to look at their directories again."""

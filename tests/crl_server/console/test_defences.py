@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from crl_server import reinstating
-from crl_server.audit import parse_entry
+from crl_server.access.roles import STAFF, StaffRole
 from crl_server.console.forms import MAX_FIELDS, MAX_FORM
-from crl_server.roles import STAFF, StaffRole
+from crl_server.records.audit import parse_entry
+from crl_server.revocation import reinstating
 from tests.crl_server.console.visitor import Visitor
 from tests.crl_server.console.world import HOSTILE, World
 from tests.crl_server.deployments import HOUR, NOW, digest

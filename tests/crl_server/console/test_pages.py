@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from crl_server import registry
 from crl_server.console.expiring import Endings
+from crl_server.plugins import registry
 from tests.crl_server.console.visitor import Visitor
 from tests.crl_server.console.world import World, served
 from tests.crl_server.deployments import DAY, NOW, digest

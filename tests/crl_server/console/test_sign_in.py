@@ -12,11 +12,11 @@ import pytest
 import urllib3
 from sqlmodel import SQLModel
 
-from crl_server.audit import parse_entry
+from crl_server.access.issuers import read_issuers
 from crl_server.console.entrance import way
 from crl_server.console.place import Place
 from crl_server.console.sessions import IDLE, LIFE, MAX_SESSIONS
-from crl_server.issuers import read_issuers
+from crl_server.records.audit import parse_entry
 from crl_server.service import Authority
 from tests.crl_server.console.sso import CLIENT_SECRET, Sso
 from tests.crl_server.console.visitor import Visitor

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from crl_server.api.waivers import waivers
-from crl_server.policies import with_waivers
-from crl_server.waiving import in_effect
+from crl_server.revocation.waiving import in_effect
+from crl_server.trust.policies import with_waivers
 from tests.crl_server.console.visitor import Visitor
 from tests.crl_server.console.world import World, served
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest

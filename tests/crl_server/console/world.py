@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from crl_server import coverage_history, policies
-from crl_server.admission import Upload
-from crl_server.reinstating import Wish
-from crl_server.revoking import Order
-from crl_server.roles import STAFF, Identity
+from crl_server.access.roles import STAFF, Identity
+from crl_server.fleet import coverage_history
+from crl_server.plugins.admission import Upload
+from crl_server.revocation.reinstating import Wish
+from crl_server.revocation.revoking import Order
+from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
-from crl_server.standing import NewRule
+from crl_server.trust import policies
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made
 from tests.crl_server.live import Live, address_of, listen
 from tests.simulator import PluginWheel, Simulator

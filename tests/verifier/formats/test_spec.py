@@ -9,10 +9,10 @@ from functools import partial
 import msgspec
 import pytest
 
-from attestor import osv, scanner
+from attestor.checking import osv, scanner
 from tests.project.tree import ROOT
-from verifier import supply_chain
 from verifier.codes import CODES
+from verifier.deployment.tuf_chain import TRUSTED_ROOT_LIMIT
 from verifier.errors import LoadlockError, Refused
 from verifier.formats import (
     advisory,
@@ -32,7 +32,7 @@ from verifier.formats import (
     statement,
     strict_json,
 )
-from verifier.tuf_chain import TRUSTED_ROOT_LIMIT
+from verifier.judging import supply_chain
 
 SPEC = ROOT / "docs" / "spec"
 FENCED = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)

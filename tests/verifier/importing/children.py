@@ -18,7 +18,7 @@ from pathlib import Path
 from verifier.errors import PluginFailed, Refused
 from verifier.importing import CodeCache, register
 from verifier.private_cache import PrivateCache
-from verifier.wheel import read_wheel
+from verifier.wheels.wheel import read_wheel
 
 def serve(path):
     path = Path(path)

@@ -13,7 +13,7 @@ import pytest
 from tests.verifier.importing.children import bare_directory, run_child
 from tests.wheels import build_wheel
 from verifier.importing import Registration, register
-from verifier.wheel import Snapshot, read_wheel
+from verifier.wheels.wheel import Snapshot, read_wheel
 
 Make = Callable[..., Registration]
 

@@ -145,7 +145,7 @@ sys.addaudithook(lambda *seen: ours(*seen) and compiled.append(1))
 from pathlib import Path
 from verifier.importing import CodeCache, register
 from verifier.private_cache import PrivateCache
-from verifier.wheel import read_wheel
+from verifier.wheels.wheel import read_wheel
 wheel = Path(sys.argv[1])
 plugin = register(read_wheel(wheel.read_bytes(), wheel.name), cache=CodeCache(PrivateCache(sys.argv[2])))
 core = plugin.import_module("sample_plugin.core")

@@ -13,7 +13,7 @@ from tests.verifier.installations import install
 
 SERVE = """
 import hashlib, zipfile
-from verifier.installed import read_installed
+from verifier.installed.content import read_installed
 sys.path.append(str(site))
 for path in map(Path, wheels):
     with zipfile.ZipFile(path) as archive:

@@ -15,7 +15,7 @@ from types import ModuleType
 from tests.wheels import build_wheel
 from verifier.importing import register
 from verifier.runtime import Log, Observed, Run, Switch, observation
-from verifier.wheel import read_wheel
+from verifier.wheels.wheel import read_wheel
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SOURCE = """

@@ -16,7 +16,7 @@ from tests.verifier.runtime.observing import observing
 from tests.wheels import build_wheel
 from verifier.importing import Registration, register
 from verifier.runtime import Attribution, Run, Switch, attribute, observation, stamps
-from verifier.wheel import read_wheel
+from verifier.wheels.wheel import read_wheel
 
 SOURCE = """
 import asyncio, logging, threading

@@ -1,0 +1,1 @@
+"""From a source to a wheel, twice, and once more by somebody else."""

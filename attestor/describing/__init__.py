@@ -1,0 +1,1 @@
+"""What is said of a wheel: its manifest, SBOM and provenance."""

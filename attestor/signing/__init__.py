@@ -1,0 +1,1 @@
+"""Who puts a name to what: statements, endorsements, certifications, layouts."""

@@ -1,0 +1,1 @@
+"""The hosts: what they say of themselves, and how far they follow."""

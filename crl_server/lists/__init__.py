@@ -1,0 +1,1 @@
+"""The signed list and the public tree: from committed events to files that hosts believe."""

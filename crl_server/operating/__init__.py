@@ -1,0 +1,1 @@
+"""The running process: serving, telling how it fares, reminding of what ends."""

@@ -1,0 +1,1 @@
+"""What was admitted, and how it is found."""

@@ -1,0 +1,1 @@
+"""The audit log: chained, exported, told to others."""

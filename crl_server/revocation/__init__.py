@@ -1,0 +1,1 @@
+"""What is revoked, by whom, and how it is taken back."""

@@ -1,0 +1,1 @@
+"""The database, behind its doors, on either engine; its backup and its restoration."""

@@ -1,0 +1,1 @@
+"""The subcommands of hosts and of their operators."""

@@ -1,0 +1,86 @@
+"""Opening the ground that plugins are judged against: what the host's directory holds, verified again each time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple, Self
+
+from verifier.deployment.home import Home, InForce, State
+from verifier.errors import Refused
+from verifier.formats.push import Announcement
+from verifier.formats.revocations import sha256_hex
+from verifier.formats.text import Hex
+from verifier.judging.verify import Ground
+from verifier.revocation.revocation_list import Buffer
+from verifier.revocation.revocations import FileKind, apply_head
+
+ATTEMPTS = 5
+"""How often what is on disk is read again because another process replaced it meanwhile."""
+
+
+class Opened(NamedTuple):
+    """A ground, the record that named it, and the moment at which it was opened."""
+
+    ground: Ground
+    state: State
+    moment: datetime
+
+    @classmethod
+    def at(cls, home: Home, now: datetime) -> Self:
+        """Open the ground of a host; see :func:`open_ground`."""
+        found = _in_force(home, now)
+        ground = Ground(
+            deployment=found.deployment,
+            floor=found.floor,
+            trust=found.trust,
+            revocations=found.revocations,
+            time_floor=found.time_floor,
+            stateless=home.host.stateless,
+        )
+        return cls(ground, found.state, now)
+
+
+def open_ground(home: Home, now: datetime) -> Ground:
+    """Verify again what is stored: trust from the pinned root, and the revocation list from that.
+
+    Args:
+        home: the host's deployment directory.
+        now: the clock's time (aware, UTC).
+
+    Raises:
+        Refused: any ``trust.*`` or ``list.*`` code.
+    """
+    return Opened.at(home, now).ground
+
+
+def ahead(ground: Ground, home: Home, announcement: Announcement, now: datetime) -> Ground:
+    """The ground with a pushed list in force, in memory alone: to stop by it what runs, before it is written down.
+
+    Args:
+        ground: what is in force.
+        home: where the segments lie that the host has.
+        announcement: what was pushed.
+        now: the clock's time (aware, UTC).
+
+    Raises:
+        Refused: as :func:`verifier.revocation.revocations.apply_head`, also where a file would have to be fetched
+            first.
+    """
+
+    def files(kind: FileKind, sha256: Hex) -> Buffer:
+        offered = kind == "segments" and announcement.segment and sha256 == sha256_hex(announcement.segment)
+        return announcement.segment if offered else home.blobs.read(kind, sha256)
+
+    return ground.following(apply_head(ground.revocations, announcement.head, files, ground.trust, now))
+
+
+def _in_force(home: Home, now: datetime) -> InForce:
+    """What the host goes by; asked again when it was replaced, and the old files swept away, while it was read."""
+    for _ in range(ATTEMPTS):
+        state = home.state()
+        try:
+            return home.in_force(now)
+        except Refused:
+            if home.state() == state:
+                raise
+    return home.in_force(now)

@@ -1,0 +1,1 @@
+"""Plugins that pip or uv has unpacked, and the two exceptions for what nobody attested."""

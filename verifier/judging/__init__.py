@@ -1,0 +1,1 @@
+"""Verification: from the evidence, by numbered steps, to a decision."""

@@ -1,0 +1,225 @@
+"""The decision, step 12: verified facts against the policy and against what the host asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from verifier.errors import Refused, UsageError
+from verifier.formats.manifest import CLASSIFICATIONS, ISOLATIONS, Classification, Isolation, SignedManifest
+from verifier.formats.policy import ASSURANCES, TIERS, Assurance, PluginRule, Policy, TierName, TierRule
+from verifier.formats.statement import CERTIFICATION, parse_certification
+from verifier.formats.text import Digest, Version
+from verifier.judging.dependencies import Offers, Provided
+from verifier.judging.evidence import Evidence
+from verifier.judging.findings import Findings
+from verifier.revocation.revocation_list import Freshness
+
+EARLY = timedelta(days=14)
+"""How long before an expiry a warning is given."""
+
+
+Adapter = Callable[[str, str, Any], Any]
+"""Makes of what an entry point (its group, its name, the object) leads to what the host's own API has in its place."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a host wants to do with a plugin.
+
+    Attributes:
+        tier: the least trusted tier that it accepts.
+        classification: of the data that the run will touch.
+        hermetic: whether the run has to be hermetic.
+        isolations: what this host can do; a tier that needs another is refused.
+        provided: looks up the version of a distribution in the host's environment; None where there is no host.
+        offers: what the host's wheelhouse holds for a locked dependency; None where it has none.
+        adapters: by older API version, what lets the host call plugins that take that and not its own.
+        strict: whether whatever would be a warning refuses: for runs whose outcome is to be certified.
+
+    Raises:
+        UsageError: ``usage.configuration`` for a tier, classification, isolation or API version that does not exist.
+    """
+
+    tier: TierName = "untrusted"
+    classification: Classification = "public"
+    hermetic: bool = False
+    isolations: frozenset[Isolation] = field(default=frozenset({"in-process"}))
+    provided: Provided | None = None
+    offers: Offers | None = None
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        known = (({self.tier}, TIERS), ({self.classification}, CLASSIFICATIONS), (self.isolations, ISOLATIONS))
+        for asked, vocabulary in known:
+            unknown = sorted(repr(word) for word in asked if word not in vocabulary)
+            if unknown:
+                raise UsageError(
+                    "usage.configuration",
+                    "the host asks for what does not exist",
+                    found=", ".join(unknown),
+                    expected=", ".join(vocabulary),
+                )
+        try:
+            adapted = {Version(text): adapter for text, adapter in self.adapters.items()}
+        except ValueError as error:
+            raise UsageError(
+                "usage.configuration", "the host adapts what is no API version", found=str(error)[:200]
+            ) from None
+        object.__setattr__(self, "adapters", MappingProxyType(adapted))
+
+
+ANY = Request()
+"""Whatever the policy allows on a host that runs plugins in process."""
+ADMISSION = Request(isolations=frozenset(ISOLATIONS))
+"""What a registry asks when it admits a plugin: it runs nothing itself."""
+
+
+def check(
+    manifest: SignedManifest, artifact: Digest, tier: TierName, rule: PluginRule, policy: Policy, request: Request
+) -> None:
+    """Allow the plugin at ``tier``, or refuse.
+
+    Raises:
+        Refused: a ``decision.*`` code.
+    """
+    check_lists(manifest, artifact, rule, policy)
+    _check_tier(manifest, tier, policy.tiers[tier], request)
+    _check_covenant(manifest, rule, policy.tiers[tier])
+    _check_request(manifest, request)
+
+
+def check_assurance(assurance: Assurance, tier: TierName, policy: Policy) -> None:
+    """The tier admits how a plugin's files are held against what was attested; running plugins are asked again.
+
+    Raises:
+        Refused: ``installed.assurance``.
+    """
+    least = policy.tiers[tier].assurance
+    if ASSURANCES.index(assurance) < ASSURANCES.index(least):
+        raise Refused(
+            "installed.assurance",
+            f"tier {tier!r} does not admit plugins that an installer has unpacked",
+            found=assurance,
+            expected=f"{least} at least",
+        )
+
+
+def check_lists(manifest: SignedManifest, artifact: Digest, rule: PluginRule, policy: Policy) -> None:
+    """The policy's deny and allow lists, and its lowest version; running plugins are held against them again.
+
+    Raises:
+        Refused: ``decision.denied`` or ``decision.min-version``.
+    """
+    if manifest.plugin_id in policy.denied_plugins:
+        raise Refused("decision.denied", f"the policy denies the plugin {manifest.plugin_id!r}")
+    if artifact in policy.denied_artifacts:
+        raise Refused("decision.denied", "the policy denies this artifact", found=artifact)
+    if rule.artifacts is not None and artifact not in rule.artifacts:
+        raise Refused("decision.denied", "the artifact is not on the plugin's allow-list", found=artifact)
+    if rule.min_version is not None and manifest.version.order < rule.min_version.order:
+        raise Refused(
+            "decision.min-version",
+            "the release is older than the policy allows",
+            found=manifest.version,
+            expected=f"{rule.min_version} or newer",
+        )
+
+
+def warnings(
+    manifest: SignedManifest,
+    evidence: Evidence,
+    findings: Findings,
+    policy: Policy,
+    freshness: Freshness,
+    now: datetime,
+) -> tuple[str, ...]:
+    """What an operator should know although the plugin is allowed."""
+    found = []
+    if not freshness.fresh:
+        found.append("the revocation list has expired; the tier's grace is running")
+    if manifest.maturity in ("alpha", "deprecated"):
+        found.append(f"the plugin's maturity is {manifest.maturity}")
+    if findings.severity is not None:
+        found.append(f"a dependency has a known vulnerability, the worst of them {findings.severity}")
+    expiries = [("the policy", policy.valid_until), ("the manifest", manifest.expires_at)]
+    if CERTIFICATION in evidence.attested:
+        terms = parse_certification(evidence.attested[CERTIFICATION].statement.predicate).terms
+        expiries.append(("the certification", terms.expires))
+    expiries += [(f"the waiver of the check {c.name!r}", c.waiver.expires) for c in findings.waived if c.waiver]
+    for what, moment in expiries:
+        if moment is not None and moment.instant - now < EARLY:
+            found.append(f"{what} expires at {moment}")
+    return tuple(found)
+
+
+def check_strict(warnings: Sequence[str], request: Request) -> None:
+    """Where the host asks for it, nothing is allowed of which an operator would be warned.
+
+    Raises:
+        Refused: ``decision.strict``.
+    """
+    if request.strict and warnings:
+        raise Refused("decision.strict", "a strict run admits no plugin with a warning", found="; ".join(warnings))
+
+
+def _check_tier(manifest: SignedManifest, tier: TierName, rule: TierRule, request: Request) -> None:
+    if TIERS.index(tier) < TIERS.index(request.tier):
+        raise Refused(
+            "decision.tier", "the plugin is trusted less than the host asks for", found=tier,
+            expected=f"{request.tier} at least",
+        )  # fmt: skip
+    if rule.isolation not in request.isolations:
+        raise Refused(
+            "decision.isolation",
+            f"tier {tier!r} needs an isolation that this host does not have",
+            found=", ".join(sorted(request.isolations)),
+            expected=rule.isolation,
+        )
+    if ISOLATIONS.index(rule.isolation) < ISOLATIONS.index(manifest.isolation):
+        raise Refused(
+            "decision.isolation",
+            "the tier isolates less than the plugin's owner accepts",
+            found=rule.isolation,
+            expected=f"{manifest.isolation} at least",
+        )
+    if manifest.maturity not in rule.maturities:
+        raise Refused(
+            "decision.maturity", f"tier {tier!r} does not admit this maturity", found=manifest.maturity,
+            expected=", ".join(rule.maturities),
+        )  # fmt: skip
+
+
+def _check_covenant(manifest: SignedManifest, rule: PluginRule, tier: TierRule) -> None:
+    for egress in manifest.allowed_egress:
+        if rule.egress is not None and not any(pattern.covers(egress.host) for pattern in rule.egress):
+            raise Refused(
+                "decision.egress",
+                "the plugin declares egress that the policy does not admit",
+                found=egress.host,
+                expected=", ".join(rule.egress) or "none",
+            )
+    for capability in manifest.capabilities:
+        if tier.capabilities is not None and capability.name not in tier.capabilities:
+            raise Refused(
+                "decision.capability",
+                "the plugin declares a capability that its tier does not admit",
+                found=capability.name,
+                expected=", ".join(tier.capabilities) or "none",
+            )
+
+
+def _check_request(manifest: SignedManifest, request: Request) -> None:
+    if CLASSIFICATIONS.index(request.classification) > CLASSIFICATIONS.index(manifest.max_classification):
+        raise Refused(
+            "decision.classification",
+            "the run's data is classified higher than the plugin may touch",
+            found=request.classification,
+            expected=f"{manifest.max_classification} at most",
+        )
+    if request.hermetic and not manifest.hermetic_compatible:
+        raise Refused("decision.hermetic", "the run is hermetic and the plugin is not hermetic-compatible")

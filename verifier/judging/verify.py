@@ -1,0 +1,363 @@
+"""Verification: from a wheel's bytes and what lies beside it to a :class:`VerifiedPlugin`, or a refusal.
+
+The steps are those of ``docs/spec/verification.md``; each raises with a code of its own:
+
+ (0) trust: the right deployment, at or above the floor, in force; the clock is not behind
+ (1) reading: the wheel under its size cap, and its sha256
+ (2) revocation list: fresh enough, and neither the artifact nor a dependency is on it
+ (3) attestation set: there, and strictly parsed
+ (4) signatures: by principals whom the policy names for that role and plugin
+ (5) subject: exactly this wheel
+ (6) wheel: a strict archive whose RECORD, METADATA and file name agree
+ (7) manifest: the embedded one equals the signed one; id, version, owner, expiry, API version
+ (8) SBOM and dependencies
+ (9) provenance and disjoint roles
+(10) certification, known vulnerabilities, release checklist
+(11) standing revocation rules
+(12) decision: :mod:`verifier.judging.decide`
+
+Nothing here reads a file, a clock or the network. Whoever ignores the result has no plugin: there is no boolean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from verifier.deployment.trust import Trust
+from verifier.errors import Refused
+from verifier.formats.enrolment import Floor
+from verifier.formats.manifest import SignedManifest, parse_signed_manifest
+from verifier.formats.policy import Assurance, PluginRule, TierName
+from verifier.formats.sbom import Sbom
+from verifier.formats.statement import MANIFEST, SBOM
+from verifier.formats.text import Digest, Name, Time, Version
+from verifier.judging import decide
+from verifier.judging.authority import check_certification, check_layout, check_provenance, check_roles, tier_of
+from verifier.judging.dependencies import check_dependencies, locked_wheels
+from verifier.judging.evidence import TITLES, Evidence, KeyRing, parse_attestations, weigh
+from verifier.judging.facts import VerifiedPlugin
+from verifier.judging.findings import Findings, check_findings
+from verifier.judging.judgements import (
+    api_of,
+    check_dependencies_not_listed,
+    check_embedded,
+    check_embedded_where_demanded,
+    check_list,
+    check_manifest,
+    check_not_listed,
+    check_sbom,
+    check_subjects,
+    rule_of,
+)
+from verifier.judging.steps import Outcome, Steps
+from verifier.judging.verdicts import Verdicts
+from verifier.judging.waivers import Waivers
+from verifier.revocation.revocation_list import RevocationList
+from verifier.revocation.standing_rules import Subject, check_rules, subject_of
+from verifier.wheels.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
+
+__all__ = ["CLOCK_TOLERANCE", "Candidate", "Ground", "VerifiedPlugin", "WheelReader", "judge", "verify"]
+
+WheelReader = Callable[[bytes, str], Snapshot]
+"""Reads a wheel's bytes under its file name, strictly."""
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far a machine's clock may lie behind the last signed time before nothing is judged any more."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every plugin of a host is judged against.
+
+    Attributes:
+        deployment: the deployment that the host is enrolled in.
+        floor: the lowest trust and list versions that it accepts.
+        trust: verified trust.
+        revocations: the revocation list in force.
+        time_floor: the latest signed moment this host has seen.
+        stateless: whether the host forgets what it has seen; then no list serves beyond its expiry.
+        ring: who signs for the policy's principals; made from ``trust``.
+    """
+
+    deployment: Name
+    floor: Floor
+    trust: Trust
+    revocations: RevocationList
+    time_floor: Time
+    stateless: bool = False
+    ring: KeyRing = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ring", KeyRing(self.trust.policy, self.trust.trusted_roots))
+
+    def following(self, revocations: RevocationList) -> Ground:
+        """The same ground with another list in force."""
+        following = copy(self)  # the ring stays, which takes longer to make than a list to judge
+        object.__setattr__(following, "revocations", revocations)
+        return following
+
+    def grace_of(self, *tiers: TierName) -> timedelta:
+        """For how long an expired list serves, in the tier of these that grants most."""
+        return timedelta(0) if self.stateless else max(self.trust.policy.tiers[tier].grace.span for tier in tiers)
+
+    def fix_time(self, wall: datetime) -> datetime:
+        """The moment at which all is judged: the later of the clock and the last signed time.
+
+        Raises:
+            Refused: ``clock.behind`` when the clock is more than five minutes behind.
+        """
+        signed = max(self.time_floor, self.revocations.head.issued).instant
+        if wall < signed - CLOCK_TOLERANCE:
+            raise Refused(
+                "clock.behind", "this machine's clock is behind a moment that was already signed",
+                found=f"{wall:%Y-%m-%dT%H:%M:%SZ}", expected=f"{signed:%Y-%m-%dT%H:%M:%SZ} or later",
+            )  # fmt: skip
+        return max(wall, signed)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is to be verified: a wheel in memory, or one that an installer has unpacked.
+
+    Attributes:
+        file_name: the wheel's file name.
+        assurance: how its files are held against what was attested.
+        identify: step 1: the artifact's digest, and a word on what was read.
+        open: step 6: its files; of one that is installed, given the signed manifest, which pins RECORD.
+    """
+
+    file_name: str
+    assurance: Assurance
+    identify: Callable[[], tuple[Digest, str]]
+    open: Callable[[SignedManifest | None], Snapshot]
+
+
+def verify(
+    wheel: bytes,
+    file_name: str,
+    attestations: bytes | None,
+    ground: Ground,
+    wall: datetime,
+    request: decide.Request = decide.ANY,
+    observe: Callable[[Outcome], None] | None = None,
+    read: WheelReader = read_wheel,
+    verdicts: Verdicts | None = None,
+) -> VerifiedPlugin:
+    """Verify a plugin whose wheel is in memory.
+
+    Args:
+        wheel: the wheel, read once.
+        file_name: its file name.
+        attestations: the attestation set beside it, or None when there is none.
+        ground: trust, revocation list and floor of this host.
+        wall: the clock's time (aware, UTC), read once by the caller.
+        request: what the host wants to do with the plugin.
+        observe: is told the outcome of each step.
+        read: reads a wheel strictly: :func:`verifier.wheels.wheel.read_wheel`, or the same with a cache.
+        verdicts: what weighing attestation sets led to before, if that is kept.
+
+    Raises:
+        Refused: with the code and the step of the first check that said no.
+    """
+    held: list[bytes] = []
+
+    def identify() -> tuple[Digest, str]:
+        if len(wheel) > DEFAULT_LIMITS.archive:
+            found, expected = f"{len(wheel)} bytes", f"at most {DEFAULT_LIMITS.archive} bytes"
+            raise Refused("wheel.too-large", "the wheel exceeds the size cap", found=found, expected=expected)
+        held.append(_frozen(wheel))
+        return Digest(f"sha256:{hashlib.sha256(held[0]).hexdigest()}"), f"{len(wheel)} bytes"
+
+    candidate = Candidate(file_name, "snapshot", identify, lambda _: read(held[0], file_name))
+    return judge(candidate, attestations, ground, wall, request, observe, read, verdicts)
+
+
+def judge(
+    candidate: Candidate,
+    attestations: bytes | None,
+    ground: Ground,
+    wall: datetime,
+    request: decide.Request = decide.ANY,
+    observe: Callable[[Outcome], None] | None = None,
+    read: WheelReader = read_wheel,
+    verdicts: Verdicts | None = None,
+) -> VerifiedPlugin:
+    """Verify whatever a candidate is; the arguments and what is raised are those of :func:`verify`."""
+    steps = Steps(observe)
+    now = _stand(steps, ground, wall)
+    artifact = _identify(steps, ground, candidate, now)
+    rule, evidence = _gather(steps, ground, candidate.file_name, attestations, artifact, verdicts)
+    snapshot, manifest, api = _compare(steps, ground, candidate, evidence, now, request)
+    sbom, dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read)
+    waivers = Waivers(ground.trust.policy, artifact, now)
+    tier, findings = _authorise(steps, ground, manifest, evidence, rule, waivers)
+    subject = _hold(steps, ground, manifest, evidence, sbom, request)
+    with steps(12):
+        check_embedded_where_demanded(ground.trust.policy.tiers[tier], snapshot)
+        decide.check_assurance(candidate.assurance, tier, ground.trust.policy)
+        decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
+        age = waivers.freshness(ground.revocations, ground.grace_of(tier))
+        warnings = decide.warnings(manifest, evidence, findings, ground.trust.policy, age, now) + waivers.warnings
+        decide.check_strict(warnings, request)
+        steps.detail = f"allowed at tier {tier}"
+    return VerifiedPlugin(
+        plugin_id=manifest.plugin_id,
+        version=manifest.version,
+        artifact_digest=artifact,
+        tier=tier,
+        snapshot=snapshot,
+        dependencies=dependencies,
+        manifest=manifest,
+        signers=MappingProxyType({kind: found.signer for kind, found in evidence.attested.items()}),
+        made=MappingProxyType({kind: found.made for kind, found in evidence.attested.items()}),
+        statements=MappingProxyType({kind: found.payload_digest for kind, found in evidence.attested.items()}),
+        subject=subject,
+        list_seq=ground.revocations.head.seq,
+        list_epoch=ground.revocations.head.epoch,
+        list_age=age.age,
+        policy_version=ground.trust.policy.version,
+        verified_at=now,
+        severity=findings.severity,
+        warnings=warnings,
+        rebuilders=evidence.rebuilders,
+        assurance=candidate.assurance,
+        api=api,
+        waivers=waivers.used,
+    )
+
+
+def _stand(steps: Steps, ground: Ground, wall: datetime) -> datetime:
+    """Step 0: on which ground, and at which moment, all is judged."""
+    with steps(0):
+        now = ground.fix_time(wall)
+        ground.trust.check(ground.deployment, ground.floor, now)
+        policy = ground.trust.policy
+        steps.detail = f"policy {policy.version} of {policy.deployment!r}, valid until {policy.valid_until}"
+    return now
+
+
+def _identify(steps: Steps, ground: Ground, candidate: Candidate, now: datetime) -> Digest:
+    """Steps 1 and 2: which artifact all the rest is about, and that it is not revoked."""
+    with steps(1):
+        digest, what = candidate.identify()
+        steps.detail = f"{what}, {digest}"
+    with steps(2):
+        check_list(ground.revocations, ground.trust.checkpoint, ground.deployment, ground.floor)
+        longest = ground.grace_of(*ground.trust.policy.tiers)  # step 12 knows which tier's
+        Waivers(ground.trust.policy, digest, now).freshness(ground.revocations, longest)
+        check_not_listed(ground.revocations, digest)
+        head = ground.revocations.head
+        steps.detail = f"not listed as of seq {head.seq}, issued {head.issued}"
+    return digest
+
+
+def _frozen(data: bytes) -> bytes:
+    """The same bytes where nobody can change them: a caller's mutable buffer is copied, before it is first judged."""
+    return data if type(data) is bytes else bytes(memoryview(data))
+
+
+def _gather(
+    steps: Steps,
+    ground: Ground,
+    file_name: str,
+    attestations: bytes | None,
+    artifact: Digest,
+    verdicts: Verdicts | None,
+) -> tuple[PluginRule, Evidence]:
+    """Steps 3 to 5: which statements count, and that they are about this artifact."""
+    frozen, known = None, None
+    with steps(3):
+        frozen = None if attestations is None else _frozen(attestations)
+        if verdicts is not None and frozen is not None:
+            known = verdicts.recall(frozen, artifact, file_name, ground.ring)
+        bundles = parse_attestations(frozen) if known is None else ()
+        steps.detail = f"{len(bundles)} statements" if known is None else "weighed before, under this very policy"
+    with steps(4):
+        rule = rule_of(ground.trust.policy, file_name)
+        evidence = weigh(bundles, ground.ring, rule, artifact) if known is None else known
+        evidence.require(MANIFEST)
+        counted = [f"{TITLES[kind]} by {found.signer}" for kind, found in evidence.attested.items()]
+        steps.detail = ", ".join([*counted, *(f"rebuild by {name}" for name in evidence.rebuilds)])
+        if verdicts is not None and frozen is not None and known is None:
+            verdicts.remember(evidence, frozen, artifact, file_name, ground.ring)
+    with steps(5):
+        check_subjects(evidence, artifact)
+        steps.detail = "all statements are about this wheel"
+    return rule, evidence
+
+
+def _compare(
+    steps: Steps, ground: Ground, candidate: Candidate, evidence: Evidence, now: datetime, request: decide.Request
+) -> tuple[Snapshot, SignedManifest, Version]:
+    """Steps 6 and 7: that wheel and manifest say the same; by which API version the plugin is called."""
+    signed = evidence.require(MANIFEST)
+    manifest: SignedManifest | None = None
+    with steps(6):
+        if candidate.assurance == "installed":  # RECORD is read by the manifest's word alone
+            manifest = parse_signed_manifest(signed.statement.predicate)
+        snapshot = candidate.open(manifest)
+        steps.detail = f"{len(snapshot.files)} files, RECORD complete"
+    with steps(7):
+        manifest = manifest or parse_signed_manifest(signed.statement.predicate)
+        check_manifest(manifest, signed.signer, snapshot, now)
+        api = api_of(manifest, ground.trust.policy, request.adapters)
+        check_embedded(manifest, snapshot)
+        steps.detail = f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}"
+    return snapshot, manifest, api
+
+
+def _complete(
+    steps: Steps,
+    ground: Ground,
+    manifest: SignedManifest,
+    snapshot: Snapshot,
+    evidence: Evidence,
+    request: decide.Request,
+    read: WheelReader,
+) -> tuple[Sbom, tuple[Snapshot, ...]]:
+    """Step 8: what goes into the plugin is listed, and what it needs is here; the wheels of its dependencies."""
+    with steps(8):
+        check_dependencies_not_listed(ground.revocations, manifest)
+        sbom = check_sbom(manifest, evidence.require(SBOM), snapshot)
+        has_host = request.provided is not None  # where there is no host, there is no wheelhouse
+        dependencies = locked_wheels(manifest, request.offers, read) if has_host else ()
+        check_dependencies(manifest, snapshot, request.provided, dependencies)
+        steps.detail = (
+            f"SBOM pinned, {len(sbom.components)} components, {len(manifest.dependencies)} dependencies locked"
+        )
+    return sbom, dependencies
+
+
+def _authorise(
+    steps: Steps, ground: Ground, manifest: SignedManifest, evidence: Evidence, rule: PluginRule, waivers: Waivers
+) -> tuple[TierName, Findings]:
+    """Steps 9 and 10: who built it from what, who vouches for it at which tier, and what was found on the way."""
+    policy = ground.trust.policy
+    with steps(9):
+        tier = tier_of(evidence, policy)
+        check_provenance(manifest, evidence, rule, policy.tiers[tier])
+        check_roles(evidence, policy.tiers[tier])
+        steps.detail = f"built by {manifest.built_by!a}"
+        if evidence.rebuilds:
+            steps.detail += f", rebuilt to the same bytes by {', '.join(evidence.rebuilds)}"
+    with steps(10):
+        check_certification(evidence, policy, tier, waivers)
+        findings = check_findings(manifest, evidence, policy.tiers[tier], waivers.now)
+        check_layout(evidence, rule, policy.tiers[tier])
+        steps.detail = f"tier {tier}"
+    return tier, findings
+
+
+def _hold(
+    steps: Steps, ground: Ground, manifest: SignedManifest, evidence: Evidence, sbom: Sbom, request: decide.Request
+) -> Subject:
+    """Step 11: no standing rule matches."""
+    with steps(11):
+        subject = subject_of(manifest, evidence.counting, sbom.components, request.provided)
+        check_rules(ground.revocations.rules, subject)
+        steps.detail = f"{len(ground.revocations.rules.rules)} in force, none matches"
+    return subject

@@ -1,0 +1,1 @@
+"""All that talks over the network, and never while a plugin loads."""

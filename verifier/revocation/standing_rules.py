@@ -1,0 +1,297 @@
+"""Standing revocation rules: what a rule matches, and what of an artifact it is held against. Pure.
+
+A rule denies what it matches, but the artifacts that it excepts. So does one that this release cannot evaluate: of an
+unknown kind, with an unknown field, or with a range that is none. The kinds are those of
+``docs/spec/revocation-list.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import unquote
+
+from msgspec import Meta
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
+from packaging.version import Version as Order
+
+from verifier.errors import FormatError, Refused
+from verifier.formats.manifest import SignedManifest
+from verifier.formats.revocations import Rule, Rules
+from verifier.formats.sbom import Component
+from verifier.formats.strict_json import Document, convert
+from verifier.formats.text import Digest, Name, PluginId, Specifier, Uri, Version
+from verifier.judging.evidence import Attested
+
+Provided = Callable[[str], str | None]
+Verdict = Literal["clear", "matched", "unsupported"]
+
+MAX_PART = 1000
+"""How many characters of a component's purl, name or version are kept: longer than any that a rule can name."""
+
+
+class Part(Document, frozen=True, kw_only=True):
+    """Something that an artifact brings along, as its SBOM or its lock says."""
+
+    purl: str = ""
+    name: str
+    version: str = ""
+
+
+class Subject(Document, frozen=True, kw_only=True):
+    """What rules look at in one artifact; the registry keeps it, so that later rules find what was admitted before.
+
+    Attributes:
+        signers, keys: whose statements counted, and with which keys they were signed.
+        statements: the sha256 of the payloads that counted.
+        parts: the components of the SBOM, the locked dependencies, and the plugin itself as a package.
+    """
+
+    artifact: Digest
+    plugin_id: PluginId
+    version: Version
+    signers: tuple[Name, ...]
+    keys: tuple[Digest, ...]
+    statements: tuple[Digest, ...]
+    builder: str
+    repository: str
+    commit: str = ""
+    parts: tuple[Part, ...] = ()
+
+
+class _Signer(Document, frozen=True, kw_only=True):
+    principal: Name | None = None
+    key: Digest | None = None
+
+    def __post_init__(self) -> None:
+        if (self.principal is None) == (self.key is None):
+            raise ValueError("either principal or key")
+
+    def matches(self, subject: Subject) -> bool:
+        return self.principal in subject.signers or self.key in subject.keys
+
+
+class _Builder(Document, frozen=True, kw_only=True):
+    id: Annotated[Uri, Meta(min_length=1)]
+
+    def matches(self, subject: Subject) -> bool:
+        return subject.builder == self.id
+
+
+class _Source(Document, frozen=True, kw_only=True):
+    repository: Annotated[Uri, Meta(min_length=1)]
+    commit: Annotated[str, Meta(pattern=r"\A([0-9a-f]{40}|[0-9a-f]{64})\Z")] | None = None
+
+    def matches(self, subject: Subject) -> bool:
+        return subject.repository == self.repository and self.commit in (None, subject.commit)
+
+
+class _Plugin(Document, frozen=True, kw_only=True):
+    id: PluginId
+    range: Specifier | None = None
+
+    def matches(self, subject: Subject) -> bool:
+        return subject.plugin_id == self.id and within(self.range, subject.version)
+
+
+class _Component(Document, frozen=True, kw_only=True):
+    purl: Annotated[str, Meta(max_length=500, pattern=r"\Apkg:[^@?# ]+\Z")]
+    range: Specifier | None = None
+
+    def __post_init__(self) -> None:
+        if _package(self.purl) is None:
+            raise ValueError("a purl of a package, without version or qualifiers")
+
+    def matches(self, subject: Subject) -> bool:
+        wanted = _package(self.purl)
+        return any(_is(wanted, part) and _any_within(self.range, part) for part in subject.parts)
+
+
+class _Statement(Document, frozen=True, kw_only=True):
+    digest: Digest
+
+    def matches(self, subject: Subject) -> bool:
+        return self.digest in subject.statements
+
+
+Match = _Signer | _Builder | _Source | _Plugin | _Component | _Statement
+
+KINDS: dict[str, type[Match]] = {
+    "signer": _Signer,
+    "builder": _Builder,
+    "source": _Source,
+    "plugin": _Plugin,
+    "component": _Component,
+    "statement": _Statement,
+}
+"""What each kind of rule may say under ``match``."""
+
+
+def parse_match(rule: Rule) -> Match:
+    """What a rule matches.
+
+    Raises:
+        FormatError: this release cannot evaluate the rule: such a rule denies.
+    """
+    kind = KINDS.get(rule.kind)
+    if kind is None:
+        raise FormatError("format.unsupported", "a standing rule of an unknown kind", found=ascii(rule.kind))
+    return convert(rule.match, kind, what=f"standing rule {rule.id}")
+
+
+def judge(rule: Rule, subject: Subject) -> Verdict:
+    """What a rule says of an artifact: anything but ``clear`` denies it."""
+    if subject.artifact in rule.excepted:
+        return "clear"
+    try:
+        match = parse_match(rule)
+    except FormatError:
+        return "unsupported"
+    return "matched" if match.matches(subject) else "clear"
+
+
+def package_of(rule: Rule) -> str | None:
+    """The last part of the name of the one package that a rule is about; None for a rule about anything else, or one
+    that cannot be evaluated. A rule can match only an artifact that has this among its :func:`package_names`.
+    """
+    try:
+        match = parse_match(rule)
+    except FormatError:
+        return None
+    package = _package(match.purl) if isinstance(match, _Component) else None
+    return None if package is None else canonicalize_name(package.name.rpartition("/")[2])
+
+
+def package_names(subject: Subject) -> frozenset[str]:
+    """The last parts of the names of all packages that an artifact brings along."""
+    purls = (_package(part.purl) for part in subject.parts)
+    names = {package.name for package in purls if package is not None} | {part.name for part in subject.parts}
+    return frozenset(canonicalize_name(name.rpartition("/")[2]) for name in names)
+
+
+def check_rules(rules: Rules | Sequence[Rule], subject: Subject) -> None:
+    """Step 11: no standing rule denies the artifact.
+
+    Raises:
+        Refused: ``rule.matched``; ``rule.unsupported`` for one that this release cannot evaluate.
+    """
+    for rule in rules.rules if isinstance(rules, Rules) else rules:
+        verdict = judge(rule, subject)
+        if verdict == "matched":
+            raise Refused(
+                "rule.matched",
+                f"a standing rule revokes this plugin ({rule.kind}: {rule.reason})",
+                found=f"{rule.id}: {_words(rule)}",
+                expected="a release that the rule does not match",
+            )
+        if verdict == "unsupported":
+            raise Refused(
+                "rule.unsupported",
+                "a standing revocation rule is in force that this release cannot evaluate",
+                found=f"{rule.id} ({rule.kind!a}: {rule.reason})",
+            )
+
+
+def subject_of(
+    manifest: SignedManifest,
+    attested: Iterable[Attested],
+    components: Iterable[Component],
+    provided: Provided | None,
+) -> Subject:
+    """What rules look at, from values that signatures cover.
+
+    Args:
+        manifest: the signed manifest, which provenance has agreed with where there is one.
+        attested: the statements that count.
+        components: of the SBOM.
+        provided: looks up what the host's environment provides, which an SBOM lists without a version; None where
+            there is no host, and nothing is known of that.
+    """
+    counted = tuple(attested)
+    of_the_host = {canonicalize_name(entry.parsed.name) for entry in manifest.host_provided}
+    parts = [Part(name=dependency.name, version=dependency.version) for dependency in manifest.dependencies]
+    parts.append(Part(name=canonicalize_name(manifest.plugin_id), version=manifest.version))
+    for found in components:
+        name, version = canonicalize_name(found.name), found.version
+        if not version and name in of_the_host:
+            known = provided(name) if provided is not None else None
+            if known is None:
+                continue
+            version = known
+        parts.append(Part(purl=found.purl[:MAX_PART], name=found.name[:MAX_PART], version=version[:MAX_PART]))
+    return Subject(
+        artifact=manifest.artifact_digest,
+        plugin_id=manifest.plugin_id,
+        version=manifest.version,
+        signers=tuple(sorted({entry.signer for entry in counted})),
+        keys=tuple(sorted({entry.made.key for entry in counted if entry.made.key is not None})),
+        statements=tuple(sorted(entry.payload_digest for entry in counted)),
+        builder=manifest.built_by,
+        repository=manifest.source.repository,
+        commit=manifest.source.commit or "",
+        parts=tuple(dict.fromkeys(parts)),
+    )
+
+
+def within(versions: Specifier | None, version: str) -> bool:
+    """Whether a version lies in a range that is to be denied; one that nobody can order does.
+
+    ``<`` and ``>`` compare plainly: a pre-release of the version that mends a flaw comes before it (PEP 440 would leave
+    it out).
+    """
+    if versions is None:
+        return True
+    try:
+        order = Order(version)
+    except InvalidVersion:
+        return True
+    for specifier in SpecifierSet(versions):
+        if specifier.operator in ("<", ">"):
+            bound = Order(specifier.version)
+            inside = order < bound if specifier.operator == "<" else order > bound
+        else:
+            inside = specifier.contains(order, prereleases=True)
+        if not inside:
+            return False
+    return True
+
+
+class _Package(NamedTuple):
+    type: str
+    name: str
+    version: str
+
+
+def _package(purl: str) -> _Package | None:
+    """The package that a purl names (purl specification), or None when it is none."""
+    scheme, colon, rest = purl.partition(":")
+    body, _, version = rest.partition("#")[0].partition("?")[0].strip("/").rpartition("@")
+    if not body:
+        body, version = version, ""
+    kind, _, name = body.partition("/")
+    name = unquote(name).strip("/").casefold()
+    if scheme.casefold() != "pkg" or not colon or not kind or not name:
+        return None
+    kind = kind.casefold()
+    return _Package(kind, canonicalize_name(name) if kind == "pypi" else name, unquote(version))
+
+
+def _is(wanted: _Package | None, part: Part) -> bool:
+    """Whether a part is of a package; without a usable purl its name decides, whatever the package's type."""
+    assert wanted is not None  # noqa: S101 - a rule without a usable purl was not parsed
+    found = _package(part.purl)
+    if found is None:
+        return canonicalize_name(part.name) == canonicalize_name(wanted.name.rpartition("/")[2])
+    return (found.type, found.name) == (wanted.type, wanted.name)
+
+
+def _any_within(versions: Specifier | None, part: Part) -> bool:
+    found = _package(part.purl)
+    stated = {part.version, found.version if found else ""} - {""}
+    return not stated or any(within(versions, version) for version in stated)
+
+
+def _words(rule: Rule) -> str:
+    return ", ".join(f"{name} {str(value)[:200]!a}" for name, value in sorted(rule.match.items()))

@@ -1,0 +1,1 @@
+"""Wheels: read strictly, held against their RECORD, kept as snapshots."""

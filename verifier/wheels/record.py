@@ -1,0 +1,147 @@
+"""RECORD held against the content of a wheel: as a set, by size, and by hash.
+
+``docs/spec/wheel.md`` ("RECORD") gives the rules (PEP 376, PEP 627, binary distribution format).
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Mapping, Set
+from typing import Any, Final, NamedTuple
+
+from verifier.errors import Refused
+from verifier.wheels.wheel_paths import shown
+
+MAX_RECORD_BYTES: Final = 8 << 20
+
+_ALGORITHMS: Final = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
+_SIZE = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
+_NAMED: Final = 3  # offending paths that a message names
+_SIGNATURES: Final = ("RECORD.jws", "RECORD.p7s")
+
+
+class Entry(NamedTuple):
+    """What RECORD says of one file: hash algorithm, hash as it is written, and size in bytes."""
+
+    algorithm: str
+    stated: str
+    size: int
+
+    def new(self, content: bytes = b"") -> Any:
+        """A hash object of the algorithm."""
+        return _ALGORITHMS[self.algorithm](content)
+
+    def state(self, found: Any) -> str:
+        """A hash as RECORD would write it."""
+        return f"{self.algorithm}={base64.urlsafe_b64encode(found.digest()).rstrip(b'=').decode()}"
+
+
+def check_record(files: Mapping[str, bytes], dist_info: str) -> None:
+    """Refuse unless RECORD describes exactly these files.
+
+    Args:
+        files: path to content, of all files of the wheel.
+        dist_info: the directory that holds RECORD, without a closing slash.
+
+    Raises:
+        Refused: ``wheel.record``.
+    """
+    own = f"{dist_info}/RECORD"
+    if own not in files:
+        raise Refused("wheel.record", "the wheel has no RECORD", expected=shown(own))
+    entries = parse_record(files[own], dist_info)
+    _same_set({own, *entries}, files.keys())
+    for path, entry in entries.items():
+        check_content(path, entry, files[path])
+
+
+def parse_record(record: bytes, dist_info: str) -> dict[str, Entry]:
+    """What RECORD says of each file but itself.
+
+    Args:
+        record: its bytes.
+        dist_info: the directory that it is of, without a closing slash.
+
+    Raises:
+        Refused: ``wheel.record``.
+    """
+    own = f"{dist_info}/RECORD"
+    rows = _rows(record)
+    for name in _SIGNATURES:
+        if f"{dist_info}/{name}" in rows:
+            raise Refused("wheel.record", f"the wheel holds {name}, which RECORD cannot cover and nothing here checks")
+    if own not in rows:
+        raise Refused("wheel.record", "a file of the wheel is missing from RECORD", found=shown(own))
+    digest, size = rows.pop(own)
+    if digest or size:
+        raise Refused("wheel.record", "RECORD states its own hash or size", found=shown(f"{digest},{size}"))
+    return {path: _entry(path, *columns) for path, columns in rows.items()}
+
+
+def check_content(path: str, entry: Entry, content: bytes) -> None:
+    """Refuse unless a file's content is what RECORD says.
+
+    Raises:
+        Refused: ``wheel.record``.
+    """
+    if len(content) != entry.size:
+        raise Refused(
+            "wheel.record",
+            f"RECORD states another size of {shown(path)}, or none",
+            found=str(entry.size),
+            expected=f"{len(content)}",
+        )
+    actual = entry.state(entry.new(content))
+    if actual != entry.stated:
+        raise Refused(
+            "wheel.record",
+            f"the content of {shown(path)} is not what RECORD says",
+            found=actual,
+            expected=shown(entry.stated),
+        )
+
+
+def _rows(record: bytes) -> dict[str, tuple[str, str]]:
+    """Path to (hash, size), as written."""
+    if len(record) > MAX_RECORD_BYTES:
+        found, expected = f"{len(record)} bytes", f"at most {MAX_RECORD_BYTES} bytes"
+        raise Refused("wheel.record", "RECORD is too long", found=found, expected=expected)
+    rows: dict[str, tuple[str, str]] = {}
+    try:
+        for row in csv.reader(io.StringIO(record.decode("utf-8"), newline=""), strict=True):
+            if len(row) != 3:
+                raise Refused("wheel.record", "a row of RECORD has not three columns", found=shown(",".join(row)))
+            path, digest, size = row
+            if path in rows:
+                raise Refused("wheel.record", "RECORD names a path twice", found=shown(path))
+            rows[path] = (digest, size)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Refused("wheel.record", "RECORD is not CSV in UTF-8", found=str(error)) from error
+    return rows
+
+
+def _same_set(recorded: Set[str], present: Set[str]) -> None:
+    for paths, what in (
+        (present - recorded, "a file of the wheel is missing from RECORD"),
+        (recorded - present, "RECORD names a file that the wheel does not hold"),
+    ):
+        if paths:
+            raise Refused("wheel.record", what, found=", ".join(shown(path) for path in sorted(paths)[:_NAMED]))
+
+
+def _entry(path: str, stated: str, size: str) -> Entry:
+    algorithm, _, _ = stated.partition("=")
+    if algorithm not in _ALGORITHMS:
+        raise Refused(
+            "wheel.record",
+            f"RECORD has no strong hash of {shown(path)}",
+            found=shown(stated),
+            expected="sha256, sha384 or sha512",
+        )
+    if _SIZE.fullmatch(size) is None:
+        raise Refused("wheel.record", f"RECORD states another size of {shown(path)}, or none", found=shown(size))
+    return Entry(algorithm, stated, int(size))

@@ -1,0 +1,157 @@
+"""What the strict reader makes of a wheel: its files and facts, which nothing can change."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from verifier.private_cache import PrivateCache, write_all
+from verifier.wheels.archive import Span, unpack
+from verifier.wheels.core_metadata import CoreMetadata
+
+KEPT_UNPACKED: Final = 64 << 10
+"""Bytes from which on a file is kept unpacked once it was used; below, unpacking it again is as quick."""
+
+_KIND: Final = "file"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """A wheel that was read, whole and unchangeable. Two snapshots are the same wheel when their digests are equal.
+
+    Attributes:
+        digest: "sha256:<64 hex>" of the whole wheel.
+        file_name: the name that the wheel was given, without directories.
+        name: the project's name, normalised (PEP 503).
+        version: the version, canonical (PEP 440).
+        files: path inside the wheel to content; read-only.
+        dist_info: the directory with METADATA, WHEEL and RECORD.
+        record_digest: "sha256:<64 hex>" of the bytes of RECORD.
+        metadata: what METADATA says, as far as it is used.
+        root_is_purelib: what WHEEL says of the root.
+        tags: expanded tags, such as "py3-none-any".
+        top_levels: the names that an import could name first.
+        unpacked_at: where an installer has unpacked it, and its files are read from; None for a wheel in memory.
+    """
+
+    digest: str
+    file_name: str
+    name: str
+    version: str
+    files: Mapping[str, bytes] = field(repr=False)
+    dist_info: str
+    record_digest: str
+    metadata: CoreMetadata
+    root_is_purelib: bool
+    tags: frozenset[str]
+    top_levels: frozenset[str]
+    unpacked_at: str | None = None
+
+
+class Files(Mapping[str, bytes]):
+    """The files of a wheel, each fetched when it is asked for; what is given out is what was attested."""
+
+    @abstractmethod
+    def sha256(self, path: str) -> bytes:
+        """The sha256 of a file."""
+
+    @abstractmethod
+    def pour(self, path: str, descriptor: int) -> None:
+        """Write a file's content to an empty file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+
+
+class Place(NamedTuple):
+    """Where a file lies in its wheel, and the sha256 of its content, which was checked."""
+
+    span: Span
+    sha256: bytes
+
+
+class Contents(Files):
+    """The files of a wheel that was checked whole, now or before, each unpacked when it is asked for.
+
+    Args:
+        wheel: the whole wheel; its sha256 is that of the wheel that was checked.
+        places: path to place.
+        cache: where large files that were used are kept unpacked.
+        unpacked: those that are unpacked already.
+    """
+
+    def __init__(
+        self,
+        wheel: bytes,
+        places: Mapping[str, Place],
+        cache: PrivateCache,
+        unpacked: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self._wheel = wheel
+        self._places = places
+        self._cache = cache
+        self._unpacked = dict(unpacked or {})
+        self._used: dict[str, bytes] = {}
+
+    def __getitem__(self, path: str) -> bytes:
+        content = self._used.get(path)
+        if content is None:
+            content = self._used[path] = self._content(path, self._places[path])
+            self._unpacked.pop(path, None)
+        return content
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def sha256(self, path: str) -> bytes:
+        """The sha256 of a file, which need not be unpacked for it."""
+        return self._places[path].sha256
+
+    def pour(self, path: str, descriptor: int) -> None:
+        """Write a file's content to an empty file, without unpacking it into memory if it is kept unpacked.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        place, is_here = self._places[path], path in self._used or path in self._unpacked
+        if is_here or place.span.size < KEPT_UNPACKED or not self._cache.pour(descriptor, _KIND, place.sha256):
+            write_all(descriptor, self[path])
+
+    def _content(self, path: str, place: Place) -> bytes:
+        is_kept = place.span.size >= KEPT_UNPACKED
+        content = self._unpacked.get(path)
+        if content is None:
+            content = self._cache.load(_KIND, place.sha256) if is_kept else None
+            if content is not None:
+                return content  # authentic, for this very digest
+            content = unpack(self._wheel, place.span, path)
+        if is_kept:
+            self._cache.store(content, _KIND, place.sha256)
+        return content
+
+
+def sha256_of(files: Mapping[str, bytes], path: str) -> bytes:
+    """The sha256 of one of a snapshot's files, as bytes."""
+    return files.sha256(path) if isinstance(files, Files) else hashlib.sha256(files[path]).digest()
+
+
+def pour(files: Mapping[str, bytes], path: str, descriptor: int) -> None:
+    """Write one of a snapshot's files to an empty file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if isinstance(files, Files):
+        files.pour(path, descriptor)
+    else:
+        write_all(descriptor, files[path])

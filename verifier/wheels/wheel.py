@@ -1,0 +1,239 @@
+"""The strict reader of wheels: bytes in, an immutable snapshot of the files out, or a refusal.
+
+``docs/spec/wheel.md`` gives the rules. The order of work: (1) size and digest of the whole, (2) the archive,
+(3) RECORD, (4) METADATA, WHEEL and the file name against one another, (5) what may not be inside. How an archive, a
+path, RECORD and the metadata files are read has a module each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from verifier.errors import Refused
+from verifier.private_cache import PrivateCache
+from verifier.wheels.archive import DEFAULT_LIMITS, Limits, Span, read_spans
+from verifier.wheels.core_metadata import CoreMetadata, WheelFile, parse_metadata, parse_wheel_file
+from verifier.wheels.record import check_record
+from verifier.wheels.snapshot import Contents, Snapshot
+from verifier.wheels.wheel_cache import recall, remember
+from verifier.wheels.wheel_paths import shown
+
+__all__ = ["DEFAULT_LIMITS", "CoreMetadata", "Limits", "Snapshot", "read_wheel"]
+
+MAX_FILE_NAME: Final = 255
+MODULE_SUFFIXES: Final = (".py", ".pyw")
+EXTENSION_SUFFIXES: Final = (".so", ".pyd")
+
+_OURS: Final = frozenset({"verifier", "attestor", "crl_server", "loadlock"})
+_START_UP_SUFFIXES: Final = (".pth", ".start", "._pth")
+_START_UP_FILES: Final = frozenset({"pyvenv.cfg"})
+_START_UP_MODULES: Final = frozenset({"sitecustomize", "usercustomize"})
+_BYTECODE_SUFFIXES: Final = (".pyc", ".pyo")
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """What a wheel's file name says: normalised name, canonical version, build number, expanded tags."""
+
+    name: str
+    version: str
+    build: str
+    tags: frozenset[str]
+
+
+def read_wheel(
+    data: bytes, file_name: str, *, limits: Limits = DEFAULT_LIMITS, cache: PrivateCache | None = None
+) -> Snapshot:
+    """Read a wheel from memory, strictly.
+
+    Args:
+        data: the whole wheel.
+        file_name: its name, without directories; name, version and tags are taken from it and compared.
+        limits: caps on sizes and counts.
+        cache: where it is kept what was found in wheels that were accepted; a wheel that is known from there is hashed,
+            but not unpacked again.
+
+    Raises:
+        Refused: with one of the ``wheel.*`` codes.
+    """
+    data = bytes(data)  # a caller's mutable buffer is copied once; of bytes, this is the same object
+    if len(data) > limits.archive:
+        raise Refused(
+            "wheel.too-large", "the wheel exceeds the cap", found=f"{len(data)} bytes", expected=f"≤ {limits.archive}"
+        )
+    digest = _sha256(data)
+    known = recall(cache, data, digest, file_name, limits) if cache is not None else None
+    if known is not None:
+        return known
+    snapshot, spans = _read(data, file_name, digest, limits)
+    if cache is None:
+        return snapshot
+    places = remember(cache, snapshot, spans, limits)
+    return replace(snapshot, files=Contents(data, places, cache, unpacked=snapshot.files))
+
+
+def _read(data: bytes, file_name: str, digest: str, limits: Limits) -> tuple[Snapshot, dict[str, Span]]:
+    """Read a wheel of sane size, all of it (2 to 5)."""
+    parse_file_name(file_name)  # before anything is unpacked
+    files, spans = read_spans(data, limits)
+    check_record(files, dist_info_of(files))
+    return describe(MappingProxyType(files), file_name, digest), spans
+
+
+def describe(files: Mapping[str, bytes], file_name: str, digest: str) -> Snapshot:
+    """What files are that RECORD describes exactly: a wheel, if (4) and (5) hold.
+
+    Args:
+        files: path to content, read-only.
+        file_name: the wheel's file name.
+        digest: "sha256:<64 hex>" of the wheel.
+
+    Raises:
+        Refused: ``wheel.metadata``, ``wheel.forbidden``, ``wheel.shadowing``.
+    """
+    stated = parse_file_name(file_name)
+    dist_info = dist_info_of(files)
+    metadata = parse_metadata(_required(files, dist_info, "METADATA"))
+    wheel_file = parse_wheel_file(_required(files, dist_info, "WHEEL"))
+    _check_agreement(stated, dist_info, metadata, wheel_file)
+    top_levels = _top_levels(files)
+    _check_forbidden(files, top_levels)
+    _check_shadowing(top_levels)
+    return Snapshot(
+        digest=digest,
+        file_name=file_name,
+        name=metadata.name,
+        version=metadata.version,
+        files=files,
+        dist_info=dist_info,
+        record_digest=_sha256(files[f"{dist_info}/RECORD"]),
+        metadata=metadata,
+        root_is_purelib=wheel_file.root_is_purelib,
+        tags=wheel_file.tags,
+        top_levels=top_levels,
+    )
+
+
+def _sha256(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def parse_file_name(file_name: str) -> FileName:
+    """Read a wheel's file name.
+
+    Raises:
+        Refused: ``wheel.metadata``.
+    """
+    try:
+        if len(file_name) > MAX_FILE_NAME or not file_name.isascii():
+            raise InvalidWheelFilename(f"longer than {MAX_FILE_NAME} characters, or not ASCII")
+        name, version, build, tags = parse_wheel_filename(file_name)
+    except InvalidWheelFilename as error:
+        raise Refused(
+            "wheel.metadata",
+            "the file's name is not that of a wheel",
+            found=shown(file_name),
+            expected="name-version-python-abi-platform.whl",
+        ) from error
+    return FileName(name, str(version), "".join(str(part) for part in build), frozenset(str(tag) for tag in tags))
+
+
+def dist_info_of(files: Iterable[str]) -> str:
+    """The one dist-info directory at the root.
+
+    Raises:
+        Refused: ``wheel.metadata``.
+    """
+    roots = {path.partition("/")[0] for path in files}
+    found = sorted(root for root in roots if root.casefold().endswith((".dist-info", ".egg-info", "egg-info")))
+    if len(found) != 1 or not found[0].endswith(".dist-info"):
+        raise Refused(
+            "wheel.metadata",
+            "the wheel must have one dist-info directory at its root, and no egg-info",
+            found=", ".join(shown(root) for root in found) or "none",
+        )
+    return found[0]
+
+
+def _required(files: Mapping[str, bytes], dist_info: str, name: str) -> bytes:
+    try:
+        return files[f"{dist_info}/{name}"]
+    except KeyError:
+        raise Refused("wheel.metadata", f"the wheel has no {name}", expected=shown(f"{dist_info}/{name}")) from None
+
+
+def _check_agreement(stated: FileName, dist_info: str, metadata: CoreMetadata, wheel_file: WheelFile) -> None:
+    """File name, dist-info directory, METADATA and WHEEL say the same (4)."""
+    directory_name, _, directory_version = dist_info.removesuffix(".dist-info").partition("-")
+    try:
+        directory = (canonicalize_name(directory_name), str(Version(directory_version)))
+    except InvalidVersion as error:
+        raise Refused("wheel.metadata", "the dist-info directory states no version", found=shown(dist_info)) from error
+    for found, where in ((directory, "the dist-info directory"), ((metadata.name, metadata.version), "METADATA")):
+        if found != (stated.name, stated.version):
+            raise Refused(
+                "wheel.metadata",
+                f"the file name and {where} disagree",
+                found=shown(" ".join(found)),
+                expected=shown(f"{stated.name} {stated.version}"),
+            )
+    if wheel_file.tags != stated.tags or wheel_file.build != stated.build:
+        raise Refused(
+            "wheel.metadata",
+            "the file name and WHEEL disagree on tags or build number",
+            found=shown(" ".join([*sorted(wheel_file.tags), wheel_file.build])),
+            expected=shown(" ".join([*sorted(stated.tags), stated.build])),
+        )
+
+
+def _top_levels(files: Iterable[str]) -> frozenset[str]:
+    """Names that an import could name first: modules at the root; directories, which Python takes for namespaces."""
+    names = set()
+    for path in files:
+        root, slash, _ = path.partition("/")
+        if slash:
+            names.add(root)
+        elif root.endswith(EXTENSION_SUFFIXES):
+            names.add(root.partition(".")[0])  # name.cpython-311-x86_64-linux-gnu.so
+        elif root.endswith(MODULE_SUFFIXES):
+            names.add(root.rpartition(".")[0])
+    return frozenset(name for name in names if "." not in name)
+
+
+def _check_forbidden(files: Iterable[str], top_levels: frozenset[str]) -> None:
+    """Files that would run, or be put, where no import system and no reviewer looks (5)."""
+    for name in top_levels:
+        if name.casefold() in _START_UP_MODULES:
+            raise _forbidden(name, "a module that every interpreter imports when it starts")
+    for path in files:
+        folded = path.casefold()
+        root, slash, _ = folded.partition("/")
+        if not slash and (root.endswith(_START_UP_SUFFIXES) or root in _START_UP_FILES):
+            raise _forbidden(path, "a file that every interpreter reads when it starts")
+        if slash and root.endswith(".data"):
+            raise _forbidden(path, "files to be put outside the wheel's own modules")
+        if folded.endswith(_BYTECODE_SUFFIXES) or "__pycache__" in folded.split("/"):
+            raise _forbidden(path, "compiled code that no reviewer can read")
+
+
+def _forbidden(path: str, what: str) -> Refused:
+    return Refused("wheel.forbidden", f"the wheel holds {what}", found=shown(path))
+
+
+def _check_shadowing(top_levels: frozenset[str]) -> None:
+    """No top-level name stands for something else already (5)."""
+    shadowed = sorted(top_levels & (sys.stdlib_module_names | {"__main__"} | _OURS))
+    if shadowed:
+        raise Refused(
+            "wheel.shadowing",
+            "the wheel brings a top-level name of the standard library or of Loadlock",
+            found=", ".join(shown(name) for name in shadowed),
+        )

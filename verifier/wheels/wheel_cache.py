@@ -1,0 +1,88 @@
+"""What the strict reader found in a wheel, kept for the next time that a process reads the same wheel.
+
+Whether a wheel is sound, and what is in it, depends on its bytes, its name, the caps and the reader alone. All of that
+is what an entry is kept under; the wheel is still hashed each time, whole, and with its sha256 its bytes are those that
+were checked. What remains undone is to unpack and hash each file again. Only what was accepted is kept.
+
+``docs/adr/0008-code-cache.md`` says what makes a cache safe to use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+import packaging
+
+from verifier.private_cache import PrivateCache
+from verifier.wheels.archive import Limits, Span
+from verifier.wheels.core_metadata import CoreMetadata
+from verifier.wheels.snapshot import Contents, Place, Snapshot
+
+READER: Final = 3
+"""Raised with every change of what the strict reader accepts or finds; ``tests/verifier/test_wheel_cache.py`` asks."""
+
+_KIND: Final = "wheel"
+
+
+def recall(cache: PrivateCache, wheel: bytes, digest: str, file_name: str, limits: Limits) -> Snapshot | None:
+    """What was found in a wheel before; None if it was not read before.
+
+    Args:
+        cache: where that is kept.
+        wheel: the whole wheel.
+        digest: "sha256:<64 hex>" of it, just taken.
+        file_name: its name, without directories.
+        limits: the caps that hold now.
+    """
+    value = cache.load(_KIND, *_parts(digest, file_name, limits))
+    if value is None:
+        return None
+    facts, metadata, tags, top_levels, files = marshal.loads(value)  # noqa: S302 - authenticated by the line above
+    name, version, dist_info, record_digest, root_is_purelib = facts
+    return Snapshot(
+        digest=digest,
+        file_name=file_name,
+        name=name,
+        version=version,
+        files=Contents(wheel, {path: Place(Span(*span), sha256) for path, span, sha256 in files}, cache),
+        dist_info=dist_info,
+        record_digest=record_digest,
+        metadata=CoreMetadata(*metadata),
+        root_is_purelib=root_is_purelib,
+        tags=frozenset(tags),
+        top_levels=frozenset(top_levels),
+    )
+
+
+def remember(cache: PrivateCache, snapshot: Snapshot, spans: Mapping[str, Span], limits: Limits) -> dict[str, Place]:
+    """Keep what was found in a wheel that was accepted.
+
+    Args:
+        cache: where to keep it.
+        snapshot: what was found.
+        spans: where each of its files lies in the wheel.
+        limits: the caps that held.
+
+    Returns:
+        Path to place.
+    """
+    places = {path: Place(span, hashlib.sha256(snapshot.files[path]).digest()) for path, span in spans.items()}
+    found = snapshot.metadata
+    value = (
+        (snapshot.name, snapshot.version, snapshot.dist_info, snapshot.record_digest, snapshot.root_is_purelib),
+        (found.name, found.version, found.requires_dist, found.requires_python, found.license_expression),
+        sorted(snapshot.tags),
+        sorted(snapshot.top_levels),
+        [(path, tuple(place.span), place.sha256) for path, place in places.items()],
+    )
+    cache.store(marshal.dumps(value), _KIND, *_parts(snapshot.digest, snapshot.file_name, limits))
+    return places
+
+
+def _parts(digest: str, file_name: str, limits: Limits) -> tuple[bytes, ...]:
+    texts = (digest, file_name, repr(limits), str(READER), packaging.__version__, sys.version)
+    return tuple(text.encode("utf-8", "surrogatepass") for text in texts)

@@ -19,8 +19,8 @@ Form = Literal["entries", "ocsf", "cloudevents"]
 FORMS: tuple[Form, ...] = get_args(Form)
 """The exact entries, which can be verified, and the two forms that are read elsewhere."""
 
-VERSION: Final = "1.1.0"
-"""The version of OCSF that events are in."""
+VERSION: Final = "1.4.0"
+"""The version of OCSF that events are in: the first in which this class has an actor without a profile."""
 CATEGORY: Final = 3
 """Identity & Access Management."""
 CLASS: Final = 3004

@@ -86,7 +86,7 @@ def _event(identity: str, kind: str, source: str, time: str, subject: str, data:
         "id": identity,
         "source": source,
         "type": kind,
-        "subject": subject,
+        **({"subject": subject} if subject else {}),  # a subject that is there must not be empty
         "time": time,
         "datacontenttype": "application/json",
         "data": data,

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema, get_packaged_versions
+from packaging.version import Version
 
 from crl_server.commands import events
 from crl_server.records import siem
@@ -19,17 +25,18 @@ from tests.crl_server.test_cli import run
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Name
 
-# OCSF 1.1.0, class Entity Management (3004): what it, its metadata, product and managed entity require.
-REQUIRED = {"activity_id", "category_uid", "class_uid", "entity", "metadata", "severity_id", "time", "type_uid"}
-METADATA = {"product", "version"}
-PRODUCT = {"vendor_name"}
-ENTITY = {"name", "uid"}  # one of them at least
-# CloudEvents 1.0.2, section "Required attributes".
-CLOUDEVENT = {"id", "source", "specversion", "type"}
+LATER = sorted(v for v in get_packaged_versions() if Version(v) >= Version(siem.VERSION))
+"""The version that events are in, and those after it, in which nothing of them may have gone."""
 
 
-def line(action: Action, **detail: Any) -> bytes:
-    entry, _ = append(EMPTY, Act("token:ann", action, digest(1), detail), NOW)
+@cache
+def schema(version: str) -> Draft202012Validator:
+    """The published schema of OCSF's class Entity Management, which allows nothing that it does not name."""
+    return Draft202012Validator(OcsfJsonSchemaEmbedded(get_ocsf_schema(version)).get_class_schema("entity_management"))
+
+
+def line(action: Action, subject: str = digest(1), **detail: Any) -> bytes:
+    entry, _ = append(EMPTY, Act("token:ann", action, subject, detail), NOW)
     return entry
 
 
@@ -37,10 +44,7 @@ def line(action: Action, **detail: Any) -> bytes:
 def test_each_action_makes_an_event_of_ocsf(action: Action) -> None:
     entry = line(action, note="why")
     event = json.loads(siem.ocsf(entry, SERVER))
-    assert set(event) >= REQUIRED
-    assert set(event["metadata"]) >= METADATA
-    assert set(event["metadata"]["product"]) >= PRODUCT
-    assert ENTITY & set(event["entity"])
+    assert event["metadata"]["version"] == siem.VERSION
     assert (event["class_uid"], event["category_uid"]) == (3004, 3)
     assert event["type_uid"] == event["class_uid"] * 100 + event["activity_id"]
     assert event["activity_id"] in {1, 2, 3, 4, 99}
@@ -51,13 +55,34 @@ def test_each_action_makes_an_event_of_ocsf(action: Action) -> None:
     assert (event["actor"]["user"]["name"], event["comment"]) == ("token:ann", "why")
 
 
+@pytest.mark.parametrize("version", LATER)
+def test_every_event_of_ocsf_is_as_its_published_schema_says(version: str) -> None:
+    for action in get_args(Action):
+        for subject in (digest(1), ""):
+            for detail in ({}, {"note": "why", "severity": "critical", "digests": [1, {"a": None}]}):
+                event = json.loads(siem.ocsf(line(action, subject, **detail), SERVER))
+                event["metadata"]["version"] = version
+                wrong = [f"{list(error.absolute_path)} {error.message}" for error in schema(version).iter_errors(event)]
+                assert (action, wrong) == (action, [])
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"severity_id": 7}, {"time": "now"}, {"entity": {}}, {"actors": {}}, {"metadata": {}}]
+)
+def test_the_published_schema_notices(spoilt: dict[str, Any]) -> None:
+    event = json.loads(siem.ocsf(line("rule.add"), SERVER)) | spoilt
+    assert not schema(siem.VERSION).is_valid(event)
+
+
 @pytest.mark.parametrize("action", get_args(Action))
 def test_each_action_makes_a_cloudevent(action: Action) -> None:
-    event = json.loads(siem.cloudevent(line(action), SERVER))
-    assert set(event) >= CLOUDEVENT
-    assert (event["specversion"], event["source"], event["time"]) == ("1.0", SERVER, "2026-01-31T12:00:00Z")
-    assert event["type"].startswith("dev.loadlock.")
-    assert event["data"]["audit"]["index"] == 0
+    for subject in (digest(1), ""):
+        body = siem.cloudevent(line(action, subject), SERVER)
+        event = JSONFormat().read(CloudEvent, body)
+        assert (event.get_specversion(), event.get_source(), event.get_time()) == ("1.0", SERVER, NOW)
+        assert event.get_type().startswith("dev.loadlock.")
+        assert event.get_datacontenttype() == "application/json"
+        assert json.loads(body)["data"]["audit"]["index"] == 0
 
 
 def test_a_denied_access_is_a_failure_and_a_stated_severity_counts() -> None:

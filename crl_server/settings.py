@@ -21,6 +21,9 @@ MAX_EXPORTS = 10
 MAX_WEBHOOKS = 50
 MAX_CACHED = 300
 """How long, in seconds, a cache may hold what changes under one name: so much later hosts hear of a revocation."""
+MAX_AT_ONCE = 100_000
+MIN_EACH_SECOND, MAX_EACH_SECOND = 0.01, 10_000.0
+"""Bounds of what a server may be told to let everybody write; there is no way to lift the limit altogether."""
 
 _WHAT = "settings.toml"
 _Line = Annotated[str, Meta(min_length=1, max_length=500)]
@@ -72,12 +75,20 @@ class Metrics(Document, frozen=True, kw_only=True):
     access: Literal["loopback", "token", "open"] = "loopback"
 
 
+class Limits(Document, frozen=True, kw_only=True):
+    """How many writes each identity may send: so many at once, and so many a second in the long run."""
+
+    writes_at_once: Annotated[int, Meta(ge=1, le=MAX_AT_ONCE)] = 300
+    writes_each_second: Annotated[float, Meta(ge=MIN_EACH_SECOND, le=MAX_EACH_SECOND)] = 10.0
+
+
 class Settings(Document, frozen=True, kw_only=True):
     """The whole file."""
 
     export: Annotated[tuple[Export, ...], Meta(max_length=MAX_EXPORTS)] = ()
     webhook: Annotated[tuple[Webhook, ...], Meta(max_length=MAX_WEBHOOKS)] = ()
     metrics: Metrics = Metrics()
+    limits: Limits = Limits()
 
 
 def read_settings(path: Path) -> Settings:

@@ -21,7 +21,7 @@ from crl_server.api import (
     waivers,
 )
 from crl_server.api.edge import Clock, Edge, nothing
-from crl_server.api.limits import DEFAULT_RATE, Rate
+from crl_server.api.limits import Rate
 from crl_server.api.static import StaticTree
 from crl_server.console.join import add_console
 from crl_server.lists.public_files import ROUTE
@@ -37,16 +37,18 @@ SUBJECTS = (
 
 
 def create_app(
-    authority: Authority, clock: Clock, rate: Rate = DEFAULT_RATE, instruments: Instruments | None = None
+    authority: Authority, clock: Clock, rate: Rate | None = None, instruments: Instruments | None = None
 ) -> FastAPI:
     """The service of one deployment.
 
     Args:
         authority: does the work.
         clock: tells the time, aware and in UTC; asked once a request.
-        rate: how many writes each identity may send.
+        rate: how many writes each identity may send; by default what the settings say.
         instruments: what is measured; by default something that nobody else sees.
     """
+    limits = authority.settings.limits
+    rate = rate or Rate(limits.writes_at_once, limits.writes_each_second)
     app = FastAPI(title="Loadlock", openapi_url=None, docs_url=None, redoc_url=None, telemetry=NOT_FASTAPIS)
     problems.install(app)
     edge = Edge(authority, clock, rate, instruments or Instruments())

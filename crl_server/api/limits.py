@@ -21,11 +21,8 @@ MAX_BUCKETS = 10_000
 class Rate:
     """What an identity may do: ``burst`` writes at once, and ``each_second`` of them in the long run."""
 
-    burst: int = 300
-    each_second: float = 10.0
-
-
-DEFAULT_RATE = Rate()
+    burst: int
+    each_second: float
 
 
 class TooMany(Refused):

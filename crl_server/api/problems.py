@@ -81,9 +81,12 @@ def problem(error: LoadlockError, status: int | None = None) -> Response:
     headers = {"Cache-Control": "no-store"}
     if number == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="loadlock"'
-    if isinstance(error, TooMany):
-        headers["Retry-After"] = str(error.seconds)
-    return Response(dumps(document), number, headers, MEDIA_TYPE)
+    return Response(dumps(document), number, headers | again(error), MEDIA_TYPE)
+
+
+def again(error: LoadlockError) -> dict[str, str]:
+    """The header that says when to come back, where an error says so (RFC 9110 section 10.2.3)."""
+    return {"Retry-After": str(error.seconds)} if isinstance(error, TooMany) else {}
 
 
 def install(app: FastAPI) -> None:

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import HTTPException, RequestValidationError
 
 from crl_server.api.edge import Edge
-from crl_server.api.problems import status_of
+from crl_server.api.problems import again, status_of
 from crl_server.console import (
     approvals,
     audit_pages,
@@ -99,7 +99,9 @@ def _install_errors(console: FastAPI, desk: Desk) -> None:
         assert isinstance(error, LoadlockError)  # noqa: S101 - registered for this class alone
         if error.code == "auth.session" and request.method in ("GET", "HEAD"):
             return _to_entrance(request, desk)
-        return desk.page(None, "error.html", {"error": error}, status_of(error.code))
+        shown = desk.page(None, "error.html", {"error": error}, status_of(error.code))
+        shown.headers.update(again(error))
+        return shown
 
     async def unknown(_: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else getattr(error, "status_code", 404)

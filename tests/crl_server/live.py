@@ -62,7 +62,7 @@ class Live:
         instruments: what is measured of it.
     """
 
-    def __init__(self, authority: Authority, listening: socket.socket | None = None, rate: Rate = MANY) -> None:
+    def __init__(self, authority: Authority, listening: socket.socket | None = None, rate: Rate | None = MANY) -> None:
         self.authority = authority
         self.now: datetime = NOW
         self._socket = listening or listen()

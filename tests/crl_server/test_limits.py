@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from crl_server.access.roles import STAFF
 from crl_server.api import limits
 from crl_server.api.limits import Buckets, Rate, TooMany
+from crl_server.service import Authority
+from tests.crl_server.console.visitor import Visitor
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made
 from tests.crl_server.live import Live
 from verifier.formats.strict_json import dumps
@@ -69,4 +72,22 @@ def test_who_writes_too_fast_is_told_when_to_come_back(tmp_path_factory: pytest.
         assert revoke(other, 2) == 201
         live.now = NOW + 10 * SECOND
         assert [revoke(one, 3), revoke(one, 3)] == [201, 429]
+    authority.close()
+
+
+def test_the_rate_is_what_the_settings_say_in_api_and_console(tmp_path: Path) -> None:
+    made(tmp_path / "acme").close()
+    (tmp_path / "acme" / "server" / "settings.toml").write_text(
+        "[limits]\nwrites_at_once = 1\nwrites_each_second = 0.05\n"
+    )
+    authority = Authority(tmp_path / "acme")
+    token = authority.create_token(Name("one"), STAFF, DAY, ACTOR, NOW)
+    with Live(authority, rate=None) as live:
+        visitor = Visitor(live, token)
+        form = visitor.fields(visitor.page("/revoke"), "/revoke/review")
+        assert live.ask("POST", "/v1/rules", token, b"{}").status == 422
+        refused = live.ask("POST", "/v1/rules", token, b"{}")
+        assert (refused.status, refused.json["code"], refused.headers["retry-after"]) == (429, "request.rate", "20")
+        shown = visitor.post("/revoke/review", form)
+        assert (shown.status, shown.headers["retry-after"]) == (429, "20")
     authority.close()

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from crl_server.settings import MAX_EXPORTS, MAX_WEBHOOKS, Settings, read_settings
+from crl_server.settings import (
+    MAX_AT_ONCE,
+    MAX_EACH_SECOND,
+    MAX_EXPORTS,
+    MAX_WEBHOOKS,
+    MIN_EACH_SECOND,
+    Limits,
+    Settings,
+    read_settings,
+)
 from tests.project.tree import ROOT
 from verifier.errors import LoadlockError
 
@@ -35,11 +44,16 @@ def test_the_example_of_the_specification_is_read(tmp_path: Path) -> None:
     assert (cdn.s3.bucket, cdn.s3.prefix, cdn.max_age, cdn.s3.conditional) == ("acme-lists", "loadlock/", 10, True)
     assert settings.webhook[0].topics == ("revocation", "rule", "expiry")
     assert settings.metrics.access == "loopback"
+    assert (settings.limits.writes_at_once, settings.limits.writes_each_second) == (100, 2.5)
 
 
 def test_the_specification_states_the_caps() -> None:
     assert f"| exports | {MAX_EXPORTS} |" in SPEC
     assert f"| webhooks | {MAX_WEBHOOKS} |" in SPEC
+    assert f"(1 to {MAX_AT_ONCE:,})" in SPEC
+    assert f"({MIN_EACH_SECOND} to {MAX_EACH_SECOND:,.0f})" in SPEC
+    assert f"| `writes_at_once` | {Limits().writes_at_once} |" in SPEC
+    assert f"| `writes_each_second` | {Limits().writes_each_second} |" in SPEC
 
 
 @pytest.mark.parametrize(
@@ -48,6 +62,14 @@ def test_the_specification_states_the_caps() -> None:
         ("[[export]", "format.syntax"),
         ("colour = 1", "format.schema"),
         ('[metrics]\naccess = "all"', "format.schema"),
+        ("[limits]\nwrites_at_once = 0", "format.schema"),
+        ("[limits]\nwrites_at_once = 100001", "format.schema"),
+        ("[limits]\nwrites_at_once = true", "format.schema"),
+        ("[limits]\nwrites_each_second = 0.0", "format.schema"),
+        ("[limits]\nwrites_each_second = 10001", "format.schema"),
+        ("[limits]\nwrites_each_second = nan", "format.schema"),
+        ("[limits]\nwrites_each_second = inf", "format.schema"),
+        ("[limits]\nreads = 1", "format.schema"),
         ('[[export]]\nname = "a"', "usage.configuration"),
         ('[[export]]\nname = "a"\ndirectory = "mirror"', "usage.configuration"),
         (BUCKET.format("") + 'directory = "/srv"', "usage.configuration"),

@@ -48,9 +48,40 @@ def test_the_host_runs_with_its_verified_plugin(hosted: HostedDeployment, wheel:
 def test_what_is_refused_is_told(hosted: HostedDeployment, wheel: Path, tmp_path: Path) -> None:
     set_of(wheel).unlink()
     done = typed(hosted, tmp_path, "--json", "host", "exec", "pytest", "--version")
-    told = json.loads(done.stdout.splitlines()[-1])
+    told = json.loads(done.stdout)  # the one object, and nothing that the program printed
+    assert "\npytest " in f"\n{done.stderr}"
     assert (done.returncode, told["status"], told["loaded"]) == (0, 0, [])
     assert [refused["error"]["code"] for refused in told["refused"]] == ["set.missing"]
+
+
+def test_what_children_print_does_not_disturb_the_one_object(
+    hosted: HostedDeployment, wheel: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "test_prints.py").write_text("import os\ndef test_it(): os.system('echo from a child'); assert 0\n")
+    words = ("host", "exec", "--json", "pytest", "-q", "-s", "-p", "no:cacheprovider", "test_prints.py")
+    done = typed(hosted, tmp_path, *words)
+    assert (done.returncode, json.loads(done.stdout)["status"], json.loads(done.stdout)["ok"]) == (1, 1, False)
+    assert "from a child" in done.stderr
+
+
+def test_options_after_the_program_are_the_programs(hosted: HostedDeployment, wheel: Path, tmp_path: Path) -> None:
+    done = typed(hosted, tmp_path, "host", "exec", "pytest", "--json")
+    assert done.returncode == 4  # pytest's own, for an option that it does not know
+    assert "unrecognized arguments: --json" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_program_that_raises_ends_as_python_lets_it_end(
+    hosted: HostedDeployment, wheel: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "raising.py").write_text("def main(): raise KeyError('its own')\n")
+    (tmp_path / "raising-1.0.dist-info").mkdir()
+    (tmp_path / "raising-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: raising\nVersion: 1.0\n")
+    points = tmp_path / "raising-1.0.dist-info" / "entry_points.txt"
+    points.write_text("[console_scripts]\nraising = raising:main\n")
+    done = typed(hosted, tmp_path, "--json", "host", "exec", "raising")
+    assert (done.returncode, json.loads(done.stdout)["status"]) == (1, 1)
+    assert "KeyError: 'its own'" in done.stderr
 
 
 @pytest.mark.parametrize("program", ["a-program-that-nobody-installs", "../pytest"])

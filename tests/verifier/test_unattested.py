@@ -19,8 +19,9 @@ from verifier.deployment.home import Home
 from verifier.errors import PluginRevoked, Refused
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Time
+from verifier.formats.unattested import FILE_NAME as REPORT
 from verifier.gate import Gate
-from verifier.installed.unattested import REPORT, Unattested
+from verifier.installed.unattested import Unattested
 from verifier.plugin import Plugin
 from verifier.refreshing.refresh import enroll, refresh
 

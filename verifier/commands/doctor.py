@@ -13,7 +13,9 @@ from typing import Any, Literal
 from verifier.commands.inventory import Entry, certification_of, releases
 from verifier.deployment.home import Home
 from verifier.errors import LoadlockError
+from verifier.excepted import read_excepted
 from verifier.formats.text import Time, Version
+from verifier.formats.unattested import FILE_NAME
 from verifier.judging.growth import compare
 from verifier.judging.verify import Ground, VerifiedPlugin
 from verifier.judging.waivers import sentence
@@ -77,7 +79,11 @@ def examine(
         before: those of an earlier state, to compare with; may be empty.
         checkup: what is looked for.
     """
-    found = [*_of_ground(ground, checkup), *_of_acknowledgement(ground, home, checkup)]
+    found = [
+        *_of_ground(ground, checkup),
+        *_of_acknowledgement(ground, home, checkup),
+        *_excepted(ground, home, checkup),
+    ]
     for entry in entries:
         if entry.facts is None:
             found.append(_refused(entry))
@@ -96,6 +102,8 @@ def _refused(entry: Entry) -> Symptom:
 def _of_ground(ground: Ground, checkup: Checkup) -> Iterator[Symptom]:
     policy, head = ground.trust.policy, ground.revocations.head
     yield from _end("policy-expires", "policy", policy.valid_until, checkup)
+    if policy.exception_until is not None:
+        yield from _end("exception-ends", "policy", policy.exception_until, checkup, f"the profile {policy.profile!r}")
     for key in policy.head_keys:
         yield from _end("head-key-expires", "policy", key.not_after, checkup, f"the key {key.key} of the list")
     life = head.expires.instant - head.issued.instant
@@ -119,6 +127,17 @@ def _of_acknowledgement(ground: Ground, home: Home, checkup: Checkup) -> Iterato
     elif (told.epoch, told.seq) < (head.epoch, head.seq) or checkup.now - told.at.instant > UNHEARD:
         what = f"acknowledged seq {told.seq} at {told.at} last, and goes by seq {head.seq}"
         yield Symptom("warning", "unacknowledged", "host", what)
+
+
+def _excepted(ground: Ground, home: Home, checkup: Checkup) -> Iterator[Symptom]:
+    """What was loaded although nobody attested it."""
+    try:
+        found = read_excepted(home, ground.trust.policy, checkup.now)
+    except LoadlockError as error:
+        yield Symptom("error", error.code, FILE_NAME, error.what)
+        return
+    for one in found:
+        yield Symptom("warning", "unattested", one.last.name, str(one))
 
 
 def of_coverage(coverage: Mapping[str, Any]) -> list[Symptom]:

@@ -1,9 +1,18 @@
-"""``host exec``: run an unchanged host, whose plugins are found behind the gate."""
+"""``host exec``: run an unchanged host, whose plugins are found behind the gate.
+
+Its exit status is the program's, as of everything that stands before another program; what Loadlock itself has to
+refuse it refuses before the program begins. With ``--json`` what the program prints goes to standard error, so that one
+JSON object is all there is on standard output: with ``status`` and ``ok`` once the program has run, or with ``error``.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
+import traceback
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from verifier.command import Command, Output
@@ -29,7 +38,8 @@ def _exec(args: argparse.Namespace, output: Output) -> int:
 
     program = _program(args.program)
     with Plugins.open(args.settings or args.deployment) as plugins, guard(plugins):
-        status = _run(program, [args.program, *args.arguments])
+        with _printing_aside() if output.json else contextlib.nullcontext():
+            status = _run(program, [args.program, *args.arguments])
         output.result({"ok": status == 0, "status": status, **_told(plugins)})
     return status
 
@@ -46,6 +56,21 @@ def _program(name: str) -> EntryPoint:
     return found[0]
 
 
+@contextlib.contextmanager
+def _printing_aside() -> Iterator[None]:
+    """What is printed meanwhile, also by the program's own children, goes to standard error."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 def _run(program: EntryPoint, argv: list[str]) -> int:
     """What the script that an installer writes does; its exit status."""
     before, sys.argv = sys.argv, argv
@@ -53,6 +78,9 @@ def _run(program: EntryPoint, argv: list[str]) -> int:
         ended = program.load()()
     except SystemExit as end:
         ended = end.code
+    except Exception:
+        traceback.print_exc()  # as Python does, and ends with 1
+        ended = 1
     finally:
         sys.argv = before
     if ended is None or isinstance(ended, int):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from verifier import importing
 from verifier.artifacts import SET_SUFFIX
@@ -17,6 +17,8 @@ from verifier.files import read_capped
 from verifier.formats.bundle import MAX_SET, parse_set
 from verifier.formats.statement import CERTIFICATION, Certification, parse_certification, parse_statement
 from verifier.gate import Gate
+from verifier.installed.installations import all_installations, find_installation
+from verifier.installed.unattested import Unattested
 from verifier.judging.evidence import payload_digest
 from verifier.judging.verify import VerifiedPlugin
 
@@ -26,19 +28,45 @@ MAX_WHEELS = 5_000
 
 @dataclass(frozen=True)
 class Entry:
-    """A wheel or the dist-info directory of what is installed, and its facts or why there are none."""
+    """A wheel or the dist-info directory of what is installed, and its facts or why there are none; and the exception
+    by which ``load_unattested`` would load it all the same.
+    """
 
     path: Path
     facts: VerifiedPlugin | None = None
     refusal: LoadlockError | None = None
+    exception: Unattested | None = None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether an installer has unpacked it."""
+        return self.path.suffix != ".whl"
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The entry as plain values, for JSON."""
+        if self.facts is None:
+            return {"file": self.path.name, "ok": False, "error": self.refusal and self.refusal.document()}
+        facts = self.facts
+        return {
+            "file": self.path.name,
+            "ok": True,
+            "plugin_id": facts.plugin_id,
+            "version": facts.version,
+            "tier": facts.tier,
+            "digest": facts.artifact_digest,
+            "warnings": list(facts.warnings),
+        }
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What a host would do with a wheel: ``loads``, ``superseded`` by a newer one, ``clashes``, or ``refused``."""
+    """What a host would do with a wheel: ``loads``, ``superseded`` by a newer one, ``clashes``, ``refused``; or
+    ``excepted``: refused, but that an exception holds for whoever asks for it by name.
+    """
 
     entry: Entry
-    outcome: Literal["loads", "superseded", "clashes", "refused"]
+    outcome: Literal["loads", "superseded", "clashes", "refused", "excepted"]
     reason: str = ""
     refusal: LoadlockError | None = None
 
@@ -57,25 +85,32 @@ def take(gate: Gate, directory: Path) -> list[Entry]:
     return [verified(gate, wheel) for wheel in wheels]
 
 
-def take_installed(gate: Gate, site: Sequence[str] | None = None) -> list[Entry]:
-    """Verify every installed distribution that the policy knows as a plugin, by name.
+def take_installed(gate: Gate, names: Iterable[str] | None = None) -> list[Entry]:
+    """Verify installed distributions.
 
     Args:
         gate: the host's.
-        site: the site directories to look in; those of this process if None.
+        names: which, by their names; those that the policy knows as plugins if None, in the order of their names.
     """
-    from verifier.installed.installations import all_installations
+    if names is None:
+        known = gate.ground.trust.policy.plugins
+        names = [found.name for found in all_installations(sys.path) if found.name.replace("-", "_") in known]
+    return [_installed(gate, name) for name in names]
 
-    known = gate.ground.trust.policy.plugins
-    entries = []
-    for found in all_installations(sys.path if site is None else site):
-        if found.name.replace("-", "_") in known:
-            path = found.root / found.dist_info
-            try:
-                entries.append(Entry(path, gate.verify_installed(found.name, site=found.root)))
-            except LoadlockError as error:
-                entries.append(Entry(path, refusal=error))
-    return entries
+
+def _installed(gate: Gate, name: str) -> Entry:
+    path = Path(name)
+    try:
+        found = find_installation(name)
+        path = found.root / found.dist_info
+        return Entry(path, gate.verify_installed(name, site=found.root))
+    except Refused as refusal:
+        try:
+            return Entry(path, refusal=refusal, exception=gate.examine_unattested(name, refusal))
+        except LoadlockError:  # no exception holds: it is refused for the reason that it was
+            return Entry(path, refusal=refusal)
+    except LoadlockError as error:
+        return Entry(path, refusal=error)
 
 
 def verified(gate: Gate, wheel: Path) -> Entry:
@@ -99,36 +134,46 @@ def releases(entries: Iterable[Entry]) -> dict[str, list[VerifiedPlugin]]:
 
 
 def plan(entries: Sequence[Entry]) -> list[Planned]:
-    """What a host would load that takes the newest release of each plugin, in the order of their ids.
+    """What a host would load that takes the newest release of each plugin's wheels, in the order of their ids, and then
+    those that are installed.
 
     Each is made importable in this process, as a host does, and taken out again; no code of a plugin runs.
     """
-    newest = {plugin: several[0] for plugin, several in releases(entries).items()}
-    clashes: dict[str, LoadlockError] = {}
+    wheels = [entry for entry in entries if not entry.is_installed]
+    newest = {plugin: several[0] for plugin, several in releases(wheels).items()}
+    chosen = [*newest.values(), *(entry.facts for entry in entries if entry.is_installed and entry.facts is not None)]
+    clashes: list[tuple[VerifiedPlugin, LoadlockError]] = []
     registered: list[importing.Registration] = []
     try:
-        for plugin, facts in newest.items():
+        for facts in chosen:
             try:
-                registered.append(importing.register(facts.snapshot, plugin_id=plugin, dependencies=facts.dependencies))
+                registered.append(
+                    importing.register(facts.snapshot, plugin_id=facts.plugin_id, dependencies=facts.dependencies)
+                )
             except Refused as refusal:
-                clashes[plugin] = refusal
+                clashes.append((facts, refusal))
     finally:
         for registration in reversed(registered):
             registration.unregister()
     return [_planned(entry, newest, clashes) for entry in entries]
 
 
-def _planned(entry: Entry, newest: dict[str, VerifiedPlugin], clashes: dict[str, LoadlockError]) -> Planned:
-    if entry.facts is None:
-        refusal = entry.refusal
-        return Planned(entry, "refused", "" if refusal is None else f"[{refusal.code}] {refusal.what}", refusal)
-    chosen = newest[entry.facts.plugin_id]
-    if chosen is not entry.facts:
-        return Planned(entry, "superseded", f"by {chosen.version}")
-    clash = clashes.get(entry.facts.plugin_id)
-    if clash is not None:
-        return Planned(entry, "clashes", f"[{clash.code}] {clash.what}", clash)
-    return Planned(entry, "loads", f"at tier {chosen.tier}")
+def _planned(
+    entry: Entry, newest: Mapping[str, VerifiedPlugin], clashes: Sequence[tuple[VerifiedPlugin, LoadlockError]]
+) -> Planned:
+    facts, refusal = entry.facts, entry.refusal
+    if facts is None:
+        reason = "" if refusal is None else f"[{refusal.code}] {refusal.what}"
+        if entry.exception is None:
+            return Planned(entry, "refused", reason, refusal)
+        by = f"by the exception of the profile {entry.exception.profile!r} it could be loaded until"
+        return Planned(entry, "excepted", f"{reason}; {by} {entry.exception.until}", refusal)
+    if not entry.is_installed and newest[facts.plugin_id] is not facts:
+        return Planned(entry, "superseded", f"by {newest[facts.plugin_id].version}")
+    for one, clash in clashes:
+        if one is facts:
+            return Planned(entry, "clashes", f"[{clash.code}] {clash.what}", clash)
+    return Planned(entry, "loads", f"at tier {facts.tier}")
 
 
 def shared_names(facts: Iterable[VerifiedPlugin]) -> dict[str, list[str]]:

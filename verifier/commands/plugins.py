@@ -1,16 +1,16 @@
-"""``plugins ls``, ``info``, ``plan`` and ``doctor``: what is here or in the registry, what would load, what drifts."""
+"""``plugins ls`` and ``info``: what is here or in the registry; ``plan`` and ``doctor`` stand in their own module."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from verifier import plan_cli
 from verifier.command import Command, Output, given
-from verifier.errors import Refused, UsageError
+from verifier.errors import Refused
 
 if TYPE_CHECKING:
     from verifier.commands.inventory import Entry
@@ -21,7 +21,6 @@ MAX_PAGE = 16 * 1024 * 1024
 """Size cap of one page of the registry in bytes."""
 MAX_PAGES = 1_000
 """How many pages of the registry are read."""
-MAX_DAYS = 3_650
 
 OpenGate = Callable[[argparse.Namespace], "Gate"]
 Run = Callable[[argparse.Namespace, Output, OpenGate], "int | None"]
@@ -54,20 +53,8 @@ def commands(configure_request: Configure, open_gate: OpenGate) -> tuple[Command
         _configure_registry(parser)
         configure_request(parser)
 
-    def configure_plan(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "directory", metavar="DIR", type=Path, nargs="?", help="the directory that the host loads from"
-        )
-        parser.add_argument("--installed", action="store_true", help="plan for the plugins that are installed here")
-        configure_request(parser)
-
-    def configure_doctor(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("directory", metavar="DIR", type=Path, help="the directory that the host loads from")
-        configure_request(parser)
+    def configure_coverage(parser: argparse.ArgumentParser) -> None:
         _configure_registry(parser, "also ask this server which hosts lag behind or are silent")
-        parser.add_argument("--within", metavar="DAYS", default="30", help="how near an end has to be (default: 30)")
-        parser.add_argument("--host-api", metavar="V", help="the API version that the host will offer next")
-        parser.add_argument("--previous", metavar="DIR", type=Path, help="the directory as it was, to compare with")
 
     def with_gate(run: Run) -> Callable[[argparse.Namespace, Output], int | None]:
         return lambda args, output: run(args, output, open_gate)
@@ -75,8 +62,7 @@ def commands(configure_request: Configure, open_gate: OpenGate) -> tuple[Command
     return (
         Command("plugins ls", "list plugins, in a directory or a registry", configure_ls, with_gate(_ls)),
         Command("plugins info", "show what a plugin declares and who signed", configure_info, with_gate(_info)),
-        Command("plugins plan", "show what a host would load, why not the rest", configure_plan, with_gate(_plan)),
-        Command("plugins doctor", "warn of what drifts or ends soon", configure_doctor, with_gate(_doctor)),
+        *plan_cli.commands(configure_request, configure_coverage, open_gate, _ask),
     )
 
 
@@ -87,13 +73,20 @@ def _ls(args: argparse.Namespace, output: Output, open_gate: OpenGate) -> int:
     if args.server:
         _ls_registry(args, output)
         return 0
+    from verifier.clock import utc_now
     from verifier.commands.inventory import take
+    from verifier.excepted import read_excepted
 
-    entries = take(open_gate(args), Path(args.target or "."))
+    gate = open_gate(args)
+    entries = take(gate, Path(args.target or "."))
     for entry in entries:
         output.say(_line(entry))
+    excepted = read_excepted(gate.home, gate.ground.trust.policy, utc_now())
+    for one in excepted:
+        output.say(f"{one.last.name}  {one}")
     refused = any(entry.facts is None for entry in entries)
-    output.result({"ok": not refused, "plugins": [_document(entry) for entry in entries]})
+    rows = [entry.document for entry in entries]
+    output.result({"ok": not refused, "plugins": rows, "unattested": [one.document for one in excepted]})
     return Refused.exit_status if refused else 0
 
 
@@ -102,21 +95,6 @@ def _line(entry: Entry) -> str:
         code = "" if entry.refusal is None else entry.refusal.code
         return f"{entry.path.name}  refused: {code}"
     return f"{entry.facts.plugin_id}  {entry.facts.version}  {entry.facts.tier}  {entry.path.name}"
-
-
-def _document(entry: Entry) -> dict[str, Any]:
-    if entry.facts is None:
-        return {"file": entry.path.name, "ok": False, "error": entry.refusal and entry.refusal.document()}
-    facts = entry.facts
-    return {
-        "file": entry.path.name,
-        "ok": True,
-        "plugin_id": facts.plugin_id,
-        "version": facts.version,
-        "tier": facts.tier,
-        "digest": facts.artifact_digest,
-        "warnings": list(facts.warnings),
-    }
 
 
 def _ls_registry(args: argparse.Namespace, output: Output) -> None:
@@ -248,56 +226,3 @@ def _values(manifest: SignedManifest) -> Any:
     from verifier.formats.strict_json import plain
 
     return plain(manifest)
-
-
-# -- plan and doctor ---------------------------------------------------------------------------------------------------
-
-
-def _plan(args: argparse.Namespace, output: Output, open_gate: OpenGate) -> int:
-    from verifier.commands.inventory import plan, shared_names, take, take_installed
-
-    if args.directory is None and not args.installed:
-        raise UsageError("usage.arguments", "nothing is named to plan for", expected="DIR, --installed, or both")
-    gate = open_gate(args)
-    entries = [] if args.directory is None else take(gate, args.directory)
-    planned = plan(entries + (take_installed(gate) if args.installed else []))
-    for step in planned:
-        output.say(f"{step.outcome:<12}{step.entry.path.name}  {step.reason}")
-        if step.refusal is not None and step.refusal.todo:
-            output.say(f"{'':<12}next: {step.refusal.todo}")
-    loading = [step.entry.facts for step in planned if step.outcome == "loads" and step.entry.facts is not None]
-    shared = shared_names(loading)
-    for name, plugins in shared.items():
-        output.say(f"note: {name} is offered by {', '.join(plugins)}")
-    ok = all(step.outcome in ("loads", "superseded") for step in planned)
-    rows = [
-        _document(step.entry)
-        | {"outcome": step.outcome, "reason": step.reason, "error": step.refusal and step.refusal.document()}
-        for step in planned
-    ]
-    output.result({"ok": ok, "plugins": rows, "shared_entry_points": shared})
-    return 0 if ok else Refused.exit_status
-
-
-def _doctor(args: argparse.Namespace, output: Output, open_gate: OpenGate) -> int:
-    from verifier.clock import utc_now
-    from verifier.commands.doctor import Checkup, examine, of_coverage
-    from verifier.commands.inventory import take
-    from verifier.formats.text import Version
-
-    if not (args.within.isascii() and args.within.isdigit() and int(args.within[:9]) <= MAX_DAYS):
-        raise UsageError("usage.arguments", "--within is not a number of days", found=repr(args.within[:40]))
-    next_api = given(Version, args.host_api, "the API version") if args.host_api else None
-    gate = open_gate(args)
-    entries = take(gate, args.directory)
-    before = take(gate, args.previous) if args.previous else []
-    checkup = Checkup(utc_now(), timedelta(days=int(args.within)), next_api)
-    symptoms = examine(gate.ground, gate.home, entries, before, checkup)
-    if args.server:
-        symptoms += of_coverage(_ask(args, "/v1/coverage"))
-    for symptom in symptoms:
-        output.say(str(symptom))
-    errors = sum(symptom.level == "error" for symptom in symptoms)
-    output.say(f"{len(entries)} wheels, {errors} errors, {len(symptoms) - errors} warnings")
-    output.result({"ok": not errors, "symptoms": [symptom.document for symptom in symptoms]})
-    return Refused.exit_status if errors else 0

@@ -20,7 +20,7 @@ from verifier.deployment.home import Home
 from verifier.errors import LoadlockError, PluginRevoked, UsageError
 from verifier.gate import Gate
 from verifier.hosting.settings import Settings
-from verifier.judging.decide import Adapter, Request
+from verifier.judging.decide import Adapter
 from verifier.plugin import EntryPoint, Plugin
 
 logger = logging.getLogger(__name__)
@@ -80,12 +80,8 @@ class Plugins:
         # Changed by single steps of a list alone, which no thread sees halfway and no fork finds locked.
         self._listeners: list[Listener] = [] if on_revoked is None else [on_revoked]
         self._refused: list[RefusedPlugin] = []
-        request = Request(
-            tier=settings.tier, classification=settings.classification, hermetic=settings.hermetic,
-            strict=settings.strict, adapters=adapters or {},
-        )  # fmt: skip
         self.gate = Gate(
-            Home(settings.deployment), request=request, clock=clock, on_revoked=self._on_revoked,
+            Home(settings.deployment), request=settings.request(adapters), clock=clock, on_revoked=self._on_revoked,
             cache=settings.cache, wheelhouse=settings.wheelhouse, observe=settings.observe,
         )  # fmt: skip
         self.loaded: tuple[Plugin, ...] = tuple(self._load())

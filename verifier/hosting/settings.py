@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,6 +18,7 @@ from verifier.formats.manifest import Classification
 from verifier.formats.policy import TierName
 from verifier.formats.strict_json import Document, convert
 from verifier.formats.text import PluginId
+from verifier.judging.decide import Adapter, Request
 
 FILE_NAME: Final = "loadlock.toml"
 """The settings' name in a deployment's directory."""
@@ -91,6 +93,17 @@ class Settings:
     observe: bool = True
     wheelhouse: Path | None = None
     cache: Path | None = None
+
+    def request(self, adapters: Mapping[str, Adapter] | None = None) -> Request:
+        """What the host wants of every plugin.
+
+        Args:
+            adapters: by older API version, what lets the host call plugins that take that and not its own.
+        """
+        return Request(
+            tier=self.tier, classification=self.classification, hermetic=self.hermetic, strict=self.strict,
+            adapters=adapters or {},
+        )  # fmt: skip
 
     @classmethod
     def find(cls, place: Path | str | None = None) -> Settings:

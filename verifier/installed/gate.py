@@ -83,6 +83,16 @@ class InstalledGate(ABC):
             now = self._now()
             return self._exceptions.load(name, refusal, self._ground_at(now), now)
 
+    def examine_unattested(self, name: str, refusal: Refused) -> Unattested:
+        """What :meth:`load_unattested` would let in by way of exception after this refusal; nothing is loaded.
+
+        Raises:
+            Refused: the refusal, where no exception holds; or what policy and list refuse anyhow.
+            UsageError: ``installed.unknown``.
+        """
+        now = self._now()
+        return self._exceptions.examine(name, refusal, self._ground_at(now), now)
+
     def _installed(
         self, installation: Installation, observe: Callable[[Outcome], None] | None, *, thorough: bool
     ) -> VerifiedPlugin:

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import json
 import logging
 import os
 from datetime import datetime
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 from verifier.deployment.home import Home
 from verifier.errors import LoadlockError, PluginFailed, PluginRevoked, Refused, Unreachable, UsageError
 from verifier.formats.policy import Policy
+from verifier.formats.strict_json import convert
 from verifier.formats.text import Digest, PluginId, Time, Version
+from verifier.formats.unattested import FILE_NAME, MAX_REPORT, LoadedUnattested, dump_line
 from verifier.installed.attested import candidates
 from verifier.installed.installations import Installation, find_installation
 from verifier.judging.judgements import check_list, check_not_listed
@@ -32,11 +34,6 @@ from verifier.revocation.standing_rules import Part, Subject, check_rules
 from verifier.runtime import Run, Switch
 
 logger = logging.getLogger(__name__)
-
-REPORT: Final = "unattested.jsonl"
-"""The report's name in the host's directory: a JSON object a line, one for each time that something was loaded."""
-MAX_REPORT: Final = 64 << 20
-"""Bytes of the report past which nothing more is loaded: somebody has to read it."""
 
 _ABSENT: Final = {
     "migration": frozenset({"set.missing", "decision.unknown-plugin"}),
@@ -141,6 +138,20 @@ class Exceptions:
             Refused: the refusal; or what the ground refuses anyhow.
             Unreachable: ``io.failed``: the report cannot be written.
         """
+        found, installation = self._admitted(name, refusal, ground, now)
+        self._report(found, installation, ground.fix_time(now))
+        self.loaded = (*self.loaded, found)
+        return found
+
+    def examine(self, name: str, refusal: Refused, ground: Ground, now: datetime) -> Unattested:
+        """What :meth:`load` would let in; nothing is loaded, reported or kept in mind.
+
+        Raises:
+            Refused: as :meth:`load`.
+        """
+        return self._admitted(name, refusal, ground, now)[0]
+
+    def _admitted(self, name: str, refusal: Refused, ground: Ground, now: datetime) -> tuple[Unattested, Installation]:
         policy = ground.trust.policy
         moment = ground.fix_time(now)
         ground.trust.check(ground.deployment, ground.floor, moment)
@@ -153,10 +164,7 @@ class Exceptions:
         ground.revocations.freshness(moment, ground.grace_of(*policy.tiers))
         installation = find_installation(name)
         self._check(installation, ground)
-        found = Unattested(installation, refusal, policy)
-        self._report(found, installation, moment)
-        self.loaded = (*self.loaded, found)
-        return found
+        return Unattested(installation, refusal, policy), installation
 
     def judge(self, ground: Ground) -> None:
         """Stop what may no longer run: when the profile is another, or the plugin is denied or revoked by a rule. The
@@ -198,16 +206,21 @@ class Exceptions:
         )  # fmt: skip
         line = {
             "at": Time.of(now), "name": installation.name, "version": installation.version, "code": found.refusal.code,
-            "profile": found.profile, "until": found.until, "place": str(installation.root),
+            "profile": found.profile, "until": found.until, "place": _shown(installation.root),
         }  # fmt: skip
-        path = self._home.directory / REPORT
+        path = self._home.directory / FILE_NAME
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 if os.fstat(descriptor).st_size > MAX_REPORT:
-                    raise UsageError("format.too-large", "the report is full", found=repr(REPORT), todo="Read it.")
-                os.write(descriptor, json.dumps(line).encode() + b"\n")
+                    raise UsageError("format.too-large", "the report is full", found=repr(FILE_NAME), todo="Read it.")
+                os.write(descriptor, dump_line(convert(line, LoadedUnattested, what=FILE_NAME)))
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise Unreachable("io.failed", f"cannot write {REPORT}", found=error.strerror or str(error)) from error
+            raise Unreachable("io.failed", f"cannot write {FILE_NAME}", found=error.strerror or str(error)) from error
+
+
+def _shown(place: Path) -> str:
+    """A directory in one line of text, which a file system need not have named it in."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(place))[:4096]

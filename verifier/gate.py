@@ -17,7 +17,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,8 @@ from verifier.artifacts import read_wheel_file, set_of
 from verifier.clock import Clock, utc_now
 from verifier.command import find_deployment
 from verifier.deployment.ground import Opened, ahead, open_ground
-from verifier.deployment.home import Home
+from verifier.deployment.home import Home, InForce
+from verifier.deployment.last_good import is_due, reopen
 from verifier.errors import PluginRevoked, Refused, UsageError
 from verifier.installed.gate import InstalledGate
 from verifier.installed.installations import installed_version
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-REOPEN = timedelta(minutes=5)
-"""How long what was read from disk serves, if it does not change: a head key's end, for one, comes by itself."""
 MAX_INTERVAL = 86_400.0
 """The longest interval of watching, in seconds."""
 
@@ -202,7 +201,9 @@ class Gate(InstalledGate):
         now = self._now()
         try:
             with self._lock:
-                self._judge(ahead(self._ground_at(now), self.home, announcement, now))
+                ground = ahead(self._ground_at(now), self.home, announcement, now)
+                self._judge(ground)
+                self._opened = self._opened._replace(ground=ground)  # it holds, also where it cannot be stored
         except Refused as error:
             logger.debug("a pushed list was not used ahead of being stored: %s", error)  # storing it tells why
         self._tell()
@@ -211,7 +212,7 @@ class Gate(InstalledGate):
     def _refresh(self, offer: Announcement | None) -> None:
         now = self._now()
         try:
-            self._prepared_refresher().refresh(now, offer=offer)
+            self._prepared_refresher().refresh(now, offer=offer, damaged=self._damaged())
         finally:
             # Also after a failure: a new policy may be in force without the list, or another process had more luck.
             self._ground_at(now)
@@ -304,8 +305,7 @@ class Gate(InstalledGate):
         """The ground in force, opened again if that on disk is another, or time may have told on it."""
         try:
             with self._lock:
-                opened = self._opened
-                if self.home.state() != opened.state or abs(now - opened.moment) >= REOPEN:
+                if is_due(self._opened, self.home, now):
                     self._reopen(now)
                 return self._opened.ground
         finally:
@@ -313,11 +313,16 @@ class Gate(InstalledGate):
 
     def _reopen(self, now: datetime) -> None:
         """Open what is on disk, and judge by it what runs."""
-        opened = Opened.at(self.home, now)
-        # On disk, whoever may write may put an older record back; what this process has seen it does not forget.
-        opened.state.seen.check_follows(self._opened.state.seen)
+        opened = reopen(self._opened, self.home, now)
+        if opened.damage is not None and self._opened.damage is None:
+            logger.warning("%s", opened.ground.warnings[0])
         self._judge(opened.ground)
         self._opened = opened  # last, so that a process that is forked before judges again
+
+    def _damaged(self) -> InForce | None:
+        """What this process goes by although its directory holds something else, for a refresh to mend it from."""
+        with self._lock:
+            return None if self._opened.damage is None else self._opened.in_force
 
     def _judge(self, ground: Ground) -> None:
         """Revoke what runs and may not, by this ground."""

@@ -99,32 +99,41 @@ def test_a_record_that_is_replaced_while_it_is_followed_is_followed_anew(
     assert code_of(plugin.check) == "plugin.revoked"
 
 
-def test_a_directory_that_is_swapped_for_another_deployments_is_refused(
-    hosted: HostedDeployment, tmp_path: Path
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_directory_that_is_swapped_for_another_deployments_is_not_gone_by(
+    hosted: HostedDeployment, tmp_path: Path, newer: bool
 ) -> None:
     wheel = hosted.plugin()
     (tmp_path / "other").mkdir()
     with HostedDeployment(tmp_path / "other") as other:
+        if newer:
+            other.revoke(other.plugin())
+            other.refresh()
         gate = hosted.gate()
         hosted.directory.rename(tmp_path / "aside")
         hosted.directory.symlink_to(other.directory)
-        assert code_of(lambda: gate.verify(wheel)) == "trust.metadata"
+        if newer:  # it has heard of something that this process does not know
+            assert code_of(lambda: gate.verify(wheel)) == "trust.metadata"
+        else:
+            assert "[trust.metadata]" in gate.verify(wheel).warnings[-1]
         hosted.directory.unlink()
         (tmp_path / "aside").rename(hosted.directory)
-    assert gate.verify(wheel).plugin_id == "sample_plugin"
+    assert gate.verify(wheel).warnings == ()
 
 
-def test_an_older_record_that_is_put_back_is_refused_by_who_has_seen_the_newer(hosted: HostedDeployment) -> None:
-    wheel, gate = hosted.plugin(), hosted.gate()
+def test_an_older_record_that_is_put_back_is_not_gone_by_where_the_newer_was_seen(hosted: HostedDeployment) -> None:
+    wheel, other, gate = hosted.plugin(), hosted.plugin(name="other-plugin"), hosted.gate()
     record = hosted.directory / "state.json"
     before = record.read_bytes()
     hosted.revoke(wheel)
     gate.refresh()
     after = record.read_bytes()
     record.write_bytes(before)
-    assert code_of(lambda: gate.load(wheel)) == "list.rollback"
-    record.write_bytes(after)
     assert code_of(lambda: gate.load(wheel)) == "revoked.artifact"
+    assert "[list.rollback]" in gate.verify(other).warnings[-1]
+    gate.refresh()
+    assert record.read_bytes() == after
+    assert gate.verify(other).warnings == ()
 
 
 def test_a_callback_may_close_the_gate_from_the_watch_itself(hosted: HostedDeployment) -> None:

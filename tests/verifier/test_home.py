@@ -114,13 +114,22 @@ def test_before_the_first_pass_nothing_is_in_force(live: LiveDeployment, tmp_pat
     assert "host sync" in caught.value.todo
 
 
-def test_a_missing_record_is_refused_also_by_a_refresh(live: LiveDeployment, host: Refresher) -> None:
+def test_a_missing_record_is_refused_also_by_the_refresh_of_a_new_process(
+    live: LiveDeployment, host: Refresher
+) -> None:
     (host.home.directory / "state.json").unlink()
     assert code_of(host.home, live.now) == "list.state"
-    for refresher in (host, Refresher(host.home)):
-        with pytest.raises(Refused) as caught:
-            refresher.refresh(live.now)
-        assert caught.value.code == "list.state"
+    with pytest.raises(Refused) as caught:
+        Refresher(host.home).refresh(live.now)
+    assert caught.value.code == "list.state"
+
+
+def test_a_missing_record_is_written_anew_by_who_knows_what_it_said(live: LiveDeployment, host: Refresher) -> None:
+    path = host.home.directory / "state.json"
+    before = path.read_bytes()
+    path.unlink()
+    host.refresh(live.now)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"v":1,"seen":null}', b"\x00", b"{" * 100_000])

@@ -19,11 +19,27 @@ ATTEMPTS = 5
 
 
 class Opened(NamedTuple):
-    """A ground, the record that named it, and the moment at which it was opened."""
+    """A ground that was opened.
+
+    Attributes:
+        ground: what plugins are judged against.
+        state: the record that named it.
+        moment: when it was opened, or judged good again.
+        found: the record that lay in the directory then, None for one that could not be used.
+        damage: why it is not what lies in the directory now, if so.
+    """
 
     ground: Ground
     state: State
     moment: datetime
+    found: State | None
+    damage: Refused | None = None
+
+    @property
+    def in_force(self) -> InForce:
+        """The same, as a refresh knows it."""
+        ground = self.ground
+        return InForce(self.state, ground.deployment, ground.floor, ground.trust, ground.revocations)
 
     @classmethod
     def at(cls, home: Home, now: datetime) -> Self:
@@ -37,7 +53,7 @@ class Opened(NamedTuple):
             time_floor=found.time_floor,
             stateless=home.host.stateless,
         )
-        return cls(ground, found.state, now)
+        return cls(ground, found.state, now, found.state)
 
 
 def open_ground(home: Home, now: datetime) -> Ground:

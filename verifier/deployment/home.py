@@ -285,6 +285,14 @@ class Home:
         state.seen.check_follows(self.state().seen)
         write_atomic(self.directory / "state.json", strict_json.dumps(state))
 
+    def restore(self, state: State) -> None:
+        """Write a record anew that was lost, from who knows what it said; inside :meth:`writing`.
+
+        Raises:
+            Unreachable: ``io.failed``.
+        """
+        write_atomic(self.directory / "state.json", strict_json.dumps(state))
+
     def sweep(self, keep: Collection[str]) -> None:
         """Remove what is out of use: all content but ``keep``, and what a crash left; inside :meth:`writing`.
 

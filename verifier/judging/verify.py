@@ -80,6 +80,7 @@ class Ground:
         revocations: the revocation list in force.
         time_floor: the latest signed moment this host has seen.
         stateless: whether the host forgets what it has seen; then no list serves beyond its expiry.
+        warnings: what every plugin's facts are to warn of.
         ring: who signs for the policy's principals; made from ``trust``.
     """
 
@@ -89,15 +90,17 @@ class Ground:
     revocations: RevocationList
     time_floor: Time
     stateless: bool = False
+    warnings: tuple[str, ...] = ()
     ring: KeyRing = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ring", KeyRing(self.trust.policy, self.trust.trusted_roots))
 
-    def following(self, revocations: RevocationList) -> Ground:
-        """The same ground with another list in force."""
+    def following(self, revocations: RevocationList, *warnings: str) -> Ground:
+        """The same ground with another list in force, and with these warnings."""
         following = copy(self)  # the ring stays, which takes longer to make than a list to judge
         object.__setattr__(following, "revocations", revocations)
+        object.__setattr__(following, "warnings", warnings)
         return following
 
     def grace_of(self, *tiers: TierName) -> timedelta:
@@ -201,7 +204,8 @@ def judge(
         decide.check_assurance(candidate.assurance, tier, ground.trust.policy)
         decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
         age = waivers.freshness(ground.revocations, ground.grace_of(tier))
-        warnings = decide.warnings(manifest, evidence, findings, ground.trust.policy, age, now) + waivers.warnings
+        warnings = decide.warnings(manifest, evidence, findings, ground.trust.policy, age, now)
+        warnings += waivers.warnings + ground.warnings
         decide.check_strict(warnings, request)
         steps.detail = f"allowed at tier {tier}"
     return VerifiedPlugin(

@@ -34,7 +34,7 @@ from verifier.formats.revocations import dump_set_file, sha256_hex
 from verifier.formats.text import Digest, Hex
 from verifier.refreshing.transport import Response, Transport
 from verifier.revocation.revocation_list import Buffer, RevocationList
-from verifier.revocation.revocations import CLOCK_SKEW, FileKind, apply_head, open_list
+from verifier.revocation.revocations import CLOCK_SKEW, FileKind, apply_head, check_history, open_list
 
 if TYPE_CHECKING:
     from verifier.deployment.trust import Trust
@@ -128,9 +128,17 @@ class Refresher:
         self._offered: dict[Hex, bytes] = {}
         self._fetcher: Fetcher | None = None
         self._in_force: InForce | None = None
+        self._last: InForce | None = None
         self._trust_fetched: datetime | None = None
 
-    def refresh(self, now: datetime, *, trust: bool | None = None, offer: Announcement | None = None) -> InForce:
+    def refresh(
+        self,
+        now: datetime,
+        *,
+        trust: bool | None = None,
+        offer: Announcement | None = None,
+        damaged: InForce | None = None,
+    ) -> InForce:
         """Make one pass.
 
         Args:
@@ -138,6 +146,8 @@ class Refresher:
             trust: fetch trust even when the head does not ask for it; by default in the first pass and then once
                 every :data:`TRUST_INTERVAL`.
             offer: a head that was pushed, to be judged in place of a fetched one, with the segment that came along.
+            damaged: what a running host goes by, where its directory was found damaged; nothing older is accepted, and
+                the record of what was seen is written anew from it if need be.
 
         Returns:
             What is in force now; its ``state`` differs from the earlier one exactly when something changed.
@@ -147,7 +157,9 @@ class Refresher:
             Refused: a ``trust.*``, ``list.*``, ``clock.behind`` or ``format.*`` code; what was in force still is.
         """
         with self.home.writing():
-            current = self._current()
+            self._last = damaged or self._in_force
+            self._mend_record()
+            current = self._current(again=damaged is not None or self._trust_is_due(now))
             _check_clock(self.home.state(), now)
             self._offered = {sha256_hex(offer.segment): offer.segment} if offer and offer.segment else {}
             envelope = offer.head if offer else self._fetch_head()  # (1)
@@ -181,10 +193,27 @@ class Refresher:
     def _trust_is_due(self, now: datetime) -> bool:
         return self._trust_fetched is None or abs(now - self._trust_fetched) >= TRUST_INTERVAL
 
-    def _current(self) -> InForce | None:
-        """What is in force, judged at the last signed moment: a record of the past, not a permission to load."""
+    def _mend_record(self) -> None:
+        """Write the record anew from what this process knows, where it is gone, damaged or older."""
+        last = self._last
+        try:
+            state = self.home.state()
+            if last is not None:
+                state.seen.check_follows(last.state.seen)
+        except Refused as error:
+            if last is None:
+                raise  # nobody knows what it said
+            logger.warning("the record of what this host has seen is written anew: %s", error)
+            self.home.restore(last.state)
+
+    def _current(self, *, again: bool) -> InForce | None:
+        """What is in force, judged at the last signed moment: a record of the past, not a permission to load.
+
+        Args:
+            again: read it from disk also if the record is as it was.
+        """
         state = self.home.state()
-        if self._in_force is None or self._in_force.state != state:
+        if again or self._in_force is None or self._in_force.state != state:
             try:
                 self._in_force = self.home.in_force(state.seen.issued.instant) if state.trust else None
             except Refused as error:
@@ -209,6 +238,8 @@ class Refresher:
         files = _Files(self)
         try:
             revocations = apply_head(current.revocations if current else None, envelope, files, trust, now)  # (4)
+            if current is None and self._last is not None:
+                check_history(self._last.revocations, revocations)
         except Refused:
             if current is not None:
                 self._renew_trust_alone(current, stored, trust, now)

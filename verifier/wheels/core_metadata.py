@@ -1,15 +1,18 @@
 """METADATA and WHEEL of a wheel: what Loadlock needs of them, parsed and well-formed.
 
 ``docs/spec/wheel.md`` ("Metadata") gives the rules; the documents are those of the core metadata specification and of
-the binary distribution format. The parser of METADATA is that of ``packaging``.
+the binary distribution format. The parser of METADATA is that of ``packaging``, on top of Python's for e-mail; what it
+would find in a document that says each thing plainly is read without it.
 """
 
 from __future__ import annotations
 
 import email.parser
 import email.policy
+import re
+from collections.abc import Set
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from packaging.metadata import InvalidMetadata, Metadata, parse_email
 from packaging.tags import parse_tag
@@ -21,7 +24,10 @@ from verifier.wheels.wheel_paths import shown
 MAX_METADATA_BYTES: Final = 4 << 20
 WHEEL_VERSION: Final = "1.0"
 
-_USED: Final = ("metadata-version", "name", "version", "requires-dist", "requires-python", "license-expression")
+_MANY: Final = "requires-dist"
+_USED: Final = frozenset({"metadata-version", "name", "version", _MANY, "requires-python", "license-expression"})
+_USED_OF_WHEEL: Final = frozenset({"wheel-version", "root-is-purelib", "tag", "build"})
+_PLAIN: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +64,8 @@ def parse_metadata(document: bytes) -> CoreMetadata:
     Raises:
         Refused: ``wheel.metadata``.
     """
-    raw, unparsed = parse_email(_text(document, "METADATA"))
-    spoiled = sorted(field for field in _USED if field in unparsed)
-    if spoiled:
-        raise Refused("wheel.metadata", "a field of METADATA is repeated or cannot be read", found=", ".join(spoiled))
-    fields = Metadata.from_raw(raw, validate=False)  # each field is validated when it is read, the unused ones never
+    # Each field is validated when it is read, the unused ones never.
+    fields = Metadata.from_raw(_raw(_text(document, "METADATA")), validate=False)
     try:
         str(fields.metadata_version)
         return CoreMetadata(
@@ -82,12 +85,8 @@ def parse_wheel_file(document: bytes) -> WheelFile:
     Raises:
         Refused: ``wheel.metadata``; ``wheel.unsupported`` for another version of the format.
     """
-    message = email.parser.Parser(policy=email.policy.compat32).parsestr(_text(document, "WHEEL"), headersonly=True)
-    if message.defects:
-        raise Refused("wheel.metadata", "WHEEL is not a list of fields", found=type(message.defects[0]).__name__)
-    fields: dict[str, list[str]] = {}
-    for name, value in message.items():
-        fields.setdefault(name.lower(), []).append(str(value).strip())
+    text = _text(document, "WHEEL")
+    fields = _plainly(text, _USED_OF_WHEEL) or _fields_of_wheel(text)
     version = _single(fields, "Wheel-Version")
     if version != WHEEL_VERSION:
         what = "unknown version of the wheel format"
@@ -100,6 +99,56 @@ def parse_wheel_file(document: bytes) -> WheelFile:
         tags=frozenset(tag for text in fields.get("tag", ()) for tag in _tags(text)),
         build=_single(fields, "Build") if "build" in fields else "",
     )
+
+
+def _plainly(text: str, used: Set[str]) -> dict[str, list[str]] | None:
+    """The used fields of a document in the spelling that tools write: values by lower-case name, in their order.
+
+    A line each, in printable ASCII; lines that belong to fields of no use may say anything. None of any other document:
+    whether it is good or bad, the long way says.
+    """
+    head = text.partition("\n\n")[0]
+    if "\r" in head:
+        return None
+    found: dict[str, list[str]] = {}
+    is_used = True  # what goes on in the next line would belong to a field that is used, or to none
+    for line in head.removesuffix("\n").split("\n"):
+        if line.startswith((" ", "\t")):
+            if is_used:
+                return None
+            continue
+        name, separator, value = line.partition(": ")
+        if not (separator and name.isascii() and name.replace("-", "").isalnum()):
+            return None
+        field = name.lower()
+        is_used = field in used
+        if is_used:
+            if _PLAIN.fullmatch(value) is None:
+                return None
+            found.setdefault(field, []).append(value)
+    return found
+
+
+def _raw(text: str) -> Any:
+    """The fields of METADATA as ``packaging`` names them, not yet validated."""
+    plain = _plainly(text, _USED)
+    if plain is not None and all(len(values) == 1 for field, values in plain.items() if field != _MANY):
+        return {field.replace("-", "_"): values if field == _MANY else values[0] for field, values in plain.items()}
+    raw, unparsed = parse_email(text)
+    spoiled = sorted(field for field in _USED if field in unparsed)
+    if spoiled:
+        raise Refused("wheel.metadata", "a field of METADATA is repeated or cannot be read", found=", ".join(spoiled))
+    return raw
+
+
+def _fields_of_wheel(text: str) -> dict[str, list[str]]:
+    message = email.parser.Parser(policy=email.policy.compat32).parsestr(text, headersonly=True)
+    if message.defects:
+        raise Refused("wheel.metadata", "WHEEL is not a list of fields", found=type(message.defects[0]).__name__)
+    fields: dict[str, list[str]] = {}
+    for name, value in message.items():
+        fields.setdefault(name.lower(), []).append(str(value).strip())
+    return fields
 
 
 def _tags(text: str) -> frozenset[str]:

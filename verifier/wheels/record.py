@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import csv
 import hashlib
 import io
@@ -20,6 +20,7 @@ MAX_RECORD_BYTES: Final = 8 << 20
 
 _ALGORITHMS: Final = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 _SIZE = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _NAMED: Final = 3  # offending paths that a message names
 _SIGNATURES: Final = ("RECORD.jws", "RECORD.p7s")
 
@@ -37,7 +38,8 @@ class Entry(NamedTuple):
 
     def state(self, found: Any) -> str:
         """A hash as RECORD would write it."""
-        return f"{self.algorithm}={base64.urlsafe_b64encode(found.digest()).rstrip(b'=').decode()}"
+        text = binascii.b2a_base64(found.digest(), newline=False).rstrip(b"=").translate(_URL_SAFE)
+        return f"{self.algorithm}={text.decode()}"
 
 
 def check_record(files: Mapping[str, bytes], dist_info: str) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -32,7 +33,7 @@ MAX_FILE_NAME: Final = 255
 MODULE_SUFFIXES: Final = (".py", ".pyw")
 EXTENSION_SUFFIXES: Final = (".so", ".pyd")
 
-_OURS: Final = frozenset({"verifier", "attestor", "crl_server", "loadlock"})
+_TAKEN: Final = sys.stdlib_module_names | {"__main__"} | {"verifier", "attestor", "crl_server", "loadlock"}
 _START_UP_SUFFIXES: Final = (".pth", ".start", "._pth")
 _START_UP_FILES: Final = frozenset({"pyvenv.cfg"})
 _START_UP_MODULES: Final = frozenset({"sitecustomize", "usercustomize"})
@@ -126,6 +127,7 @@ def _sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
+@lru_cache(maxsize=256)  # several steps of one verification ask
 def parse_file_name(file_name: str) -> FileName:
     """Read a wheel's file name.
 
@@ -230,7 +232,7 @@ def _forbidden(path: str, what: str) -> Refused:
 
 def _check_shadowing(top_levels: frozenset[str]) -> None:
     """No top-level name stands for something else already (5)."""
-    shadowed = sorted(top_levels & (sys.stdlib_module_names | {"__main__"} | _OURS))
+    shadowed = sorted(top_levels & _TAKEN)
     if shadowed:
         raise Refused(
             "wheel.shadowing",

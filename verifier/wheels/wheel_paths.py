@@ -17,6 +17,8 @@ MAX_PARTS: Final = 32
 
 _SHOWN: Final = 120
 _PLAIN = re.compile(r"[A-Za-z0-9_\-+@=,!~#$%&'()\[\]{};^` ./]+")
+_PART: Final = r"(?!(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[./]|\Z))[a-z0-9_.+-]*[a-z0-9_+-]"
+_COMMON = re.compile(rf"(?:{_PART}/)*{_PART}", re.IGNORECASE | re.ASCII)
 _RESERVED_CHARACTERS: Final = frozenset('\\:*?"<>|')
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?", re.IGNORECASE)
 
@@ -35,6 +37,8 @@ def check_path(path: str) -> None:
     Raises:
         Refused: ``wheel.path``.
     """
+    if len(path) <= MAX_PART_BYTES and path.count("/") < MAX_PARTS and _COMMON.fullmatch(path) is not None:
+        return  # one look at what nearly every path is; of any other, what follows says whether and why not
     size = len(path.encode("utf-8", "surrogatepass"))
     if size > MAX_PATH_BYTES:
         raise _refusal(path, f"{size} bytes", f"at most {MAX_PATH_BYTES} bytes")

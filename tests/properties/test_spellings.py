@@ -1,0 +1,152 @@
+"""What is spelled as tools spell it is read in one go, and judged exactly like any other spelling of the same.
+
+Each document is read as it is, and again with something added that means nothing and that no tool writes: white space
+behind JSON, a field without a value before METADATA and WHEEL, a directory with a tilde before a path. Then it is read
+the long way.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.properties.test_formats import PROPERTY, VALID
+from tests.properties.values import JSON
+from tests.verifier.formats.vectors import PARSERS
+from verifier.errors import LoadlockError
+from verifier.formats import strict_json
+from verifier.wheels.core_metadata import parse_metadata, parse_wheel_file
+from verifier.wheels.wheel_paths import check_path
+
+SCALARS = JSON | st.integers(-(2**70), 2**70) | st.floats() | st.text(st.characters(), max_size=5)
+BYTES = st.sampled_from(b'"\\,:[]{}0e.-u \n\x00\xff')
+
+
+def outcome(read: Callable[[Any], object], data: object) -> tuple[str, str]:
+    """What reading leads to: a value with the types of all that is in it, or a refusal's code."""
+    try:
+        return "value", repr(read(data))
+    except LoadlockError as error:
+        return "refused", error.code
+
+
+# -- JSON --------------------------------------------------------------------------------------------------------------
+
+
+def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Lists and tables, some of them many levels deep."""
+    deep = st.tuples(inner, st.lists(st.sampled_from("[{"), max_size=12)).map(
+        lambda drawn: functools.reduce(lambda value, kind: [value] if kind == "[" else {"a": value}, drawn[1], drawn[0])
+    )
+    return deep | st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+
+
+def read_json(data: bytes) -> object:
+    return strict_json.loads(data, limit=100_000, what="document")
+
+
+@PROPERTY
+@given(st.data())
+def test_any_json(data: st.DataObject) -> None:
+    value = data.draw(st.recursive(SCALARS, nested, max_leaves=40))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    if data.draw(st.booleans()):
+        at = data.draw(st.integers(0)) % len(text)
+        text = text[:at] + bytes([data.draw(BYTES)]) + text[at + data.draw(st.integers(0, 1)) :]
+    assert outcome(read_json, text) == outcome(read_json, text + b" ")
+
+
+@pytest.mark.parametrize("name", sorted(set(PARSERS) - {"set-file"}))
+@PROPERTY
+@given(at=st.integers(0), byte=BYTES, length=st.integers(0, 1), cut=st.booleans())
+def test_a_document_of_ours_with_a_change(name: str, at: int, byte: int, length: int, cut: bool) -> None:
+    valid = strict_json.dumps(json.loads(VALID[name].split(b"\n")[0]))
+    at %= len(valid)
+    changed = valid[:at] if cut else valid[:at] + bytes([byte]) + valid[at + length :]
+    assert outcome(read_json, changed) == outcome(read_json, changed + b" ")
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"":', b'["[",'])
+def test_every_depth(opening: bytes) -> None:
+    for depth in range(70):
+        text = opening * depth + b"0"
+        for bracket in reversed(opening * depth):
+            text += {ord("["): b"]", ord("{"): b"}"}.get(bracket, b"")
+        assert outcome(read_json, text) == outcome(read_json, text + b" ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"9007199254740991", b"9007199254740992", b"-9007199254740991", b"-9007199254740992", b"18446744073709551616",
+        b"-0", b"-0.0", b"0.5", b"1.0", b"1e3", b"1e400", b"NaN", b"00", b"1" * 33, b'"\\u0041"', b'"\\ud800"',
+        b'"\\u001f"', b'"\x7f"', b'"\xed\xa0\x80"', b'{"a":1,"a":1}', b'{"a":1,"\\u0061":1}', b"\xef\xbb\xbf{}", b"",
+    ],
+)  # fmt: skip
+def test_what_parsers_quarrel_about(text: bytes) -> None:
+    for whole in (text, b"[" + text + b"]", b'{"k":' + text + b"}"):
+        assert outcome(read_json, whole) == outcome(read_json, whole + b" ")
+
+
+# -- METADATA and WHEEL ------------------------------------------------------------------------------------------------
+
+METADATA = (
+    "Metadata-Version: 2.1\nName: a-b\nVersion: 1.0\nAuthor: José\nRequires-Dist: x>=1\nLicense: MIT\n more\n"
+    "Requires-Python: >=3\n\nbody\n"
+)
+WHEEL = "Wheel-Version: 1.0\nGenerator: x (1)\nRoot-Is-Purelib: true\nTag: py3-none-any\nBuild: 1\n\n"
+PIECES = st.sampled_from(
+    [
+        "\n", "\n\n", "\r", "\r\n", " ", "\t", "\x00", "\x0b", "\x85", "\u2028", "é", ":", ": ", "Name: ", "name:",
+        "Version: 1.0\n", "Requires-Dist: attrs>=1\n", "License: x", "From x", "From: y\n", "Metadata-Version: 2.1\n",
+        "Content-Type: multipart/mixed; boundary=a\n", "--a\n", "License-Expression: MIT\n", "Tag: py2-none-any\n",
+        "\n more\n", "\n\tmore", "\rName: b\n", "\rTag: py2-none-any", "\nComment: c\n more\n",
+    ]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "read"), [(METADATA, parse_metadata), (WHEEL, parse_wheel_file)])
+@settings(PROPERTY, max_examples=500)
+@given(changes=st.lists(st.tuples(st.integers(0), PIECES, st.integers(0, 3)), max_size=4))
+def test_fields_of_a_wheel(document: str, read: Callable[[bytes], object], changes: list[tuple[int, str, int]]) -> None:
+    for place, piece, length in changes:
+        at = place % (len(document) + 1)
+        document = document[:at] + piece + document[at + length :]
+    if not document.startswith((" ", "\t", "\n", "\r")):  # what is put before would take that in
+        assert outcome(read, document.encode()) == outcome(read, f"Comment:\n{document}".encode())
+
+
+# -- paths -------------------------------------------------------------------------------------------------------------
+
+PARTS = st.sampled_from(
+    [
+        "con", "CON.txt", "aux", "nul.", "prn-", "com0", "com10", "com\u00b9", "lpt1", "conin$", "a", "b.py", "a.b.c",
+        "..", ".", "", "-", "+", "_", "é", "\u212a", "\u0131", " ", "\n", "\\", ":", "x" * 130,
+    ]
+)  # fmt: skip
+
+
+@PROPERTY
+@given(st.lists(st.lists(PARTS, max_size=3).map("".join), min_size=1, max_size=8).map("/".join))
+def test_any_path(path: str) -> None:
+    if len(path.encode()) < 255:  # a longer one could be too long with what is put before
+        assert outcome(check_path, path) == outcome(check_path, f"~/{path}")
+
+
+def test_the_caps_of_paths() -> None:
+    for path in (
+        "/".join("a" * 32),
+        "/".join("a" * 33),
+        "a" * 255,
+        "a" * 256,
+        "a/" * 16 + "b" * 224,
+        "a/" * 20 + "b" * 255,
+    ):
+        is_right = path.count("/") < 32 and len(path.rpartition("/")[2]) < 256
+        assert (outcome(check_path, path)[0] == "value") == is_right

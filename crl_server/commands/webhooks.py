@@ -15,7 +15,7 @@ from verifier.formats.text import Name, Time
 if TYPE_CHECKING:
     from crl_server.service import Authority
 
-RESTART = "The server takes it up when it is started again."
+TAKEN_UP = "A server that runs takes it up within seconds."
 
 
 def _configure_add(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +28,7 @@ def _configure_add(parser: argparse.ArgumentParser) -> None:
 def _add(args: argparse.Namespace, output: Output) -> None:
     name = given(Name, args.name, "the name")
     with opened(args) as authority, needing_the_extra():
+        from crl_server.webhooks import outbox
         from crl_server.webhooks.secrets import new_secret
 
         if any(found.name == name for found in authority.settings.webhook):
@@ -36,10 +37,13 @@ def _add(args: argparse.Namespace, output: Output) -> None:
         table: dict[str, Any] = {"name": str(name), "url": args.url, "secret": file}
         table |= {"topics": sorted(set(args.topic))} if args.topic else {}
         table |= {"internal": True} if args.internal else {}
-        _change(authority, lambda tables: [*tables, table])
+        settings = _changed(authority, lambda tables: [*tables, table])
+        with authority.store.write() as ledger:
+            outbox.begin(ledger, name)
         write_atomic(authority.layout.settings.parent / file, f"{secret}\n".encode(), mode=0o600)
+        write_atomic(authority.layout.settings, settings, mode=0o600)
     output.say(secret)
-    output.say(f"the secret of {name}, for its receiver; it stays in server/{file}. {RESTART}")
+    output.say(f"the secret of {name}, for its receiver; it stays in server/{file}. {TAKEN_UP}")
     output.result({"ok": True, "name": name, "secret": secret})
 
 
@@ -52,10 +56,13 @@ def _rm(args: argparse.Namespace, output: Output) -> None:
         from crl_server.webhooks import outbox
 
         webhook = _named(authority, args.name)
-        _change(authority, lambda tables: [found for found in tables if found["name"] != webhook.name])
+        settings = _changed(authority, lambda tables: [found for found in tables if found["name"] != webhook.name])
+        write_atomic(authority.layout.settings, settings, mode=0o600)
         with authority.store.write() as ledger:
+            outbox.stop(ledger, webhook.name)
+        with authority.store.claim() as ledger:
             outbox.forget(ledger, webhook.name)
-    output.say(f"{webhook.name} is told of nothing any more. {RESTART} Its secret's file is left where it is.")
+    output.say(f"{webhook.name} is told of nothing any more. {TAKEN_UP} Its secret's file is left where it is.")
     output.result({"ok": True, "name": webhook.name})
 
 
@@ -94,7 +101,7 @@ def _retry(args: argparse.Namespace, output: Output) -> None:
         from crl_server.webhooks import outbox
 
         webhook = _named(authority, args.name)
-        with authority.store.write() as ledger:
+        with authority.store.claim() as ledger:
             count = outbox.revive(ledger, webhook.name, now())
     output.say(f"{webhook.name} is told of {count} events again, as soon as the server runs")
     output.result({"ok": True, "name": webhook.name, "events": count})
@@ -108,8 +115,8 @@ def _named(authority: Authority, name: str) -> Webhook:
     return found
 
 
-def _change(authority: Authority, change: Any) -> None:
-    """Change the webhooks of the settings; everything else in the file stays as people wrote it."""
+def _changed(authority: Authority, change: Any) -> bytes:
+    """The settings with other webhooks; everything else in the file stays as people wrote it."""
     import tomlkit
 
     from crl_server.settings import parse_settings
@@ -126,7 +133,7 @@ def _change(authority: Authority, change: Any) -> None:
         document["webhook"] = tables
     data = tomlkit.dumps(document).encode()
     parse_settings(data)
-    write_atomic(path, data, mode=0o600)
+    return data
 
 
 COMMANDS = (

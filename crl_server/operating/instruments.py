@@ -5,7 +5,7 @@ Requests are counted as they come; everything else is looked up when somebody as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import version
 
@@ -32,7 +32,7 @@ class Instruments:
     Args:
         exports: the exports of this process.
         streams: tells how many push streams are open.
-        webhooks: the webhooks of this process.
+        webhooks: the webhooks of this process, asked for anew each time.
 
     Attributes:
         registry: what is exported.
@@ -42,10 +42,10 @@ class Instruments:
         self,
         exports: Sequence[ExportWorker] = (),
         streams: Callable[[], int] = lambda: 0,
-        webhooks: Sequence[WebhookWorker] = (),
+        webhooks: Iterable[WebhookWorker] = (),
     ) -> None:
         self.exports = tuple(exports)
-        self.webhooks = tuple(webhooks)
+        self.webhooks = webhooks
         self.streams = streams
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)

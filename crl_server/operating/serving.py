@@ -27,7 +27,7 @@ from crl_server.operating.request_context import observed
 from crl_server.service import Authority
 from crl_server.shelf import Shelf
 from crl_server.trust.signing import check_offline_keys_are_away
-from crl_server.webhooks.worker import WebhookWorker
+from crl_server.webhooks.roster import Roster
 from verifier.errors import LoadlockError, UsageError
 from verifier.formats.enrolment import ServerUrl
 
@@ -80,7 +80,7 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
     listening = _listen(host, port)
     address = listening.getsockname()
     hub = Hub(authority.layout)
-    webhooks = [WebhookWorker(authority, found, clock) for found in authority.settings.webhook]
+    webhooks = Roster(authority, clock)
     instruments = Instruments(exports, lambda: len(hub), webhooks)
     app = create_app(authority, clock, instruments=instruments)
     shelf = Shelf(authority.layout.public)
@@ -102,10 +102,9 @@ def serve(authority: Authority, host: str, port: int, announce: Callable[[str], 
         running.enter_context(Maintenance(authority, clock, reminder))
         for export in exports:
             running.enter_context(export)
-        for webhook in webhooks:
-            running.enter_context(webhook)
+        running.enter_context(webhooks)
         server.run(sockets=[listening])
-        for end_one in [*(found.end for found in exports), *(found.end for found in webhooks)]:
+        for end_one in [*(found.end for found in exports), webhooks.end]:
             end_one()  # all at once, so that none waits for another
 
 

@@ -3,7 +3,8 @@
 A write is a serialisable transaction that begins by locking one table, so that writers wait for each other instead of
 being turned back. The lock comes before the transaction's first look, which so sees all that was committed before
 (PostgreSQL's manual, "Explicit Locking"). One publisher at a time is an advisory lock of a connection: everything that
-the publisher reads and writes goes through that very connection, so whoever has lost the lock cannot write either.
+the publisher reads and writes goes through that very connection, so whoever has lost the lock cannot write either. A
+claim stands beside all that: it locks rows, not the table, and sees each row as it is when it is locked.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Postgresql(Backend):
 
     begin_read = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     begin_write = "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE setting IN SHARE ROW EXCLUSIVE MODE"
+    begin_claim = "BEGIN ISOLATION LEVEL READ COMMITTED"
     begin_upgrade = f"BEGIN; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"
 
     def __init__(self, url: str) -> None:

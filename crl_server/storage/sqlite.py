@@ -24,6 +24,7 @@ class Sqlite(Backend):
 
     begin_read = "BEGIN"
     begin_write = "BEGIN IMMEDIATE"
+    begin_claim = "BEGIN IMMEDIATE"
     begin_upgrade = "BEGIN IMMEDIATE"
 
     def __init__(self, path: Path) -> None:

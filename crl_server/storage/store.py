@@ -1,7 +1,9 @@
-"""The database, behind two doors: :meth:`Store.read` and :meth:`Store.write`.
+"""The database, behind three doors: :meth:`Store.read`, :meth:`Store.write` and :meth:`Store.claim`.
 
 Whatever engine stands behind them, a read sees one moment; writes come one after another, and what one has read cannot
-change before it commits; what is committed is durable. The engines are modules of their own
+change before it commits; what is committed is durable. A claim is about rows that wait for somebody's work and that no
+write reads: it locks those it takes, passes over those that others have locked, and keeps no writer waiting where the
+engine can do without. The engines are modules of their own
 (:mod:`crl_server.storage.sqlite`, :mod:`crl_server.storage.postgresql`); :mod:`crl_server.storage.databases` chooses.
 """
 
@@ -34,12 +36,14 @@ class Backend(ABC):
         engine: SQLAlchemy's.
         begin_read: begins a transaction that sees one moment.
         begin_write: begins a transaction that excludes all other writers.
-        begin_upgrade: the same, where there may be no tables yet.
+        begin_claim: begins a transaction that excludes others from the rows that it takes, and perhaps all writers.
+        begin_upgrade: excludes all other writers, where there may be no tables yet.
     """
 
     engine: Engine
     begin_read: ClassVar[str]
     begin_write: ClassVar[str]
+    begin_claim: ClassVar[str]
     begin_upgrade: ClassVar[str]
 
     @abstractmethod
@@ -134,6 +138,17 @@ class Store:
             Unreachable: ``io.failed``; nothing was written, unless the connection was lost while it was committed.
         """
         with self._session(self._backend.begin_write) as session:
+            yield Ledger(session)
+            session.commit()
+
+    @contextmanager
+    def claim(self) -> Iterator[Ledger]:
+        """A transaction about rows of a queue, which are taken with ``with_for_update(skip_locked=True)``.
+
+        Raises:
+            Unreachable: ``io.failed``; nothing was written, unless the connection was lost while it was committed.
+        """
+        with self._session(self._backend.begin_claim) as session:
             yield Ledger(session)
             session.commit()
 

@@ -1,5 +1,6 @@
 """What each webhook is still to be told: deliveries, written down from the audit log in its order, and struck out once
-they are done. Each function works in an open transaction.
+they are done. Each function works in an open transaction: what writes down in one of :meth:`Store.write`, what takes,
+strikes out or puts off a delivery in one of :meth:`Store.claim`, so that none of that keeps a revocation waiting.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqlmodel import col, delete, func, select, update
+from sqlmodel.sql.expression import SelectOfScalar
 
 from crl_server.storage.ledger import Ledger
 from crl_server.storage.tables import WebhookCursor, WebhookDelivery
@@ -36,20 +38,32 @@ class Backlog(NamedTuple):
     position: int
 
 
+class Taken(NamedTuple):
+    """A delivery that was begun: its entry of the audit log, and which attempt it is."""
+
+    number: int
+    attempt: int
+
+
+def begin(ledger: Ledger, webhook: str) -> None:
+    """Let a webhook that is new be told of what happens from now on."""
+    if ledger.session.get(WebhookCursor, webhook) is None:
+        ledger.session.add(WebhookCursor(webhook=webhook, position=ledger.audit_state().count))
+
+
 def behind(ledger: Ledger, webhook: str) -> bool:
     """Whether there is more in the audit log than was written down for a webhook."""
     cursor = ledger.session.get(WebhookCursor, webhook)
-    return cursor is None or cursor.position < ledger.audit_state().count
+    return cursor is not None and cursor.position < ledger.audit_state().count
 
 
 def fill(ledger: Ledger, webhook: str, topics: Collection[str], now: datetime) -> int:
     """Write down what a webhook is to be told of the next entries of the audit log; how many entries were looked at.
 
-    A webhook that is new is told of what happens from now on.
+    One that was never begun, or is forgotten, is told of nothing: whoever removes it while it is told has the last say.
     """
     cursor = ledger.session.get(WebhookCursor, webhook)
     if cursor is None:
-        ledger.session.add(WebhookCursor(webhook=webhook, position=ledger.audit_state().count))
         return 0
     lines = list(ledger.audit_lines(cursor.position - 1, PAGE))
     for number, line in enumerate(lines, cursor.position):
@@ -61,23 +75,28 @@ def fill(ledger: Ledger, webhook: str, topics: Collection[str], now: datetime) -
     return len(lines)
 
 
-def next_due(ledger: Ledger, webhook: str, now: datetime) -> WebhookDelivery | None:
-    """The first delivery that is due."""
+def is_due(ledger: Ledger, webhook: str, now: datetime) -> bool:
+    """Whether any delivery is due."""
+    return ledger.session.exec(_due(webhook, now)).first() is not None
+
+
+def claim(ledger: Ledger, webhook: str, now: datetime) -> Taken | None:
+    """Begin the first delivery that is due and that nobody else is about to begin: count the attempt, and keep others
+    from it for a while.
+    """
+    row = ledger.session.exec(_due(webhook, now).with_for_update(skip_locked=True)).first()
+    if row is None:
+        return None
+    row.attempts, row.due = row.attempts + 1, Time.of(now + LEASE)
+    ledger.session.add(row)
+    return Taken(row.number, row.attempts)
+
+
+def _due(webhook: str, now: datetime) -> SelectOfScalar[WebhookDelivery]:
     query = select(WebhookDelivery).where(
         WebhookDelivery.webhook == webhook, col(WebhookDelivery.dead).is_(None), WebhookDelivery.due <= Time.of(now)
     )
-    return ledger.session.exec(query.order_by(col(WebhookDelivery.number)).limit(1)).first()
-
-
-def claim(ledger: Ledger, delivery: WebhookDelivery, now: datetime) -> bool:
-    """Begin a delivery: count the attempt, and keep others from it for a while. False when another was faster."""
-    taken = (
-        update(WebhookDelivery)
-        .where(col(WebhookDelivery.webhook) == delivery.webhook, col(WebhookDelivery.number) == delivery.number)
-        .where(col(WebhookDelivery.attempts) == delivery.attempts, col(WebhookDelivery.dead).is_(None))
-        .values(attempts=delivery.attempts + 1, due=Time.of(now + LEASE))
-    )
-    return ledger.session.exec(taken).rowcount == 1
+    return query.order_by(col(WebhookDelivery.number)).limit(1)
 
 
 def delivered(ledger: Ledger, webhook: str, number: int) -> None:
@@ -87,10 +106,14 @@ def delivered(ledger: Ledger, webhook: str, number: int) -> None:
     )
 
 
-def failed(ledger: Ledger, webhook: str, number: int, found: str, now: datetime) -> bool:
-    """Put a delivery off, or give it up; whether it was given up."""
-    row = ledger.session.get(WebhookDelivery, (webhook, number))
-    if row is None:
+def failed(ledger: Ledger, webhook: str, taken: Taken, found: str, now: datetime) -> bool:
+    """Put a delivery off, or give it up; whether it was given up.
+
+    Whoever took so long that another has begun it meanwhile has no say in it any more.
+    """
+    query = select(WebhookDelivery).where(WebhookDelivery.webhook == webhook, WebhookDelivery.number == taken.number)
+    row = ledger.session.exec(query.with_for_update()).first()
+    if row is None or row.attempts != taken.attempt:
         return False
     row.found = found[:MAX_FOUND]
     row.due = Time.of(now + pause(row.attempts))
@@ -116,10 +139,14 @@ def revive(ledger: Ledger, webhook: str, now: datetime) -> int:
     return int(ledger.session.exec(again).rowcount)
 
 
-def forget(ledger: Ledger, webhook: str) -> None:
-    """Forget all that a webhook is to be told."""
-    ledger.session.exec(delete(WebhookDelivery).where(col(WebhookDelivery.webhook) == webhook))
+def stop(ledger: Ledger, webhook: str) -> None:
+    """Write down nothing more for a webhook; it is told of what was written down, unless that is forgotten too."""
     ledger.session.exec(delete(WebhookCursor).where(col(WebhookCursor.webhook) == webhook))
+
+
+def forget(ledger: Ledger, webhook: str) -> None:
+    """Forget all that was written down for a webhook."""
+    ledger.session.exec(delete(WebhookDelivery).where(col(WebhookDelivery.webhook) == webhook))
 
 
 def backlog(ledger: Ledger, webhook: str) -> Backlog:

@@ -1,7 +1,7 @@
 """Webhooks beside the service: a thread for each receiver, so that one that hangs keeps nobody else waiting.
 
 A delivery is begun in a transaction of its own, sent outside of any, and struck out when the receiver has taken it: who
-dies in between sends it again. What is sent twice has the same id.
+dies in between leaves it to whoever comes next, in this process or another one. What is sent twice has the same id.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from crl_server.settings import Webhook
 from crl_server.storage.ledger import Ledger
 from crl_server.webhooks import outbox
 from crl_server.webhooks.events import MEDIA_TYPE, Event, event_of
+from crl_server.webhooks.outbox import Taken
 from crl_server.webhooks.secrets import read_secrets, sign
 from crl_server.webhooks.sender import DEADLINE, send
 from verifier.errors import LoadlockError
@@ -72,6 +73,7 @@ class WebhookWorker(Background):
         clock: tells the time, aware and in UTC.
         look: seconds between two looks.
         deadline: seconds after which one delivery is given up.
+        sent: where to count; another worker may have begun to.
 
     Attributes:
         sent: how it fares; another thread may read it at any time.
@@ -85,12 +87,13 @@ class WebhookWorker(Background):
         *,
         look: float = LOOK,
         deadline: float = DEADLINE,
+        sent: Sent | None = None,
     ) -> None:
         super().__init__(f"webhook-{webhook.name}", PATIENCE)
         self.name = webhook.name
-        self.sent = Sent()
+        self.sent = sent or Sent()
         self._authority, self._webhook, self._clock = authority, webhook, clock
-        self._look, self._deadline = look, deadline
+        self._look, self._deadline, self._begun = look, deadline, False
 
     def _run(self) -> None:
         pause = self._look
@@ -110,38 +113,45 @@ class WebhookWorker(Background):
     def _step(self) -> bool:
         """Write down what is new, and send the first delivery that is due; whether there was anything to do."""
         store, now = self._authority.store, self._clock()
+        if not self._begun:
+            with store.write() as ledger:
+                outbox.begin(ledger, self.name)
+            self._begun = True
         with store.read() as ledger:
             new = outbox.behind(ledger, self.name)
-            due = outbox.next_due(ledger, self.name, now)
+            due = outbox.is_due(ledger, self.name, now)
         if new:
             with store.write() as ledger:
                 outbox.fill(ledger, self.name, self._webhook.topics, now)
             return True
-        if due is None:
+        return due and self._deliver(now)
+
+    def _deliver(self, now: datetime) -> bool:
+        with self._authority.store.claim() as ledger:
+            taken = outbox.claim(ledger, self.name, now)
+            event = None if taken is None else self._event(ledger, taken.number)
+        if taken is None or event is None:
             return False
-        with store.write() as ledger:
-            event = self._event(ledger, due.number) if outbox.claim(ledger, due, now) else None
-        if event is not None:
-            self._send(due.number, event, now)
+        self._send(taken, event, now)
         return True
 
     def _event(self, ledger: Ledger, number: int) -> Event:
         (line,) = ledger.audit_lines(number - 1, 1)
         return event_of(line, self._authority.record.server)
 
-    def _send(self, number: int, event: Event, now: datetime) -> None:
+    def _send(self, taken: Taken, event: Event, now: datetime) -> None:
         try:
             post(self._webhook, self._authority.layout, event, now, self._deadline)
         except LoadlockError as error:
             self.sent.failed += 1
             found = f"[{error.code}] {error.found or error.what}"
-            with self._authority.store.write() as ledger:
-                dead = outbox.failed(ledger, self.name, number, found, self._clock())
+            with self._authority.store.claim() as ledger:
+                dead = outbox.failed(ledger, self.name, taken, found, self._clock())
             if dead:
                 log.error("the webhook %s was not told of event %s, which is given up: %s", self.name, event.id, found)
             else:
                 log.warning("the webhook %s did not take event %s and is told again: %s", self.name, event.id, found)
         else:
             self.sent.delivered += 1
-            with self._authority.store.write() as ledger:
-                outbox.delivered(ledger, self.name, number)
+            with self._authority.store.claim() as ledger:
+                outbox.delivered(ledger, self.name, taken.number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from crl_server.records.audit import parse_entry
 from crl_server.service import Authority
 from crl_server.webhooks import outbox
 from crl_server.webhooks.events import KINDS
+from crl_server.webhooks.outbox import Taken
 from tests.crl_server.deployments import DAY, HOUR, NOW, made, revoke
 from tests.crl_server.takebacks import admit, subject
 from tests.crl_server.test_hosts import claim, said
@@ -33,6 +35,7 @@ def authority(tmp_path: Path) -> Iterator[Authority]:
 
 def fill(authority: Authority) -> int:
     with authority.store.write() as ledger:
+        outbox.begin(ledger, "soc")
         return outbox.fill(ledger, "soc", TOPICS, NOW)
 
 
@@ -40,13 +43,12 @@ def numbers(authority: Authority) -> list[int]:
     """What is pending, in order; all of it is begun, and struck out."""
     found: list[int] = []
     while True:
-        with authority.store.write() as ledger:
-            due = outbox.next_due(ledger, "soc", NOW)
-            if due is None:
+        with authority.store.claim() as ledger:
+            taken = outbox.claim(ledger, "soc", NOW)
+            if taken is None:
                 return found
-            assert outbox.claim(ledger, due, NOW)
-            outbox.delivered(ledger, "soc", due.number)
-            found.append(due.number)
+            outbox.delivered(ledger, "soc", taken.number)
+            found.append(taken.number)
 
 
 def test_every_entry_of_the_topics_is_written_down_once_however_many_there_are(
@@ -89,17 +91,68 @@ def test_servers_that_write_down_at_the_same_time_write_nothing_twice(authority:
     assert len(found) == len(set(found)) == 20
 
 
-def test_an_attempt_belongs_to_one_server(authority: Authority) -> None:
+def take(authority: Authority, now: datetime = NOW) -> Taken | None:
+    with authority.store.claim() as ledger:
+        return outbox.claim(ledger, "soc", now)
+
+
+def put_off(authority: Authority, taken: Taken, now: datetime, found: str = "status 500") -> bool:
+    with authority.store.claim() as ledger:
+        return outbox.failed(ledger, "soc", taken, found, now)
+
+
+def test_an_attempt_belongs_to_one_server_for_a_while(authority: Authority) -> None:
     fill(authority)
     revoke(authority, "first")
     fill(authority)
-    with authority.store.read() as ledger:
-        due = outbox.next_due(ledger, "soc", NOW)
-    assert due is not None
-    with authority.store.write() as ledger:
-        assert outbox.claim(ledger, due, NOW)
-    with authority.store.write() as ledger:
-        assert not outbox.claim(ledger, due, NOW)
+    first = take(authority)
+    assert first is not None
+    assert (first.attempt, take(authority)) == (1, None)
+    second = take(authority, NOW + outbox.LEASE)  # whoever had it has died, or is very late
+    assert second == (first.number, 2)
+    assert put_off(authority, first, NOW + outbox.LEASE) is False  # and has no say in it any more
+    assert take(authority, NOW + outbox.LEASE + outbox.FIRST_PAUSE) is None
+
+
+def test_deliveries_that_others_have_locked_are_passed_over(authority: Authority, engine: str) -> None:
+    fill(authority)
+    revoke(authority, "first")
+    revoke(authority, "second")
+    fill(authority)
+    if engine == "sqlite":  # which has one writer at a time, so that nobody meets a row that is locked
+        found = [take(authority) for _ in range(3)]
+        assert [one and one.attempt for one in found] == [1, 1, None]
+        return
+    with authority.store.claim() as ledger, authority.store.claim() as other:
+        one, two = outbox.claim(ledger, "soc", NOW), outbox.claim(other, "soc", NOW)
+        assert one is not None
+        assert two is not None
+        assert one.number < two.number
+        with authority.store.claim() as third:
+            assert outbox.claim(third, "soc", NOW) is None
+        # Nor does a delivery that is being begun keep a revocation waiting, or what is written down of it.
+        revoke(authority, "third")
+        fill(authority)
+    assert take(authority) is not None
+
+
+def test_many_senders_take_each_delivery_once(authority: Authority) -> None:
+    fill(authority)
+    for label in range(6):
+        revoke(authority, label)
+    fill(authority)
+    taken: list[Taken] = []
+
+    def work() -> None:
+        while (found := take(authority)) is not None:
+            taken.append(found)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == len(set(taken)) == 6
 
 
 def test_what_failed_waits_is_given_up_and_begun_anew(authority: Authority) -> None:
@@ -107,16 +160,10 @@ def test_what_failed_waits_is_given_up_and_begun_anew(authority: Authority) -> N
     revoke(authority, "first")
     fill(authority)
     moment, attempts = NOW, 0
-    while True:
-        with authority.store.write() as ledger:
-            due = outbox.next_due(ledger, "soc", moment)
-            if due is None:
-                break
-            assert outbox.claim(ledger, due, moment)
+    while (taken := take(authority, moment)) is not None:
         attempts += 1
-        with authority.store.write() as ledger:
-            dead = outbox.failed(ledger, "soc", due.number, "status 500 " * 100, moment)
-            assert outbox.next_due(ledger, "soc", moment) is None
+        dead = put_off(authority, taken, moment, "status 500 " * 100)
+        assert take(authority, moment) is None
         assert dead == (attempts == outbox.ATTEMPTS)
         moment += 7 * HOUR
     assert attempts == outbox.ATTEMPTS
@@ -124,9 +171,21 @@ def test_what_failed_waits_is_given_up_and_begun_anew(authority: Authority) -> N
         assert outbox.given_up(ledger) == ["the webhook soc was not told of 1 events, which are given up"]
         assert outbox.revive(ledger, "soc", NOW) == 1
         assert outbox.backlog(ledger, "soc")[:2] == (1, 0)
+        outbox.stop(ledger, "soc")
         outbox.forget(ledger, "soc")
         assert outbox.backlog(ledger, "soc") == (0, 0, -1)
-        assert outbox.failed(ledger, "soc", 0, "late", NOW) is False
+        assert outbox.failed(ledger, "soc", Taken(0, 1), "late", NOW) is False
+
+
+def test_one_that_is_removed_while_it_is_told_stays_removed(authority: Authority) -> None:
+    fill(authority)
+    with authority.store.write() as ledger:
+        outbox.stop(ledger, "soc")
+    revoke(authority, "first")
+    with authority.store.write() as ledger:
+        assert not outbox.behind(ledger, "soc")
+        assert outbox.fill(ledger, "soc", TOPICS, NOW) == 0
+        assert outbox.backlog(ledger, "soc") == (0, 0, -1)
 
 
 def test_notices_are_recorded_once_whoever_looks(authority: Authority) -> None:

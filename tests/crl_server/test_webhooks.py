@@ -79,10 +79,10 @@ def worker(
     return WebhookWorker(authority, webhook(url, **more), clock, look=0.01, deadline=deadline)
 
 
-def begin(authority: Authority, **more: object) -> None:
+def begin(authority: Authority) -> None:
     """From here on the webhook is told."""
     with authority.store.write() as ledger:
-        outbox.fill(ledger, "soc", webhook("https://x", **more).topics, NOW)
+        outbox.begin(ledger, "soc")
 
 
 def backlog(authority: Authority) -> tuple[int, int]:
@@ -134,7 +134,7 @@ def test_everything_of_the_topics_is_told_in_its_order(authority: Authority, tmp
 
 
 def test_only_the_topics_asked_for_are_told(authority: Authority) -> None:
-    begin(authority, topics=("rule",))
+    begin(authority)
     revoke(authority, "first")
     add_rule(authority)
     with Receiver() as receiver, worker(authority, receiver.url, topics=("rule",)):
@@ -215,7 +215,7 @@ def test_one_that_hangs_keeps_no_other_waiting_and_no_revocation(authority: Auth
             authority, Webhook(name=Name("b"), url=fast.url, secret="soc.secret"), lambda: NOW, look=0.01
         )
         with authority.store.write() as ledger:
-            outbox.fill(ledger, "b", ("revocation",), NOW)
+            outbox.begin(ledger, "b")
         with worker(authority, slow.url, deadline=60), other:
             revoke(authority, "first")
             until(lambda: slow.heard and fast.heard)
@@ -271,21 +271,6 @@ def test_pauses_double_with_jitter_up_to_a_longest() -> None:
         assert all(whole / 2 <= pause <= whole for pause in found)
     shortest = sum((min(outbox.FIRST_PAUSE * 2**n, outbox.LONGEST_PAUSE) for n in range(14)), timedelta()) / 2
     assert 5 * HOUR < shortest < 12 * HOUR
-
-
-def test_two_servers_do_not_send_the_same_attempt(authority: Authority) -> None:
-    begin(authority)
-    revoke(authority, "first")
-    with authority.store.write() as ledger:
-        outbox.fill(ledger, "soc", ("revocation",), NOW)
-    with authority.store.read() as ledger:
-        due = outbox.next_due(ledger, "soc", NOW)
-    assert due is not None
-    with authority.store.write() as ledger:
-        assert outbox.claim(ledger, due, NOW)
-        assert not outbox.claim(ledger, due, NOW)
-        assert outbox.next_due(ledger, "soc", NOW) is None
-        assert outbox.next_due(ledger, "soc", NOW + outbox.LEASE) is not None  # whoever had it has died
 
 
 def test_a_server_killed_between_commit_and_delivery_loses_nothing(tmp_path: Path) -> None:

@@ -50,6 +50,10 @@ def test_one_is_added_tried_listed_and_removed(deployment: Path) -> None:
     run("webhook", "rm", "soc")
     assert layout.settings.read_text().strip() == SETTINGS.strip()
     assert run("webhook", "ls")["webhooks"] == []
+    authority = Authority(deployment)
+    with authority.store.read() as ledger:
+        assert outbox.backlog(ledger, "soc") == (0, 0, -1)
+    authority.close()
 
 
 def test_what_was_given_up_is_told_again(deployment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +63,7 @@ def test_what_was_given_up_is_told_again(deployment: Path, monkeypatch: pytest.M
         authority = Authority(deployment)
         (webhook,) = authority.settings.webhook
         with authority.store.write() as ledger:
-            outbox.fill(ledger, "soc", webhook.topics, utc_now())
+            assert outbox.fill(ledger, "soc", webhook.topics, utc_now()) == 0
         revoke(authority, "first", now=utc_now())
         with WebhookWorker(authority, webhook, lambda: utc_now() + HOUR, look=0.01):
             until(lambda: run("webhook", "ls")["webhooks"][0]["given_up"] == 1)

@@ -25,9 +25,11 @@ from tests.verifier.formats.vectors import PARSERS, VECTORS
 from verifier.codes import CODES
 from verifier.deployment.tuf_chain import root_keys
 from verifier.errors import LoadlockError
-from verifier.formats import acknowledgement, layout, push
+from verifier.formats import acknowledgement, layout, push, release, revocations, unattested
+from verifier.hosting.settings import Settings
 from verifier.importing import elf
 from verifier.refreshing.push import announcements
+from verifier.revocation import standing_rules
 from verifier.signatures import identities, keyless
 from verifier.signatures.keys import PublicKey
 from verifier.signatures.private_keys import PrivateKey
@@ -94,14 +96,21 @@ def _stream(data: bytes) -> object:
     return list(announcements(stream))
 
 
+def _matches(data: bytes) -> object:
+    return [standing_rules.parse_match(rule) for rule in revocations.parse_rules(data).rules]
+
+
 TARGETS: dict[str, Parser] = {
     **PARSERS,
+    "acknowledged": acknowledgement.parse_acknowledged,
     "acknowledgement": acknowledgement.parse_acknowledgement,
     "archive": archive.read_archive,
     "audit-entry": audit.parse_entry,
     "certificate": identities.read_claims,
     "elf": partial(elf.read_dynamic, path="a.so"),
+    "file-name": lambda data: wheel.parse_file_name(data.decode("utf-8", "surrogateescape")),
     "host-identity": acknowledgement.parse_identity,
+    "host-settings": _from_file(Settings.read),
     "identity": identities.parse_identity,
     "issuers": _from_file(issuers.read_issuers),
     "layout": layout.parse_layout,
@@ -113,10 +122,13 @@ TARGETS: dict[str, Parser] = {
     "push": push.parse_announcement,
     "push-stream": _stream,
     "record": _accepting(_record),
+    "release": release.parse_release,
+    "rule-match": _matches,
     "sdist": _sdist,
     "settings": _from_file(settings.read_settings),
     "sigstore-root": _accepting(keyless.check_trusted_root),
     "tuf-root": root_keys,
+    "unattested": unattested.parse_report,
     "waivers": _from_file(waivers.read_waivers),
     "wheel": _wheel,
     "wheel-file": core_metadata.parse_wheel_file,

@@ -15,10 +15,10 @@ from tests.hosts import HostedDeployment, code_of, set_of
 from tests.verifier.installations import install, sync
 from tests.verifier.test_plugins_cli import Told, run
 from verifier.errors import FormatError
-from verifier.excepted import read_excepted
 from verifier.formats.text import Time
 from verifier.formats.unattested import FILE_NAME, MAX_REPORT, LoadedUnattested, dump_line, parse_report
 from verifier.hosting import Plugins
+from verifier.installed.excepted import read_excepted
 
 LINE = (
     b'{"at":"2026-01-31T12:00:00Z","name":"sample-plugin","version":"1.0","code":"set.missing",'

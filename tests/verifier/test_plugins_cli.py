@@ -180,6 +180,14 @@ def test_the_next_host_api_is_tried(hosted: HostedDeployment) -> None:
     assert "api-version" in symptoms(hosted, "--host-api", "2.0")
 
 
+def test_what_only_an_adapter_lets_the_host_call_is_said(hosted: HostedDeployment) -> None:
+    hosted.plugin()
+    hosted.policy("host_api", "2.0")
+    hosted.refresh()
+    assert symptoms(hosted)["manifest.api-version"] == "error"
+    assert symptoms(hosted, "--adapts", "1.1")["api-adapted"] == "warning"
+
+
 def test_what_grew_since_the_release_before_is_said(hosted: HostedDeployment) -> None:
     egress = [{"host": host, "schemes": ["https"], "ports": [443]} for host in ("archive.host.example", "new.example")]
     hosted.plugin(version="1.0")

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from verifier.commands.inventory import Entry, certification_of, releases
 from verifier.deployment.home import Home
 from verifier.errors import LoadlockError
-from verifier.excepted import read_excepted
 from verifier.formats.text import Time, Version
 from verifier.formats.unattested import FILE_NAME
+from verifier.installed.excepted import read_excepted
 from verifier.judging.growth import compare
 from verifier.judging.verify import Ground, VerifiedPlugin
 from verifier.judging.waivers import sentence
@@ -170,6 +170,10 @@ def _of_plugin(entry: Entry, facts: VerifiedPlugin, ground: Ground, home: Home, 
         yield Symptom(
             "warning", "api-version", name, f"takes host API {manifest.api_version}, which is not {checkup.host_api}"
         )
+    own = ground.trust.policy.host_api
+    if facts.api not in (None, own):
+        what = f"takes host API {manifest.api_version}, and is called by the host's adapter for {facts.api}, not {own}"
+        yield Symptom("warning", "api-adapted", name, what)
     for kind, signer in facts.signers.items():
         principal, made = ground.trust.policy.principals.get(signer), facts.made.get(kind)
         standing = None if principal is None or made is None else principal.standing_of(made.key)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from verifier import plan_cli
 from verifier.command import Command, Output, given
+from verifier.commands import plan
 from verifier.errors import Refused
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def commands(configure_request: Configure, open_gate: OpenGate) -> tuple[Command
     return (
         Command("plugins ls", "list plugins, in a directory or a registry", configure_ls, with_gate(_ls)),
         Command("plugins info", "show what a plugin declares and who signed", configure_info, with_gate(_info)),
-        *plan_cli.commands(configure_request, configure_coverage, open_gate, _ask),
+        *plan.commands(configure_request, configure_coverage, open_gate, _ask),
     )
 
 
@@ -75,7 +75,7 @@ def _ls(args: argparse.Namespace, output: Output, open_gate: OpenGate) -> int:
         return 0
     from verifier.clock import utc_now
     from verifier.commands.inventory import take
-    from verifier.excepted import read_excepted
+    from verifier.installed.excepted import read_excepted
 
     gate = open_gate(args)
     entries = take(gate, Path(args.target or "."))

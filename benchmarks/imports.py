@@ -76,14 +76,14 @@ from hashlib import sha256
 from pathlib import Path
 from verifier.importing import CodeCache, register
 from verifier.private_cache import PrivateCache
-from verifier.wheels.wheel import read_wheel
+from verifier.wheels.wheel_file import WheelFile
 begin, used = time.perf_counter(), time.process_time()
 """
 
 VERIFIED = """
 cache = PrivateCache(cache)
 for wheel in map(Path, wheels):
-    register(read_wheel(wheel.read_bytes(), wheel.name, cache=cache), cache=CodeCache(cache))
+    register(WheelFile(wheel, cache).snapshot(), cache=CodeCache(cache))
 verified = time.perf_counter()
 exec(statement)
 """

@@ -1,8 +1,7 @@
-"""What a host is handed: wheels, and the attestation sets beside them or fetched before."""
+"""The attestation sets that a host is handed: beside their wheels, or fetched before."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Final
@@ -11,27 +10,18 @@ from verifier.deployment.home import Home
 from verifier.errors import Refused, UsageError
 from verifier.files import read_capped
 from verifier.formats.bundle import MAX_SET
-from verifier.wheels.wheel import DEFAULT_LIMITS
 
 SET_SUFFIX: Final = ".attestations.jsonl"
 """What follows a wheel's file name in that of its attestation set."""
 
 
-def read_wheel_file(path: Path) -> bytes:
-    """Read a wheel, once.
-
-    Raises:
-        UsageError: ``wheel.unreadable``: there is nothing that could be checked.
-        Refused: ``wheel.too-large``.
-    """
-    try:
-        return _read(path, DEFAULT_LIMITS.archive, "wheel", "wheel.too-large")
-    except UsageError as error:
-        raise UsageError("wheel.unreadable", error.what, found=error.found) from error
-
-
-def set_of(home: Home, path: Path, wheel: bytes) -> bytes | None:
+def set_of(home: Home, path: Path, digest: str) -> bytes | None:
     """The attestation set beside a wheel, else the one that was fetched for it; None if there is none.
+
+    Args:
+        home: the host's deployment directory.
+        path: where the wheel lies.
+        digest: "sha256:<64 hex>" of it.
 
     Raises:
         UsageError: ``io.failed``.
@@ -39,16 +29,16 @@ def set_of(home: Home, path: Path, wheel: bytes) -> bytes | None:
     """
     beside = path.with_name(path.name + SET_SUFFIX)
     if os.path.isfile(beside):
-        return _read(beside, MAX_SET, "attestation set", "format.too-large")
-    stored = home.set_path(hashlib.sha256(wheel).hexdigest())
-    return _read(stored, MAX_SET, "attestation set", "format.too-large") if os.path.isfile(stored) else None
+        return _read(beside)
+    stored = home.set_path(digest.removeprefix("sha256:"))
+    return _read(stored) if os.path.isfile(stored) else None
 
 
-def _read(path: Path, limit: int, what: str, too_large: str) -> bytes:
-    """Read a file; one over its cap was looked at, and is refused."""
+def _read(path: Path) -> bytes:
+    """Read a set; one over its cap was looked at, and is refused."""
     try:
-        return read_capped(path, limit, what)
+        return read_capped(path, MAX_SET, "attestation set")
     except UsageError as error:
         if error.code != "format.too-large":
             raise
-        raise Refused(too_large, error.what, found=repr(path.name), expected=error.expected) from error
+        raise Refused("format.too-large", error.what, found=repr(path.name), expected=error.expected) from error

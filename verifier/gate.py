@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verifier import importing
-from verifier.artifacts import read_wheel_file, set_of
+from verifier.artifacts import set_of
 from verifier.clock import Clock, utc_now
 from verifier.command import find_deployment
 from verifier.deployment.ground import Opened, ahead, open_ground
 from verifier.deployment.home import Home, InForce
 from verifier.deployment.last_good import is_due, reopen
 from verifier.errors import PluginRevoked, Refused, UsageError
+from verifier.formats.text import Digest
 from verifier.installed.gate import InstalledGate
 from verifier.installed.installations import installed_version
 from verifier.installed.unattested import Exceptions
@@ -38,11 +39,12 @@ from verifier.judging.high_water import HighWater
 from verifier.judging.standing import check_standing
 from verifier.judging.steps import Outcome
 from verifier.judging.verdicts import Verdicts
-from verifier.judging.verify import Ground, VerifiedPlugin, verify
+from verifier.judging.verify import Candidate, Ground, VerifiedPlugin, judge
 from verifier.plugin import EntryPoint, Plugin, check_replaces, enter
 from verifier.private_cache import PrivateCache
 from verifier.runtime import observation, stamps
 from verifier.wheels.wheel import read_wheel
+from verifier.wheels.wheel_file import WheelFile
 from verifier.wheels.wheelhouse import Wheelhouse
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class Gate(InstalledGate):
         observe: bool = True,
     ) -> None:
         self.home = home
-        kept = PrivateCache(cache) if cache is not None else None
+        self._kept = kept = PrivateCache(cache) if cache is not None else None
         self._read = partial(read_wheel, cache=kept)
         self._marks = HighWater(kept, home.host.deployment)
         self._code = importing.CodeCache(kept) if kept is not None else None
@@ -150,10 +152,12 @@ class Gate(InstalledGate):
             UsageError: ``wheel.unreadable``; ``io.failed`` for a set that cannot be read: nothing could be checked.
         """
         path, now = Path(wheel), self._now()
-        data = read_wheel_file(path)
-        attestations = set_of(self.home, path, data)
+        file = WheelFile(path, self._kept)
+        attestations = set_of(self.home, path, file.digest)
+        what = f"{file.size} bytes"
+        candidate = Candidate(file.name, "snapshot", lambda: (Digest(file.digest), what), lambda _: file.snapshot())
         ground, known = self._ground_at(now), self._verdicts
-        return verify(data, path.name, attestations, ground, now, self.request, observe, self._read, known)
+        return judge(candidate, attestations, ground, now, self.request, observe, self._read, known)
 
     def load(self, wheel: Path | str, *, replacing: Plugin | None = None) -> Plugin:
         """Verify a wheel and make it callable; the same artifact is loaded once.

@@ -27,13 +27,17 @@ from verifier.private_directory import (
     MAX_VALUE,
     TAG_BYTES,
     Unsafe,
+    change_of,
+    empty,
     identity_of,
+    is_settled,
     make_key,
     open_directory,
     open_value,
     read_key,
     read_raw,
     read_value,
+    send,
     value_name,
     write_all,
 )
@@ -44,6 +48,7 @@ MAX_TOTAL: Final = 512 << 20
 """Bytes of all values; past it the oldest are removed until a quarter is free."""
 
 _CHUNK: Final = 256 << 10  # bytes of a large value that are in memory at a time
+_UNCHANGED: Final = "unchanged"  # the kind of what says that a file was authentic when it was last changed
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +68,7 @@ class PrivateCache:
         self._counting = threading.Lock()
         self._key = b""
         self._stores = False
+        self._tells: bool | None = None
         self._directory = -1
         try:
             self._directory = open_directory(os.fspath(directory))
@@ -98,6 +104,10 @@ class PrivateCache:
     def pour(self, descriptor: int, kind: str, *parts: bytes) -> bool:
         """Write a value to a file, as :meth:`load` would give it back; a large one is never in memory twice.
 
+        A value that was found authentic before, in a file that the system says was not changed since, is copied and not
+        authenticated again: hashing takes longer than all else about it. That the file had not changed is asked again
+        after it was copied. What is copied must not be changed by whom can read the key; see decision record 0035.
+
         Args:
             descriptor: of an empty file that nobody else uses yet.
             kind: as for :meth:`load`.
@@ -113,22 +123,43 @@ class PrivateCache:
             return False
         name = value_name(kind, parts)
         try:
-            source, _ = open_value(self._directory, name.hex())
+            source, size = open_value(self._directory, name.hex())
         except (OSError, Unsafe):
             return False  # as for load
-        digest, chunk = hashlib.sha256(), memoryview(bytearray(_CHUNK))
         try:
-            tag = os.read(source, TAG_BYTES)
-            while length := os.readv(source, [chunk]):
-                digest.update(chunk[:length])
-                write_all(descriptor, chunk[:length])
+            before = change_of(source)
+            if self.load(_UNCHANGED, name, before) is not None:
+                send(source, descriptor, TAG_BYTES, size)
+                if change_of(source) == before:
+                    return True
+                empty(descriptor)  # it was changed in this very moment
+            if not self._copy(source, descriptor, name):
+                empty(descriptor)
+                return False
+            if self._tells_of_changes() and is_settled(source) and change_of(source) == before:
+                self.store(b"", _UNCHANGED, name, before)
+            return True
         finally:
             os.close(source)
-        if hmac.compare_digest(self.tag(name, digest.digest()), tag):
-            return True
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return False
+
+    def _copy(self, source: int, target: int, name: bytes) -> bool:
+        """Copy a value, and say whether what was copied is authentic."""
+        digest, chunk = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+        os.lseek(source, 0, os.SEEK_SET)
+        tag = os.read(source, TAG_BYTES)
+        while length := os.readv(source, [chunk]):
+            digest.update(chunk[:length])
+            write_all(target, chunk[:length])
+        return hmac.compare_digest(self.tag(name, digest.digest()), tag)
+
+    def _tells_of_changes(self) -> bool:
+        """Whether a file of this directory that was changed cannot look as if it had not been."""
+        if self._tells is None:
+            try:
+                self._tells = private_directory.tells_of_changes(self._directory)
+            except OSError:
+                self._tells = False
+        return self._tells
 
     def store(self, value: bytes, kind: str, *parts: bytes) -> None:
         """Keep a value, in place of what may be there under its kind and parts."""

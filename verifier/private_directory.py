@@ -10,10 +10,14 @@ import hashlib
 import os
 import stat
 import struct
+import time
 from typing import Final
 
 MAX_VALUE: Final = 64 << 20
 """Bytes of one value; a larger one is not kept."""
+
+SETTLED: Final = 2_000_000_000
+"""Nanoseconds that a file must have been left alone before its state is relied on: times may be as coarse as that."""
 
 TAG_BYTES: Final = 32
 KEY_NAME: Final = "key"
@@ -123,6 +127,38 @@ def read_value(directory: int, name: str) -> tuple[bytes, bytes]:
         os.close(descriptor)
 
 
+def change_of(descriptor: int) -> bytes:
+    """Which file this is, and which of its states: another file, and the same after a change, give something else."""
+    found = os.fstat(descriptor)
+    seen = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return repr(seen).encode()
+
+
+def is_settled(descriptor: int) -> bool:
+    """Whether a file has been left alone for so long that a later change cannot bear the same time."""
+    found = os.fstat(descriptor)
+    return max(found.st_mtime_ns, found.st_ctime_ns) < time.time_ns() - SETTLED
+
+
+def send(source: int, target: int, offset: int, size: int) -> None:
+    """Copy a part of a file to the end of another, within the system.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    while size > 0:
+        sent = os.sendfile(target, source, offset, size)
+        if not sent:
+            return
+        offset, size = offset + sent, size - sent
+
+
+def empty(descriptor: int) -> None:
+    """Take all that was written out of a file."""
+    os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+
+
 def write_all(descriptor: int, content: bytes | memoryview) -> None:
     """Write all of it; the system may write less at once.
 
@@ -168,6 +204,25 @@ def append(directory: int, name: str, content: bytes) -> bool:
         return os.write(descriptor, content) == len(content)
     finally:
         os.close(descriptor)
+
+
+def tells_of_changes(directory: int) -> bool:
+    """Whether it is the system that says when a file here was last changed (st_ctime), so that nobody can hide it.
+
+    Some file systems have one time only, which the owner of a file may set. So a file's time of writing is set back to
+    the beginning of time; where the system keeps the other by itself, that stays.
+
+    Raises:
+        OSError: no file can be made.
+    """
+    name = _fill(directory)
+    try:
+        made = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        os.utime(name, ns=(0, 0), dir_fd=directory, follow_symlinks=False)
+        changed = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        return changed.st_mtime_ns == 0 and changed.st_ctime_ns >= made.st_ctime_ns > 0
+    finally:
+        os.unlink(name, dir_fd=directory)
 
 
 def _fill(directory: int, *content: bytes) -> str:

@@ -229,7 +229,8 @@ sys.addaudithook(listen)
 listening = True
 gate = Gate.open(host)
 plugin = gate.load(wheel)
-reads = [args[0] for event, args in seen if event == "open" and args[1] and str(args[0]).startswith(str(wheel))]
+opened = [args[0] for event, args in seen if event == "open" and args[1] is None]  # by os.open, as all are
+reads = [path for path in opened if str(path).startswith(str(wheel))]
 assert sorted(map(str, reads)) == [str(wheel), str(wheel) + ".attestations.jsonl"], reads
 written = [args for event, args in seen if event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)]
 assert written == [], written

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verifier import private_cache
+from verifier import private_cache, private_directory
 from verifier.private_cache import PrivateCache
 
 VALUE, EVIL = b"verified" * 9, b"evil" * 18
@@ -341,3 +343,126 @@ def test_unusable_cache_pours_nothing(directory: Path, target: int) -> None:
     filled(directory)
     directory.chmod(0o755)
     assert not PrivateCache(directory).pour(target, *PARTS)
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count as left alone at once."""
+    monkeypatch.setattr(private_directory, "SETTLED", -(10**9))
+
+
+def poured(directory: Path) -> tuple[bytes | None, bool]:
+    """What a new process gets by pouring; and whether it took the value without authenticating it again."""
+    descriptor, copied = os.memfd_create("target"), []
+    cache = PrivateCache(directory)
+    copy = cache._copy
+
+    def watched(source: int, target: int, name: bytes) -> bool:
+        copied.append(name)
+        return copy(source, target, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "_copy", watched)
+        done = cache.pour(descriptor, *PARTS)
+    content = os.pread(descriptor, len(VALUE) + 100, 0)
+    os.close(descriptor)
+    assert done or not content
+    return content if done else None, not copied
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_was_not_changed_is_poured_as_it_is(directory: Path) -> None:
+    filled(directory)
+    assert [poured(directory) for _ in range(3)] == [(VALUE, False), (VALUE, True), (VALUE, True)]
+
+
+def test_what_was_just_written_is_authenticated_each_time(directory: Path) -> None:
+    filled(directory)
+    assert [poured(directory) for _ in range(3)] == [(VALUE, False)] * 3
+
+
+def put_back(entry: Path, change: Callable[[Path], object]) -> None:
+    """Change a file, and put back the times that anybody can set."""
+    before = entry.stat()
+    change(entry)
+    os.utime(entry, ns=(before.st_atime_ns, before.st_mtime_ns), follow_symlinks=False)
+
+
+def write_a_mapping(entry: Path) -> None:
+    with open(entry, "r+b") as stream, mmap.mmap(stream.fileno(), 0) as mapped:
+        mapped[32:] = EVIL
+
+
+EXCHANGES: dict[str, Callable[[Path], object]] = {
+    **ENTRIES,
+    "exchanged through a mapping": write_a_mapping,
+    "written in place": lambda entry: os.pwrite(os.open(entry, os.O_WRONLY), EVIL, 32),
+}
+
+
+@pytest.mark.parametrize("case", EXCHANGES)
+@pytest.mark.usefixtures("settled")
+def test_attack_53_what_was_changed_is_authenticated_again(case: str, directory: Path) -> None:
+    assert len(EVIL) == len(VALUE)
+    entry = filled(directory)
+    assert [poured(directory) for _ in range(2)] == [(VALUE, False), (VALUE, True)]
+    put_back(entry, EXCHANGES[case])
+    assert poured(directory)[0] is None
+    PrivateCache(directory).store(VALUE, *PARTS)
+    assert poured(directory) == (VALUE, False)
+
+
+@pytest.mark.usefixtures("settled")
+def test_attack_2_what_is_changed_while_it_is_copied_is_authenticated(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = filled(directory)
+    assert [poured(directory) for _ in range(2)] == [(VALUE, False), (VALUE, True)]
+
+    def late(*of: int) -> None:
+        write_a_mapping(entry)
+        private_directory.send(*of)
+
+    monkeypatch.setattr(private_cache, "send", late)
+    assert poured(directory) == (None, False)
+
+
+@pytest.mark.usefixtures("settled")
+def test_where_times_of_change_can_be_set_nothing_rests_on_them(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(directory)
+    monkeypatch.setattr(private_directory, "tells_of_changes", lambda _: False)
+    assert [poured(directory) for _ in range(3)] == [(VALUE, False)] * 3
+
+
+def test_whose_the_time_of_a_change_is(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(directory)
+    descriptor = os.open(directory, os.O_RDONLY)
+    assert private_directory.tells_of_changes(descriptor)
+    stat = os.stat
+
+    def one_time(*of: Any, **named: Any) -> os.stat_result:
+        found = stat(*of, **named)
+        return os.stat_result(
+            (*found[:9], found.st_mtime), {"st_mtime_ns": found.st_mtime_ns, "st_ctime_ns": found.st_mtime_ns}
+        )
+
+    monkeypatch.setattr(os, "stat", one_time)
+    assert not private_directory.tells_of_changes(descriptor)
+    monkeypatch.undo()
+    os.close(descriptor)
+    assert len(list(directory.iterdir())) == 2
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_record_of_another_state_or_file_counts_for_nothing(directory: Path) -> None:
+    """Replay: what says that an older state was authentic says nothing of the one that is there."""
+    entry = filled(directory)
+    poured(directory)
+    [record] = [path for path in directory.iterdir() if path.name not in {"key", entry.name}]
+    old = record.read_bytes()
+    put_back(entry, lambda entry: entry.write_bytes(entry.read_bytes()[:32] + EVIL))
+    for number in range(3):
+        (directory / f"{number:064x}").write_bytes(old)
+    assert poured(directory)[0] is None

@@ -13,7 +13,7 @@ from tests.wheels import build_wheel, pack_files, wheel_files
 from verifier.errors import Refused
 from verifier.private_cache import PrivateCache
 from verifier.wheels import archive, archive_headers, core_metadata, record, wheel, wheel_cache, wheel_paths
-from verifier.wheels.snapshot import KEPT_UNPACKED, Contents, Snapshot, pour, sha256_of
+from verifier.wheels.snapshot import KEPT_UNPACKED, Contents, Snapshot, pour, sha256_of, slices
 from verifier.wheels.wheel import DEFAULT_LIMITS, read_wheel
 
 LARGE = bytes(range(256)) * (KEPT_UNPACKED // 256)
@@ -81,10 +81,10 @@ def test_known_wheel_under_stricter_caps(cache: PrivateCache) -> None:
 @pytest.mark.parametrize("what", ["READER", "sys.version", "packaging.__version__"])
 def test_other_reader(what: str, cache: PrivateCache, monkeypatch: pytest.MonkeyPatch) -> None:
     read_wheel(WHEEL.data, WHEEL.file_name, cache=cache)
-    recalled = wheel_cache.recall(cache, WHEEL.data, WHEEL.digest, WHEEL.file_name, DEFAULT_LIMITS)
+    recalled = wheel_cache.recall(cache, slices(WHEEL.data), WHEEL.digest, WHEEL.file_name, DEFAULT_LIMITS)
     assert recalled is not None
     monkeypatch.setattr(f"verifier.wheels.wheel_cache.{what}", "other")
-    assert wheel_cache.recall(cache, WHEEL.data, WHEEL.digest, WHEEL.file_name, DEFAULT_LIMITS) is None
+    assert wheel_cache.recall(cache, slices(WHEEL.data), WHEEL.digest, WHEEL.file_name, DEFAULT_LIMITS) is None
 
 
 def test_the_same_is_found_each_time(cache: PrivateCache) -> None:
@@ -99,9 +99,9 @@ def test_nothing_is_unpacked_until_it_is_asked_for(cache: PrivateCache, monkeypa
     read_wheel(WHEEL.data, WHEEL.file_name, cache=cache)
     unpacked = []
 
-    def watched(data: bytes, span: archive.Span, path: str) -> bytes:
+    def watched(packed: bytes | memoryview, span: archive.Span, path: str) -> bytes:
         unpacked.append(path)
-        return archive.unpack(data, span, path)
+        return archive.unpack(packed, span, path)
 
     monkeypatch.setattr("verifier.wheels.snapshot.unpack", watched)
     files = read_wheel(WHEEL.data, WHEEL.file_name, cache=cache).files
@@ -157,7 +157,7 @@ def test_cache_that_is_unusable(tmp_path: Path, caplog: pytest.LogCaptureFixture
 def test_contents_of_other_bytes_are_refused(cache: PrivateCache) -> None:
     files = read_wheel(WHEEL.data, WHEEL.file_name, cache=cache).files
     assert isinstance(files, Contents)
-    mixed = Contents(bytes(len(WHEEL.data)), files._places, cache)
+    mixed = Contents(slices(bytes(len(WHEEL.data))), files._places, cache)
     with pytest.raises(Refused) as refusal:
         mixed["sample_plugin/large.bin"]
     assert refusal.value.code == "wheel.archive"
@@ -167,4 +167,4 @@ def test_reader_number_is_raised_when_the_reader_changes() -> None:
     """If this fails, raise ``wheel_cache.READER`` and put down what the reader's modules are now."""
     modules = (archive, archive_headers, core_metadata, record, wheel, wheel_paths)
     found = hashlib.sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in modules)).hexdigest()
-    assert (wheel_cache.READER, found[:16]) == (4, "7fdbba0221512759")
+    assert (wheel_cache.READER, found[:16]) == (5, "ad35a08695506d56")

@@ -84,11 +84,9 @@ def _fetch(home: Home, wheel: Path, output: Output) -> Path:
 
 
 def _digest_of(wheel: Path) -> str:
-    import hashlib
+    from verifier.wheels.wheel_file import WheelFile
 
-    from verifier.artifacts import read_wheel_file
-
-    return hashlib.sha256(read_wheel_file(wheel)).hexdigest()
+    return WheelFile(wheel).digest.removeprefix("sha256:")
 
 
 def _fetch_installed(home: Home, policy: Policy, site: Sequence[str], output: Output) -> list[Fetched]:

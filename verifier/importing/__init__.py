@@ -14,6 +14,7 @@ else is asked: a submodule that the wheel does not hold does not exist. Each mod
     metadata.py       the distribution (importlib.metadata)
     owners.py         which plugin's globals these are
     finder.py         the meta path finder over all registered snapshots
+    fitting.py        whether a wheel is for this interpreter
     clashes.py        what may not be served beside what is there
     registration.py   what a host calls
 """

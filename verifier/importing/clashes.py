@@ -17,14 +17,15 @@ from importlib.machinery import ModuleSpec
 from typing import Final
 
 from packaging.specifiers import SpecifierSet
-from packaging.tags import sys_tags
 from packaging.version import InvalidVersion, Version
 
 from verifier.errors import Refused
 from verifier.importing.finder import Finder
+from verifier.importing.fitting import fits
 from verifier.importing.loader import Portion
 from verifier.importing.metadata import MemoryDistribution
 from verifier.importing.modules import Modules
+from verifier.private_cache import PrivateCache
 from verifier.wheels.wheel_paths import shown
 
 MAX_HOST_FILES: Final = 10_000  # looked at in a directory of the host that bears a wheel's name
@@ -53,7 +54,7 @@ def check_clashes(portion: Portion, others: Sequence[Portion], replaced: Collect
         Refused: ``wheel.unsupported``; ``plugin.preloaded`` or ``wheel.shadowing`` for a plugin;
             ``dependency.conflict`` where a dependency is involved.
     """
-    check_loadable(portion.modules)
+    check_loadable(portion.modules, None if portion.cache is None else portion.cache.kept)
     for other in others:
         _check_same_name(portion, other)
     for top_level in sorted(portion.modules.top_levels):
@@ -66,8 +67,12 @@ def check_clashes(portion: Portion, others: Sequence[Portion], replaced: Collect
     _check_installed(portion)
 
 
-def check_loadable(modules: Modules) -> None:
+def check_loadable(modules: Modules, cache: PrivateCache | None = None) -> None:
     """This release and this interpreter can load the wheel (1).
+
+    Args:
+        modules: what it holds.
+        cache: where it is kept which tags this interpreter takes.
 
     Raises:
         Refused: ``wheel.unsupported``.
@@ -80,7 +85,7 @@ def check_loadable(modules: Modules) -> None:
             found=shown(modules.compiled[0]),
             expected="modules in Python source",
         )
-    if "py3-none-any" not in snapshot.tags and not any(str(tag) in snapshot.tags for tag in sys_tags()):
+    if not fits(snapshot.tags, cache):
         found = shown(" ".join(sorted(snapshot.tags)))
         raise Refused("wheel.unsupported", "the wheel is for another interpreter or platform", found=found)
     required, running = snapshot.metadata.requires_python, platform.python_version()

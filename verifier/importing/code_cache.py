@@ -33,10 +33,13 @@ class CodeCache:
 
     Args:
         cache: where it is kept.
+
+    Attributes:
+        kept: the same.
     """
 
     def __init__(self, cache: PrivateCache) -> None:
-        self._cache = cache
+        self.kept = cache
         self._shelf = lru_cache(MAX_SHELVES)(self._open)
 
     def load(self, source_digest: bytes, file_name: str) -> CodeType | None:
@@ -68,7 +71,7 @@ class CodeCache:
             self._shelf(*_shelf(file_name)).store(value, *_parts(source_digest, file_name))
 
     def _open(self, *shelf: bytes) -> Shelf:
-        return Shelf(self._cache, _KIND, *shelf)
+        return Shelf(self.kept, _KIND, *shelf)
 
 
 def _shelf(file_name: str) -> tuple[bytes, ...]:

@@ -31,6 +31,7 @@ from verifier.wheels.snapshot import pour, sha256_of
 from verifier.wheels.wheel_paths import shown
 
 MAX_DEPTH: Final = 64  # of libraries that need libraries
+_IN_MEMORY: Final = "/dev/shm"  # noqa: S108 - a directory in it is made as privately as in any other
 _ORIGINS: Final = ("$ORIGIN", "${ORIGIN}")
 
 
@@ -85,9 +86,15 @@ class Libraries:
         for name, path in missing.items():
             self._check(name, path)
         paths = {path: self._sealed(path) for path in missing.values()}
+        if needed.is_circular:  # each is loaded with all that it needs, before the others can be asked for
+            for name in missing:
+                if _handle_of(name) is not None:
+                    raise _foreign(name)
         with _tree(paths) if needed.is_circular else contextlib.nullcontext(paths) as places:
             for name, path in missing.items():
-                _open(places[path], path)
+                handle = _open(places[path], path)
+                if _handle_of(name) != handle:  # before anything that needs it
+                    raise _foreign(name)
                 _LOADED[name] = (self.files, path)
 
     def _is_ours(self, name: str, path: str) -> bool:
@@ -101,7 +108,7 @@ class Libraries:
         return True
 
     def _check(self, name: str, path: str) -> None:
-        """Loaded, the library will be the one that is found by the name (2)."""
+        """The library can be found by the name once it is loaded (2)."""
         soname = self.dynamic(path).soname
         if soname != name:
             raise Refused(
@@ -111,12 +118,6 @@ class Libraries:
                 expected=shown(soname),
             )
         _require_glibc()
-        if _is_loaded(name):
-            raise Refused(
-                "wheel.shadowing",
-                f"a library {shown(name)} from elsewhere is already loaded, and would be used instead of the wheel's",
-                todo="Remove the other copy from the host's environment, or load the plugin first.",
-            )
 
     def _sealed(self, path: str) -> str:
         return sealed_path((self._digest, path), lambda descriptor: pour(self.files, path, descriptor))
@@ -203,8 +204,9 @@ def _tree(paths: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """
     import tempfile
 
+    in_memory = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK | os.X_OK) else None  # where making one takes no time
     try:
-        with tempfile.TemporaryDirectory(prefix="loadlock-", ignore_cleanup_errors=True) as directory:
+        with tempfile.TemporaryDirectory(prefix="loadlock-", dir=in_memory, ignore_cleanup_errors=True) as directory:
             for path, target in paths.items():
                 place = Path(directory, path)
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -222,12 +224,12 @@ def _tree(paths: Mapping[str, str]) -> Iterator[dict[str, str]]:
         ) from error
 
 
-def _open(place: str, path: str) -> None:
-    """Load one library for the rest of the process's life."""
+def _open(place: str, path: str) -> int:
+    """Load one library for the rest of the process's life; what the system's loader knows it by."""
     import ctypes
 
     try:
-        ctypes.CDLL(place, mode=os.RTLD_NOW | os.RTLD_LOCAL)
+        return ctypes.CDLL(place, mode=os.RTLD_NOW | os.RTLD_LOCAL)._handle
     except OSError as error:
         raise Refused(
             "wheel.unsupported", f"the system's loader refuses {shown(path)}", found=shown(str(error))
@@ -244,14 +246,22 @@ def _require_glibc() -> None:
         raise Refused("wheel.unsupported", "wheels that bring libraries of their own can be loaded with glibc only")
 
 
-def _is_loaded(name: str) -> bool:
+def _handle_of(name: str) -> int | None:
+    """What the system's loader knows the library by that it would use for a name; None if it would have to search."""
     import ctypes
 
     try:
-        ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+        return ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)._handle
     except OSError:
-        return False
-    return True
+        return None
+
+
+def _foreign(name: str) -> Refused:
+    return Refused(
+        "wheel.shadowing",
+        f"a library {shown(name)} from elsewhere is already loaded, and would be used instead of the wheel's",
+        todo="Remove the other copy from the host's environment, or load the plugin first.",
+    )
 
 
 def _after_fork() -> None:

@@ -78,18 +78,18 @@ def read_archive(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, byte
     return read_spans(data, limits)[0]
 
 
-def unpack(data: bytes, span: Span, path: str) -> bytes:
+def unpack(packed: bytes | memoryview, span: Span, path: str) -> bytes:
     """Unpack one file of an archive that :func:`read_spans` has accepted.
 
     Args:
-        data: the whole archive, the same bytes.
+        packed: what lies in the archive at the span.
         span: where the file lies.
         path: its path, for messages.
 
     Raises:
         Refused: ``wheel.archive`` if these are not the same bytes after all.
     """
-    return _inflate(memoryview(data)[span.start : span.start + span.packed], span, path.encode())
+    return _inflate(packed, span, path.encode())
 
 
 def read_spans(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[dict[str, bytes], dict[str, Span]]:
@@ -182,7 +182,7 @@ def _content(packed: memoryview, span: Span, entry: Central) -> bytes:
     return content
 
 
-def _inflate(packed: memoryview, span: Span, name: bytes) -> bytes:
+def _inflate(packed: bytes | memoryview, span: Span, name: bytes) -> bytes:
     """Unpack one file; never more than one byte past its stated size."""
     if span.method == STORED:
         content = bytes(packed)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from verifier.errors import Refused
 from verifier.private_cache import PrivateCache, write_all
 from verifier.wheels.archive import Span, unpack
 from verifier.wheels.core_metadata import CoreMetadata
+from verifier.wheels.wheel_paths import shown
 
 KEPT_UNPACKED: Final = 64 << 10
 """Bytes from which on a file is kept unpacked once it was used; below, unpacking it again is as quick."""
@@ -75,10 +77,12 @@ class Place(NamedTuple):
 
 
 class Contents(Files):
-    """The files of a wheel that was checked whole, now or before, each unpacked when it is asked for.
+    """The files of a wheel that was checked whole, now or before, each unpacked when it is asked for, and then held
+    against the sha256 that it had when it was checked.
 
     Args:
-        wheel: the whole wheel; its sha256 is that of the wheel that was checked.
+        read: gives so many bytes from an offset on of the wheel that was checked; where they are others after all, the
+            file is refused.
         places: path to place.
         cache: where large files that were used are kept unpacked.
         unpacked: those that are unpacked already.
@@ -86,12 +90,12 @@ class Contents(Files):
 
     def __init__(
         self,
-        wheel: bytes,
+        read: Callable[[int, int], bytes | memoryview],
         places: Mapping[str, Place],
         cache: PrivateCache,
         unpacked: Mapping[str, bytes] | None = None,
     ) -> None:
-        self._wheel = wheel
+        self._read = read
         self._places = places
         self._cache = cache
         self._unpacked = dict(unpacked or {})
@@ -134,10 +138,21 @@ class Contents(Files):
             content = self._cache.load(_KIND, place.sha256) if is_kept else None
             if content is not None:
                 return content  # authentic, for this very digest
-            content = unpack(self._wheel, place.span, path)
+            content = unpack(self._read(place.span.start, place.span.packed), place.span, path)
+            if hashlib.sha256(content).digest() != place.sha256:
+                raise Refused(
+                    "wheel.archive", f"{shown(path)} is not the file that was in the wheel when it was checked",
+                    todo="Somebody changed the wheel and hid it: find out who. Put the wheel in place again.",
+                )  # fmt: skip
         if is_kept:
             self._cache.store(content, _KIND, place.sha256)
         return content
+
+
+def slices(wheel: bytes) -> Callable[[int, int], memoryview]:
+    """What :class:`Contents` reads a wheel in memory by."""
+    view = memoryview(wheel)
+    return lambda start, length: view[start : start + length]
 
 
 def sha256_of(files: Mapping[str, bytes], path: str) -> bytes:

@@ -23,7 +23,7 @@ from verifier.private_cache import PrivateCache
 from verifier.wheels.archive import DEFAULT_LIMITS, Limits, Span, read_spans
 from verifier.wheels.core_metadata import CoreMetadata, WheelFile, parse_metadata, parse_wheel_file
 from verifier.wheels.record import check_record
-from verifier.wheels.snapshot import Contents, Snapshot
+from verifier.wheels.snapshot import Contents, Snapshot, slices
 from verifier.wheels.wheel_cache import recall, remember
 from verifier.wheels.wheel_paths import shown
 
@@ -51,7 +51,12 @@ class FileName:
 
 
 def read_wheel(
-    data: bytes, file_name: str, *, limits: Limits = DEFAULT_LIMITS, cache: PrivateCache | None = None
+    data: bytes,
+    file_name: str,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    cache: PrivateCache | None = None,
+    digest: str | None = None,
 ) -> Snapshot:
     """Read a wheel from memory, strictly.
 
@@ -61,6 +66,7 @@ def read_wheel(
         limits: caps on sizes and counts.
         cache: where it is kept what was found in wheels that were accepted; a wheel that is known from there is hashed,
             but not unpacked again.
+        digest: "sha256:<64 hex>" of ``data``, where the caller has just taken it.
 
     Raises:
         Refused: with one of the ``wheel.*`` codes.
@@ -70,15 +76,15 @@ def read_wheel(
         raise Refused(
             "wheel.too-large", "the wheel exceeds the cap", found=f"{len(data)} bytes", expected=f"≤ {limits.archive}"
         )
-    digest = _sha256(data)
-    known = recall(cache, data, digest, file_name, limits) if cache is not None else None
+    digest = digest or _sha256(data)
+    known = recall(cache, slices(data), digest, file_name, limits) if cache is not None else None
     if known is not None:
         return known
     snapshot, spans = _read(data, file_name, digest, limits)
     if cache is None:
         return snapshot
     places = remember(cache, snapshot, spans, limits)
-    return replace(snapshot, files=Contents(data, places, cache, unpacked=snapshot.files))
+    return replace(snapshot, files=Contents(slices(data), places, cache, unpacked=snapshot.files))
 
 
 def _read(data: bytes, file_name: str, digest: str, limits: Limits) -> tuple[Snapshot, dict[str, Span]]:

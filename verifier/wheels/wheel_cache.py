@@ -1,8 +1,8 @@
 """What the strict reader found in a wheel, kept for the next time that a process reads the same wheel.
 
 Whether a wheel is sound, and what is in it, depends on its bytes, its name, the caps and the reader alone. All of that
-is what an entry is kept under; the wheel is still hashed each time, whole, and with its sha256 its bytes are those that
-were checked. What remains undone is to unpack and hash each file again. Only what was accepted is kept.
+is what an entry is kept under. What remains undone for a known wheel is to unpack and hash each file again; those that
+are used are held against their sha256, which is part of the entry. Only what was accepted is kept.
 
 ``docs/adr/0008-code-cache.md`` says what makes a cache safe to use.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import marshal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import packaging
@@ -22,19 +22,25 @@ from verifier.wheels.archive import Limits, Span
 from verifier.wheels.core_metadata import CoreMetadata
 from verifier.wheels.snapshot import Contents, Place, Snapshot
 
-READER: Final = 4
+READER: Final = 5
 """Raised with every change of what the strict reader accepts or finds; ``tests/verifier/test_wheel_cache.py`` asks."""
 
 _KIND: Final = "wheel"
 
 
-def recall(cache: PrivateCache, wheel: bytes, digest: str, file_name: str, limits: Limits) -> Snapshot | None:
+def recall(
+    cache: PrivateCache,
+    read: Callable[[int, int], bytes | memoryview],
+    digest: str,
+    file_name: str,
+    limits: Limits,
+) -> Snapshot | None:
     """What was found in a wheel before; None if it was not read before.
 
     Args:
         cache: where that is kept.
-        wheel: the whole wheel.
-        digest: "sha256:<64 hex>" of it, just taken.
+        read: gives bytes of the wheel, as :class:`Contents` takes it.
+        digest: "sha256:<64 hex>" of it.
         file_name: its name, without directories.
         limits: the caps that hold now.
     """
@@ -48,7 +54,7 @@ def recall(cache: PrivateCache, wheel: bytes, digest: str, file_name: str, limit
         file_name=file_name,
         name=name,
         version=version,
-        files=Contents(wheel, {path: Place(Span(*span), sha256) for path, span, sha256 in files}, cache),
+        files=Contents(read, {path: Place(Span(*span), sha256) for path, span, sha256 in files}, cache),
         dist_info=dist_info,
         record_digest=record_digest,
         metadata=CoreMetadata(*metadata),

@@ -128,7 +128,7 @@ def test_a_library_that_the_plugin_opens(first: Loaded) -> None:
 
 def test_libraries_that_the_verified_wheel_brings(first: Loaded) -> None:
     with first.run() as run:
-        assert not first.module.through(libraries._is_loaded, "libnothing.so.1")
+        assert not first.module.through(libraries._handle_of, "libnothing.so.1")
     assert not run.observed.records
 
 

@@ -1,0 +1,133 @@
+"""A wheel as it lies on disk: opened once, and known again without being hashed if it was left alone.
+
+A file that was read and hashed before, and has been left alone since, has the sha256 that it had. Whether it was left
+alone, its identity says: device, inode, size, and the times of its last writing and last change, of which nobody but
+the system sets the latter. What such a wheel is taken for is judged as always, by that sha256: list, rules, policy. And
+what is used of it is what that sha256 stands for, also where somebody has managed to exchange the file under the same
+identity: of a known wheel only the facts that the strict reader found are taken, which the private cache vouches for,
+and every file that is unpacked is held against the sha256 that is among them. So the worst of a false identity is that
+a wheel that was accepted is used where another lies; the other never is.
+
+What does not fit in any way is read into memory and hashed, in full. ``docs/adr/0035-known-files.md`` says why this is
+sound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from verifier.errors import Refused, UsageError
+from verifier.private_cache import PrivateCache
+from verifier.private_directory import change_of, is_settled
+from verifier.wheels.archive import DEFAULT_LIMITS
+from verifier.wheels.snapshot import Snapshot, slices
+from verifier.wheels.wheel import read_wheel
+from verifier.wheels.wheel_cache import recall
+
+HELD_OPEN: Final = 1 << 20
+"""Bytes from which on a known wheel is held open, and not read into memory as a whole."""
+
+_KIND: Final = "seen"
+_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class WheelFile:
+    """One wheel. Its path is not asked again: what is not read at once is read from the file that was opened.
+
+    Args:
+        path: where it lies.
+        cache: where it is kept which files were seen before, and what was found in wheels; nothing is kept if None.
+
+    Attributes:
+        name: the file's name, without directories.
+        size: in bytes.
+        digest: "sha256:<64 hex>" of its bytes; or of the wheel that a known file has always been.
+
+    Raises:
+        UsageError: ``wheel.unreadable``: there is nothing that could be checked.
+        Refused: ``wheel.too-large``.
+    """
+
+    def __init__(self, path: Path, cache: PrivateCache | None = None) -> None:
+        self.name = path.name
+        self._cache = cache
+        self._data = b""
+        with _opened(path) as file:
+            self.size = os.fstat(file.descriptor).st_size
+            if self.size > DEFAULT_LIMITS.archive:
+                expected = f"at most {DEFAULT_LIMITS.archive} bytes"
+                raise Refused("wheel.too-large", "wheel is too large", found=repr(path.name), expected=expected)
+            change = change_of(file.descriptor)
+            self._known = self._recall(file, change)
+            if self._known is not None:
+                self.digest = self._known.digest
+                return
+            self._data = file.read(0, self.size)
+            self.size = len(self._data)
+            self.digest = f"sha256:{hashlib.sha256(self._data).hexdigest()}"
+            if cache is not None and change_of(file.descriptor) == change and is_settled(file.descriptor):
+                cache.store(self.digest.encode(), _KIND, change)
+
+    def snapshot(self) -> Snapshot:
+        """What the strict reader finds in it.
+
+        Raises:
+            Refused: with one of the ``wheel.*`` codes.
+        """
+        return self._known or read_wheel(self._data, self.name, cache=self._cache, digest=self.digest)
+
+    def _recall(self, file: _File, change: bytes) -> Snapshot | None:
+        """What was found in the wheel that this file was, in this state; None if it was not seen, or not accepted."""
+        seen = None if self._cache is None else self._cache.load(_KIND, change)
+        if self._cache is None or seen is None:
+            return None
+        read = file.read if self.size > HELD_OPEN else slices(file.read(0, self.size))
+        return recall(self._cache, read, seen.decode(), self.name, DEFAULT_LIMITS)
+
+
+class _File:
+    """A regular file that is held open, and closed when nobody refers to it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.descriptor = os.open(path, _READ)
+        found = os.fstat(self.descriptor)
+        self._identity = found.st_dev, found.st_ino
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError("not a regular file")
+
+    def __del__(self) -> None:
+        if self._is_held():
+            os.close(self.descriptor)
+
+    def read(self, start: int, length: int) -> bytes:
+        """So many bytes of it, or fewer where there are no more. What its reader gets of another file it refuses."""
+        data = b""
+        with contextlib.suppress(OSError):
+            if not self._is_held():  # by a host that became a daemon, which closes all descriptors it can count to
+                return _File(self._path).read(start, length)
+            while len(data) < length and (more := os.pread(self.descriptor, length - len(data), start + len(data))):
+                data = data + more if data else more
+        return data
+
+    def _is_held(self) -> bool:
+        try:
+            found = os.fstat(self.descriptor)
+        except (AttributeError, OSError):
+            return False
+        return (found.st_dev, found.st_ino) == self._identity
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[_File]:
+    try:
+        yield _File(path)
+    except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise UsageError("wheel.unreadable", f"cannot read wheel {path.name!r}", found=reason) from error

@@ -66,7 +66,7 @@ def test_commands_and_examples_work_as_they_stand(tmp_path: Path) -> None:
             assert done.returncode == 0, done.stdout + done.stderr
 
         examples = blocks("python")
-        assert len(examples) == 12
+        assert len(examples) == 13
         told = in_fresh_process("\n".join(made_real(example) for example in examples)).splitlines()
     assert told[0] == "[['a', 1]]"
     assert told[1].startswith("sample_plugin 1.0 core {")

@@ -6,7 +6,8 @@ trusted-roots/        Sigstore trusted roots that a policy names, by their sha25
 offline/              keys that leave this machine (0700): root-1, root-2, targets, checkpoint-1, checkpoint-2
 online/               keys that stay (0700): timestamp, head
 principals/           demo profile only: builder, owner, certifier
-server/               loadlock.sqlite or database.toml, settings.toml, issuers.toml, the lock of who publishes;
+server/               loadlock.sqlite or database.toml, settings.toml, issuers.toml, the locks of who publishes and of
+                      who does the chores;
                       rotation.json for moments; restored.json in what came from a backup until it is opened
 public/               the static tree: trust/, lists/, sets/, records/, releases/, enrolment.json
 
@@ -110,6 +111,11 @@ class Layout:
     def lock(self) -> Path:
         """The lock file of the one process that publishes."""
         return self.root / "server" / "publish.lock"
+
+    @property
+    def chores_lock(self) -> Path:
+        """The lock file of the one process that signs again, exports and tells."""
+        return self.root / "server" / "chores.lock"
 
     @property
     def journal(self) -> Path:

@@ -151,6 +151,7 @@ BEYOND: dict[str, Code] = {
     ),
     "server.streams": Code(None, "the server holds as many push streams as it may", "Poll; connect again later."),
     "server.hearing": Code(None, "more acknowledgements wait than the server can keep", "Acknowledge again later."),
+    "server.workers": Code(None, "a worker of the server dies again and again", "Read the server's log: it says why."),
     "webhook.address": Code(
         None, "a webhook leads to an address that events may not go to", "Correct the webhook in server/settings.toml."
     ),

@@ -1,8 +1,8 @@
 """The static tree: trust, lists, sets and the enrolment bundle, served as any web server would serve them.
 
 A path is matched against the names that exist by design, never mapped onto the disk: what is not of one of these forms
-is not there, whatever it decodes to. What hosts ask for most is held in memory (:mod:`crl_server.shelf`) and answered
-before the application with its layers is asked.
+is not there, whatever it decodes to. What hosts ask for most is held in memory (:mod:`crl_server.processes.shelf`) and
+answered before the application with its layers is asked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fastapi.responses import FileResponse
 from crl_server.api.edge import matches
 from crl_server.lists.public_files import IMMUTABLE, ROUTE, PublicKind, file_headers, kind_of, tag_of, tags_of
 from crl_server.operating.request_context import Application, Receive, Scope, Send
-from crl_server.shelf import Asked, Shelf
+from crl_server.processes.shelf import Asked, Shelf
 from verifier.errors import UsageError
 
 

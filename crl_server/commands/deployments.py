@@ -81,6 +81,7 @@ def _lifetime(text: str) -> Duration:
 def _configure_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", metavar="ADDRESS", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", metavar="PORT", type=int, help="the port (default: that of the deployment's address)")
+    parser.add_argument("--workers", metavar="N", type=int, default=1, help="how many processes serve (1)")
     parser.add_argument("--log-format", choices=FORMATS, default="text", help="how it logs (text)")
     parser.add_argument("--log-level", choices=LEVELS, default="warning", help="from which level on it logs (warning)")
 
@@ -89,17 +90,20 @@ def _serve(args: argparse.Namespace, output: Output) -> None:
     with opened(args) as authority, needing_the_extra():
         from crl_server.operating import logs
         from crl_server.operating.serving import port_of, serve
+        from crl_server.processes.team import Team, check_count
 
         port = port_of(authority.record.server) if args.port is None else args.port
         if not 0 <= port <= 65535:
             raise UsageError("usage.arguments", "no such port", found=str(port), expected="0 to 65535")
+        check_count(args.workers)
+        team = None if args.workers == 1 else Team(args.workers, args.log_format, args.log_level)
 
         def announce(address: str) -> None:
             output.say(f"serving deployment {authority.record.deployment!s} at {address}; end with Ctrl-C")
             output.result({"ok": True, "address": address, "deployment": authority.record.deployment})
 
         with logs.configured(args.log_format, args.log_level):
-            serve(authority, args.host, port, announce)
+            serve(authority, args.host, port, announce, team=team)
 
 
 COMMANDS = (

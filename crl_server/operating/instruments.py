@@ -6,6 +6,7 @@ Requests are counted as they come; everything else is looked up when somebody as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
 
@@ -17,6 +18,8 @@ from prometheus_client.registry import Collector
 from crl_server.export.worker import ExportWorker
 from crl_server.operating import counting
 from crl_server.operating.readiness import check_ready
+from crl_server.processes.board import Board
+from crl_server.processes.tally import Telling, Together
 from crl_server.service import Authority
 from crl_server.webhooks import outbox
 from crl_server.webhooks.worker import WebhookWorker
@@ -27,12 +30,14 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class Instruments:
-    """The registry of one server's process.
+    """What one process of a server counts, and what it can tell of the deployment.
 
     Args:
         exports: the exports of this process.
         streams: tells how many push streams are open.
         webhooks: the webhooks of this process, asked for anew each time.
+        here: tells whether exports and webhooks are kept by this process.
+        board: what the workers of a team share; None for a process that serves alone.
 
     Attributes:
         registry: what is exported.
@@ -43,22 +48,34 @@ class Instruments:
         exports: Sequence[ExportWorker] = (),
         streams: Callable[[], int] = lambda: 0,
         webhooks: Iterable[WebhookWorker] = (),
+        here: Callable[[], bool] = lambda: True,
+        board: Board | None = None,
     ) -> None:
         self.exports = tuple(exports)
         self.webhooks = webhooks
         self.streams = streams
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        self.here = here
+        self._own = CollectorRegistry()
+        self._common = self._own if board is None else CollectorRegistry()
+        self.registry = self._own
+        if board is not None:
+            self.registry = CollectorRegistry()
+            self.registry.register(Together(self._own, self._common, board))
+        ProcessCollector(registry=self._own)
         self._requests = Counter(
             "loadlock_http_requests", "Requests that were answered.", ["method", "route", "status"],
-            registry=self.registry,
+            registry=self._own,
         )  # fmt: skip
         self._seconds = Histogram(
             "loadlock_http_request_seconds", "How long requests took.", ["method", "route"], buckets=BUCKETS,
-            registry=self.registry,
+            registry=self._own,
         )  # fmt: skip
         self._counters: dict[tuple[str, str, int], Counter] = {}
         self._timers: dict[tuple[str, str], Histogram] = {}
+
+    def telling(self, board: Board) -> Telling:
+        """Writes what this process counts on the board while inside its block."""
+        return Telling(self._own, board)
 
     def answered(self, method: str, route: str, status: int, seconds: float | None) -> None:
         """Count a request, and how long it took; None for a stream."""
@@ -76,11 +93,12 @@ class Instruments:
 
     def watch(self, authority: Authority, clock: Callable[[], datetime]) -> None:
         """Tell of a deployment too, whenever somebody asks."""
-        self.registry.register(_Deployment(self, authority, clock))
+        self._own.register(_Process(self, authority, clock))
+        self._common.register(_Deployment(authority, clock))
 
 
-class _Deployment(Collector):
-    """Looks a deployment up; what cannot be looked up is left out, and ``loadlock_ready`` is 0."""
+class _Process(Collector):
+    """Looks up what this process does beside answering."""
 
     def __init__(self, instruments: Instruments, authority: Authority, clock: Callable[[], datetime]) -> None:
         self._instruments = instruments
@@ -93,18 +111,61 @@ class _Deployment(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every family, each with its value now."""
-        now = self._clock()
-        yield _family("loadlock_build_info", "The release that runs.", {"version": version("loadlock")}, 1)
         yield _gauge(
             "loadlock_push_streams", "Push streams that are open in this process.", self._instruments.streams()
         )
+        if not self._instruments.here():
+            return
+        with suppress(LoadlockError):  # loadlock_ready tells, and the log tells why
+            yield from self._webhooks()
+        yield from _exports(self._instruments.exports, self._clock())
+
+    def _webhooks(self) -> Iterator[Metric]:
+        pending, dead = (
+            GaugeMetricFamily(f"loadlock_webhook_{name}", text, labels=["webhook"])
+            for name, text in (
+                ("pending", "Events that a webhook is still to be told of."),
+                ("given_up", "Events that a webhook was not told of in the end."),
+            )
+        )
+        done, failed = (
+            CounterMetricFamily(f"loadlock_webhook_{name}", text, labels=["webhook"])
+            for name, text in (
+                ("deliveries", "Events that a webhook has taken."),
+                ("failures", "Attempts to tell a webhook that failed."),
+            )
+        )
+        with self._authority.store.read() as ledger:
+            backlogs = {worker: outbox.backlog(ledger, worker.name) for worker in self._instruments.webhooks}
+        for worker, found in backlogs.items():
+            pending.add_metric([worker.name], found.pending)
+            dead.add_metric([worker.name], found.dead)
+            done.add_metric([worker.name], worker.sent.delivered)
+            failed.add_metric([worker.name], worker.sent.failed)
+        yield from (pending, dead, done, failed)
+
+
+class _Deployment(Collector):
+    """Looks a deployment up; what cannot be looked up is left out, and ``loadlock_ready`` is 0."""
+
+    def __init__(self, authority: Authority, clock: Callable[[], datetime]) -> None:
+        self._authority = authority
+        self._clock = clock
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing beforehand: registering must not ask the database."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, each with its value now."""
+        now = self._clock()
+        yield _family("loadlock_build_info", "The release that runs.", {"version": version("loadlock")}, 1)
         yield from self._ready(now)
-        for part in (self._list, self._expiries, self._counts, self._webhooks):
+        for part in (self._list, self._expiries, self._counts):
             try:
                 yield from part(now)
             except LoadlockError:
                 continue  # loadlock_ready tells, and the log tells why
-        yield from _exports(self._instruments.exports, now)
 
     def _ready(self, now: datetime) -> Iterator[Metric]:
         code = ""
@@ -149,30 +210,6 @@ class _Deployment(Collector):
         yield _gauge("loadlock_hosts", "Hosts that say which list they go by.", found.hosts)
         yield _gauge("loadlock_hosts_lagging", "Hosts of these that lag behind the last event.", found.lagging)
         yield _gauge("loadlock_hosts_silent", "Hosts that have not been heard of lately.", found.silent)
-
-    def _webhooks(self, _: datetime) -> Iterator[Metric]:
-        pending, dead = (
-            GaugeMetricFamily(f"loadlock_webhook_{name}", text, labels=["webhook"])
-            for name, text in (
-                ("pending", "Events that a webhook is still to be told of."),
-                ("given_up", "Events that a webhook was not told of in the end."),
-            )
-        )
-        done, failed = (
-            CounterMetricFamily(f"loadlock_webhook_{name}", text, labels=["webhook"])
-            for name, text in (
-                ("deliveries", "Events that a webhook has taken."),
-                ("failures", "Attempts to tell a webhook that failed."),
-            )
-        )
-        with self._authority.store.read() as ledger:
-            backlogs = {worker: outbox.backlog(ledger, worker.name) for worker in self._instruments.webhooks}
-        for worker, found in backlogs.items():
-            pending.add_metric([worker.name], found.pending)
-            dead.add_metric([worker.name], found.dead)
-            done.add_metric([worker.name], worker.sent.delivered)
-            failed.add_metric([worker.name], worker.sent.failed)
-        yield from (pending, dead, done, failed)
 
 
 def _exports(workers: Sequence[ExportWorker], now: datetime) -> Iterator[Metric]:

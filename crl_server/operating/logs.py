@@ -28,16 +28,17 @@ CHATTY = ("boto3", "botocore", "s3transfer", "urllib3")
 
 
 @contextmanager
-def configured(form: Format, level: str, stream: TextIO | None = None) -> Iterator[None]:
+def configured(form: Format, level: str, stream: TextIO | None = None, worker: int = 0) -> Iterator[None]:
     """Log to standard error in this form, and afterwards as before.
 
     Args:
         form: text or JSON.
         level: one of :data:`LEVELS`; what is below is left out.
         stream: where to, instead of standard error.
+        worker: the number of this process in its team, which every line carries; 0 for a process of its own.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    handler.setFormatter(JsonLines(worker) if form == "json" else TextLines(worker))
     loggers = [logging.getLogger(), *map(logging.getLogger, CHATTY)]
     root, levels = loggers[0], [logger.level for logger in loggers]
     handlers, root.handlers = root.handlers, [handler]
@@ -55,6 +56,10 @@ def configured(form: Format, level: str, stream: TextIO | None = None) -> Iterat
 class JsonLines(logging.Formatter):
     """A JSON object a record."""
 
+    def __init__(self, worker: int = 0) -> None:
+        super().__init__()
+        self._more = {"worker": worker} if worker else {}
+
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
         line: dict[str, Any] = {
@@ -62,6 +67,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage()[:MAX_MESSAGE],
+            **self._more,
         }
         if found := request_id.get():
             line["request_id"] = found
@@ -74,6 +80,10 @@ class JsonLines(logging.Formatter):
 class TextLines(logging.Formatter):
     """A line for people, with whatever else belongs to it indented below."""
 
+    def __init__(self, worker: int = 0) -> None:
+        super().__init__()
+        self._more = f" worker {worker}" if worker else ""
+
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
         parts = [_escaped(record.getMessage()[:MAX_MESSAGE])]
@@ -81,7 +91,8 @@ class TextLines(logging.Formatter):
             parts.append(_escaped(self.formatException(record.exc_info)[-MAX_MESSAGE:]))
         body = "\n".join(parts).replace("\n", "\n    ")
         found = request_id.get()
-        return f"{_time(record)} {record.levelname.lower():<7} {record.name}{f' [{found}]' if found else ''}: {body}"
+        mark = f" [{found}]" if found else ""
+        return f"{_time(record)} {record.levelname.lower():<7} {record.name}{self._more}{mark}: {body}"
 
 
 def _time(record: logging.LogRecord) -> str:

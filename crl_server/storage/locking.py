@@ -1,4 +1,4 @@
-"""One publisher at a time, across threads and processes."""
+"""One at a time, across threads and processes: who publishes, and who does what is done once."""
 
 from __future__ import annotations
 
@@ -24,16 +24,41 @@ def exclusive(path: Path, wait: float = WAIT) -> Iterator[None]:
     Raises:
         Unreachable: ``io.failed`` when the lock is not to be had in time, or the file cannot be made.
     """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Unreachable("io.failed", "cannot lock the deployment", found=error.strerror or str(error)) from error
-    try:
+    with _opened(path) as descriptor:
         _acquire(descriptor, wait)
         try:
             yield
         finally:
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may still hold the descriptor
+
+
+@contextmanager
+def exclusive_if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock file at ``path`` if nobody else does; whether it is held.
+
+    Raises:
+        Unreachable: ``io.failed`` when the file cannot be made.
+    """
+    with _opened(path) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unreachable("io.failed", "cannot lock the deployment", found=error.strerror or str(error)) from error
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -15,11 +15,11 @@ import uvicorn
 from crl_server.api.app import create_app
 from crl_server.api.limits import Rate
 from crl_server.api.static import with_shelf
-from crl_server.doorway import Doorway
 from crl_server.operating.instruments import Instruments
 from crl_server.operating.request_context import observed
+from crl_server.processes.doorway import Doorway
+from crl_server.processes.shelf import Shelf
 from crl_server.service import Authority
-from crl_server.shelf import Shelf
 from tests.crl_server.deployments import NOW
 
 MANY = Rate(burst=100_000, each_second=1.0)

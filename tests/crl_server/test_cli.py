@@ -18,7 +18,8 @@ import pytest
 import urllib3
 
 from crl_server.cli import COMMANDS
-from crl_server.operating.serving import Maintenance, utc_now
+from crl_server.operating.serving import utc_now
+from crl_server.processes.chores import Maintenance
 from crl_server.service import Authority
 from crl_server.trust.signing import SigningKey
 from loadlock.cli import invoke, main

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from crl_server.api.app import create_app
 from crl_server.api.static import with_shelf
-from crl_server.doorway import MAX_REQUEST, Doorway, understood
 from crl_server.operating.instruments import Instruments
 from crl_server.operating.request_context import observed
+from crl_server.processes.doorway import MAX_REQUEST, Doorway, understood
+from crl_server.processes.shelf import Asked, Shelf
 from crl_server.service import Authority
-from crl_server.shelf import Asked, Shelf
 from tests.crl_server.deployments import NOW, made, revoke
 from tests.crl_server.live import listen
 from tests.waiting import until
@@ -68,7 +68,7 @@ class Serving:
     def fronted(self) -> int:
         """How many connections have not been handed to uvicorn."""
         connections = list(self.server.server_state.connections)
-        return sum(type(found).__module__ == "crl_server.doorway" for found in connections)
+        return sum(type(found).__module__ == "crl_server.processes.doorway" for found in connections)
 
     def answered(self, method: str, status: int) -> int:
         """How many answers of the tree are counted."""

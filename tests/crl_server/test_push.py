@@ -14,7 +14,7 @@ import pytest
 
 from crl_server.api.app import create_app
 from crl_server.operating.push import Hub, with_stream
-from crl_server.operating.serving import server_of
+from crl_server.processes.process import server_of
 from crl_server.service import Authority
 from tests.crl_server.deployments import NOW, digest, made, revoke
 from tests.crl_server.live import address_of, listen

@@ -12,7 +12,7 @@ import pytest
 
 from crl_server.operating.expiries import Expiry
 from crl_server.operating.readiness import check_ready
-from crl_server.operating.serving import Maintenance, Reminder
+from crl_server.processes.chores import Maintenance, Reminder
 from crl_server.service import Authority
 from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import DAY, HOUR, NOW, made

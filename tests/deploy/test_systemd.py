@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from crl_server.operating.push import MAX_LISTENERS
-from crl_server.operating.serving import GRACE
+from crl_server.processes.process import GRACE
 from loadlock.cli import _find, _parser_of
 from tests.project.tree import ROOT
 

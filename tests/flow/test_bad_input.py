@@ -57,7 +57,7 @@ def content(directory: Path) -> dict[str, bytes]:
     return {
         path.relative_to(directory).as_posix(): path.read_bytes()
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != "publish.lock"
+        if path.is_file() and path.suffix != ".lock"
     }
 
 

@@ -20,7 +20,7 @@ from crl_server.lists.public_files import ROUTE, tags_of
 from crl_server.operating import tracing
 from crl_server.operating.instruments import Instruments
 from crl_server.operating.request_context import HEADER
-from crl_server.shelf import Asked, Shelf
+from crl_server.processes.shelf import Asked, Shelf
 
 if TYPE_CHECKING:
     from uvicorn import Config

@@ -1,0 +1,136 @@
+"""Several workers serve one deployment: any of them answers, all of them push, any may die, and the chores go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crl_server.processes.board import MAX_SHEET, Board, sheets
+from crl_server.processes.team import LONGEST_PAUSE, MAX_DEATHS, MAX_WORKERS, pause_after
+from crl_server.processes.team import Team as Workers
+from crl_server.storage.locking import exclusive_if_free
+from tests.crl_server.deployments import digest, made
+from tests.crl_server.teams import WORKERS, Team
+from tests.crl_server.test_cli import refused
+from tests.waiting import until
+from verifier.errors import Unreachable
+from verifier.formats import dsse
+from verifier.formats.revocations import parse_head
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    folder = tmp_path_factory.mktemp("team")
+    settings = f'[[export]]\nname = "mirror"\ndirectory = "{folder / "mirror"}"\n'
+    with Team(folder / "acme", settings=settings) as team:
+        yield team
+
+
+def exported(team: Team) -> int:
+    head = team.directory.parent / "mirror" / "lists" / "head.json"
+    if not head.is_file():
+        return -1
+    return parse_head(dsse.parse_envelope(head.read_bytes(), what="head").unverified_payload).seq
+
+
+def test_what_one_worker_publishes_is_pushed_by_all(team: Team) -> None:
+    streams = team.streams()
+    assert team.revoke("pushed")
+    for news in streams:
+        assert bytes.fromhex(digest("pushed").hex)[:16] in next(news).segment
+
+
+def test_each_worker_answers_everything(team: Team) -> None:
+    def everywhere(path: str, route: str) -> bool:
+        assert team.get(path).status in (200, 303)
+        counted = team.numbers("loadlock_http_requests_total", f'"{route}"')
+        return len(counted) == WORKERS
+
+    for path, route in (
+        ("/lists/head.json", "/{path:path}"),
+        ("/readyz", "/readyz"),
+        ("/v1/openapi.json", "/v1/openapi.json"),
+    ):
+        until(lambda path=path, route=route: everywhere(path, route))  # type: ignore[misc]
+
+
+def test_what_is_done_once_is_told_of_once(team: Team) -> None:
+    until(lambda: exported(team) >= 0)
+    until(lambda: team.numbers("loadlock_export_passes_total"))
+    assert set(team.numbers("loadlock_export_passes_total")) == {""}
+    assert set(team.numbers("loadlock_list_seq")) == {""}
+
+
+def test_a_killed_worker_loses_nothing_and_comes_back(team: Team) -> None:
+    team.kill_under_writes()
+    assert team.log.count("is started again") == WORKERS
+    before = exported(team)
+    assert team.revoke("after the kills")  # whoever did the chores was killed: somebody else does them now
+    until(lambda: exported(team) > before)
+
+
+def test_it_ends_in_time_though_streams_are_open(team: Team) -> None:
+    streams, workers = team.streams(), team.workers()
+    team.process.send_signal(signal.SIGTERM)
+    assert team.process.wait(60) == 0
+    assert not [number for number in workers if Path(f"/proc/{number}").exists()]
+    for news in streams:
+        assert list(news) == []
+    assert "killed" not in team.log
+
+
+@pytest.mark.parametrize("count", ["0", "-1", str(MAX_WORKERS + 1)])
+def test_a_team_of_a_silly_size_is_refused(count: str, tmp_path: Path) -> None:
+    made(tmp_path / "acme").close()
+    assert (
+        refused("serve", "--deployment", tmp_path / "acme", "--port", "0", "--workers", count).code == "usage.arguments"
+    )
+
+
+def test_a_team_that_cannot_start_says_so(tmp_path: Path) -> None:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    listening = socket.create_server(("127.0.0.1", 0))
+    try:
+        with pytest.raises(Unreachable) as caught:
+            Workers(1).serve(tmp_path / "nothing", listening, lambda: None)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert (caught.value.code, caught.value.found) == ("server.workers", "worker 1: status 1")
+    assert listening.fileno() == -1
+
+
+def test_pauses_grow_and_end() -> None:
+    pauses = [pause_after(deaths) for deaths in range(1, MAX_DEATHS)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[1], pauses[-1]) == (0, 0.5, LONGEST_PAUSE)
+
+
+def test_a_sheet_is_read_whole_by_the_others() -> None:
+    with sheets(3) as descriptors:
+        boards = [Board(descriptors, number) for number in (1, 2, 3)]
+        assert boards[0].others() == {}
+        boards[0].write(b"a long sheet")
+        boards[0].write(b"short")
+        boards[1].write(b"second")
+        boards[1].write(b"x" * (MAX_SHEET + 1))
+        assert [board.others() for board in boards] == [
+            {2: b"second"}, {1: b"short"}, {1: b"short", 2: b"second"},
+        ]  # fmt: skip
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(descriptors[0])
+
+
+def test_a_lock_is_held_once(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with exclusive_if_free(path) as first, exclusive_if_free(path) as second:
+        assert (first, second) == (True, False)
+    with exclusive_if_free(path) as again:
+        assert again
+    with pytest.raises(Unreachable), exclusive_if_free(tmp_path / "none" / "lock"):
+        pass

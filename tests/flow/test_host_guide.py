@@ -75,6 +75,7 @@ def test_commands_and_examples_work_as_they_stand(tmp_path: Path) -> None:
     assert told[4:] == [
         """["[['a', 1]]", "[['b', 2]]"]""",
         "sample_plugin",
+        "in-process 0 0",
         "plugin.revoked the host's own reasons",
         "sample_plugin",
         "list.stale",

@@ -23,6 +23,8 @@ from crl_server.lists.checkpointing import Checkpoints, Prepared
 from crl_server.lists.dossier import Dossier
 from crl_server.lists.public_tree import PublicTree
 from crl_server.lists.publishing import Publisher
+from crl_server.operating import endings
+from crl_server.operating.endings import Ending, Endings
 from crl_server.operating.expiries import Expiry, expiries
 from crl_server.plugins import admission, registry, releases
 from crl_server.plugins.admission import Admission, Upload
@@ -34,6 +36,7 @@ from crl_server.settings import read_settings
 from crl_server.storage import idempotency
 from crl_server.storage.databases import open_store
 from crl_server.storage.idempotency import Asked, once
+from crl_server.storage.ledger import Ledger
 from crl_server.storage.restored import heed_note
 from crl_server.storage.store import Store
 from crl_server.trust.offline import Office
@@ -102,6 +105,7 @@ class Authority(Denying):
         self.checkpoints = Checkpoints(self.tree)
         self.rotations = Rotations(self.tree, self.record, self.publisher)
         self.hearing = Hearing(self.store)
+        self._endings = Endings()
         self._denials: deque[datetime] = deque()
         self.rotations.resume()
 
@@ -181,8 +185,13 @@ class Authority(Denying):
         """All that expires, of trust and of the list that is served; raises ``Refused`` with ``trust.*``."""
         return expiries(self.repository.trust(), self.publisher, self.record.life, now)
 
+    def endings(self, ledger: Ledger, now: datetime) -> Sequence[Ending]:
+        """Certifications and tokens that end soon or have ended lately, the first to end first."""
+        return self._endings.soon(ledger, now)
+
     def warnings(self, now: datetime) -> tuple[str, ...]:
-        """What is about to expire (told during the last third of its life), and events that nobody could be told of.
+        """What is about to expire (told during the last third of its life), how much else ends soon, and events that
+        nobody could be told of. Anybody may read it: it names no plugin, no person and no token.
 
         Raises:
             Refused: ``trust.*``.
@@ -190,7 +199,8 @@ class Authority(Denying):
         """
         with self.store.read() as ledger:
             given_up = outbox.given_up(ledger)
-        return (*(found.told(now) for found in self.expiries(now) if found.near(now)), *given_up)
+            ending = endings.summary(self.endings(ledger, now))
+        return (*(found.told(now) for found in self.expiries(now) if found.near(now)), *ending, *given_up)
 
     # -- revoking and admitting ----------------------------------------------------------------------------------------
 

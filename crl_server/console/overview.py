@@ -10,7 +10,6 @@ from fastapi import FastAPI, Request, Response
 from crl_server.console import plots, questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.console.door import Visitor
-from crl_server.console.expiring import Endings
 from crl_server.console.hosts_pages import coverage
 from crl_server.storage.ledger import Ledger
 from verifier.errors import Refused
@@ -23,22 +22,21 @@ DRAWN = 30
 
 def add_pages(console: FastAPI, desk: Desk) -> None:
     """Add the page."""
-    endings = Endings()
 
     @console.get("/")
     async def overview(request: Request) -> Response:
         visitor = await desk.reader(request, "revocation.read")
-        return await desk.show(visitor, "overview.html", lambda: facts(desk, visitor, endings))
+        return await desk.show(visitor, "overview.html", lambda: facts(desk, visitor))
 
 
-def facts(desk: Desk, visitor: Visitor, endings: Endings) -> Facts:
+def facts(desk: Desk, visitor: Visitor) -> Facts:
     """What the first page shows."""
     now = visitor.now
     with desk.authority.store.read() as ledger:
         told: dict[str, Any] = {
             "counts": questions.counts(ledger),
             "newest": questions.newest_revocations(ledger, SHOWN),
-            "ending": endings.soon(ledger, now),
+            "ending": desk.authority.endings(ledger, now),
             "per_day": revocations_per_day(ledger, now),
         }
     if visitor.offered("host.read"):

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from crl_server.export.worker import ExportWorker
 from crl_server.operating import counting
+from crl_server.operating.endings import KINDS
 from crl_server.operating.readiness import check_ready
 from crl_server.processes.board import Board
 from crl_server.processes.tally import Telling, Together
@@ -199,6 +200,21 @@ class _Deployment(Collector):
             near.add_metric(labels, found.near(now))
         yield left
         yield near
+        yield from self._endings(now)
+
+    def _endings(self, now: datetime) -> Iterator[Metric]:
+        count = GaugeMetricFamily(
+            "loadlock_ending", "Certifications and tokens that end soon or have ended lately.", labels=["kind"]
+        )
+        left = GaugeMetricFamily("loadlock_ending_seconds", "How long the first of them lasts yet.", labels=["kind"])
+        with self._authority.store.read() as ledger:
+            found = self._authority.endings(ledger, now)
+        for kind in KINDS:
+            ends = [ending.ends.instant for ending in found if ending.kind == kind]
+            count.add_metric([kind], len(ends))
+            if ends:
+                left.add_metric([kind], (ends[0] - now).total_seconds())
+        yield from (count, left)
 
     def _counts(self, now: datetime) -> Iterator[Metric]:
         with self._authority.store.read() as ledger:

@@ -1,4 +1,5 @@
-"""What nobody does but others should hear of: something is about to expire, hosts lag behind. Recorded once each.
+"""What nobody does but others should hear of: something is about to expire, hosts lag behind. Recorded and logged once
+each.
 
 An entry of the audit log is what webhooks are told of; what was told is remembered, also across restarts.
 """
@@ -6,12 +7,12 @@ An entry of the audit log is what webhooks are told of; what was told is remembe
 from __future__ import annotations
 
 import hashlib
+import logging
 from datetime import datetime, timedelta
 
 from sqlmodel import col, select
 
 from crl_server.fleet import hosts
-from crl_server.operating.expiries import Expiry
 from crl_server.records.audit import Act
 from crl_server.service import Authority
 from crl_server.storage.ledger import Ledger
@@ -23,6 +24,8 @@ PATIENCE = timedelta(minutes=15)
 SHOWN = 20
 """How many hosts are named."""
 
+log = logging.getLogger("crl_server")
+
 
 def note(authority: Authority, now: datetime) -> None:
     """Record what is new to tell.
@@ -33,21 +36,24 @@ def note(authority: Authority, now: datetime) -> None:
     """
     near = [found for found in authority.expiries(now) if found.near(now)]
     with authority.store.read() as ledger:
-        acts = [*(act for found in near if (act := _expiring(ledger, found))), *_lagging(ledger, now)]
+        acts = [_expiring(found.name, found.what, found.ends, found.renewed_by) for found in near]
+        acts += [_expiring(e.name, e.what, e.ends.instant, "people") for e in authority.endings(ledger, now)]
+        acts += _lagging(ledger, now)
+        acts = [act for act in acts if ledger.setting(act[0]) != act[1]]
     if acts:
         with authority.store.write() as ledger:
             for name, value, told in acts:
                 if ledger.setting(name) != value:
                     ledger.set(name, value)
                     ledger.record(told, now)
+                    if told.action == "expiry.warn":
+                        log.warning("%s ends at %s", told.detail["what"], told.detail["ends"])
 
 
-def _expiring(ledger: Ledger, found: Expiry) -> tuple[str, str, Act] | None:
-    name, ends = f"warned:{hashlib.sha256(found.name.encode()).hexdigest()[:32]}", Time.of(found.ends)
-    if ledger.setting(name) == ends:
-        return None
-    detail = {"what": found.what, "ends": ends, "renewed_by": found.renewed_by}
-    return name, ends, Act("server", "expiry.warn", found.name, detail)
+def _expiring(name: str, what: str, ends: datetime, renewed_by: str) -> tuple[str, str, Act]:
+    known = f"warned:{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+    detail = {"what": what, "ends": Time.of(ends), "renewed_by": renewed_by}
+    return known, Time.of(ends), Act("server", "expiry.warn", name, detail)
 
 
 def _lagging(ledger: Ledger, now: datetime) -> list[tuple[str, str, Act]]:

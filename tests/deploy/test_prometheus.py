@@ -17,7 +17,7 @@ from crl_server.export.worker import ExportWorker
 from crl_server.operating.instruments import Instruments
 from crl_server.settings import Webhook
 from crl_server.webhooks.worker import WebhookWorker
-from tests.crl_server.deployments import NOW, made
+from tests.crl_server.deployments import ACTOR, NOW, made
 from tests.project.tree import ROOT
 from verifier.formats.revocations import MAX_TAIL
 from verifier.formats.text import Name
@@ -33,6 +33,7 @@ def families(tmp_path_factory: pytest.TempPathFactory) -> list[Metric]:
     """What a server with an export and a webhook exports, once it has answered a request."""
     directory = tmp_path_factory.mktemp("metrics")
     authority = made(directory / "acme")
+    authority.create_token(Name("ends"), ["auditor"], timedelta(days=1), ACTOR, NOW - timedelta(hours=20))
     exporting = Exporter(authority, "mirror", Directory(directory / "mirror"), timedelta(days=1))
     webhook = Webhook(name=Name("soc"), url="https://hooks.example/", secret="soc.secret")
     instruments = Instruments(

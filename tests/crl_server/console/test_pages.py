@@ -6,13 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from crl_server.console.expiring import Endings
-from crl_server.plugins import registry
 from tests.crl_server.console.visitor import Visitor
 from tests.crl_server.console.world import World, served
 from tests.crl_server.deployments import DAY, NOW, digest
 from tests.crl_server.live import Live
-from verifier.formats.text import Digest
 
 
 @pytest.fixture(scope="module")
@@ -103,18 +100,6 @@ def test_the_servers_own_address_leads_to_the_console(live: Live) -> None:
     for path in ("/", "/console"):
         answer = live.ask("GET", path)
         assert (answer.status, answer.headers["location"]) == (303, "/console/")
-
-
-def test_what_ends_soon_is_told(world: tuple[World, Live]) -> None:
-    endings = Endings()
-    with world[0].authority.store.read() as ledger:
-        assert endings.soon(ledger, NOW) == []
-        found = endings.soon(ledger, NOW + 60 * DAY)
-        assert endings.soon(ledger, NOW + 60 * DAY) == found
-        usable = {row for row in map(str, registry.digests(ledger)) if ledger.listed(Digest(row)) is None}
-    assert {entry.digest for entry in found} == usable
-    assert {entry.what for entry in found} == {"its certification"}
-    assert found == sorted(found, key=lambda entry: entry.ends)
 
 
 def test_a_list_that_has_expired_is_told_first_of_all(live: Live, tokens: dict[str, str]) -> None:

@@ -93,7 +93,7 @@ class Gate(InstalledGate):
         observe: bool = True,
     ) -> None:
         self.home = home
-        self._kept = kept = PrivateCache(cache) if cache is not None else None
+        self._kept = kept = home.cache = PrivateCache(cache) if cache is not None else None
         self._read = partial(read_wheel, cache=kept)
         self._marks = HighWater(kept, home.host.deployment)
         self._code = importing.CodeCache(kept) if kept is not None else None

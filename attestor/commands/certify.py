@@ -215,8 +215,8 @@ def _terms(args: argparse.Namespace) -> Terms:
 
 def _policy_of(directory: Path) -> bytes | None:
     """The signed policy that an enrolled host goes by; None for anything but such a directory."""
+    from verifier.deployment.chain import POLICY
     from verifier.deployment.home import Home
-    from verifier.deployment.tuf_chain import POLICY
 
     if not (directory / "host.json").is_file():
         return None

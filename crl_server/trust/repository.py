@@ -47,8 +47,8 @@ from crl_server.trust.tuf_roles import (
     role_end,
     role_of,
 )
+from verifier.deployment.chain import TRUSTED_ROOT, trusted_root_name
 from verifier.deployment.trust import Trust
-from verifier.deployment.tuf_chain import TRUSTED_ROOT, trusted_root_name
 from verifier.errors import Refused, UsageError
 from verifier.formats.text import Name
 

@@ -11,8 +11,8 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from crl_server.lists.stamps import stamps
+from verifier.deployment.chain import trusted_root_name
 from verifier.deployment.trust import Trust, verify_trust
-from verifier.deployment.tuf_chain import trusted_root_name
 from verifier.errors import LoadlockError, Refused
 from verifier.files import read_capped, write_atomic
 

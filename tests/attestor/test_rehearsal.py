@@ -16,7 +16,7 @@ from attestor.commands.places import WheelFiles
 from attestor.signing.signers import public_pem
 from tests.attestor.test_cli import Recorder, code_of, run
 from tests.hosts import HostedDeployment
-from verifier.deployment.tuf_chain import POLICY
+from verifier.deployment.chain import POLICY
 from verifier.formats.bundle import parse_set
 from verifier.judging.evidence import verified_payload
 from verifier.signatures.private_keys import PrivateKey

@@ -13,7 +13,8 @@ from tuf.api.metadata import Metadata, MetaFile, Root, TargetFile
 
 from loadlock.testing.repository import CHECKPOINT, POLICY, TufRepository
 from verifier.deployment import tuf_chain
-from verifier.deployment.tuf_chain import Chain, root_keys, verify_chain
+from verifier.deployment.chain import Chain
+from verifier.deployment.tuf_chain import root_keys, verify_chain
 from verifier.errors import Refused
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -171,7 +171,7 @@ def test_any_other_policy_is_another_entry(hosted: HostedDeployment, place: Path
 def test_other_code_is_another_entry(hosted: HostedDeployment, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = hosted.plugin()
     hosted.gate(cache=place).verify(wheel)
-    monkeypatch.setattr(verdicts, "_of_the_code", lambda: "other")
+    monkeypatch.setattr(verdicts, "this_code", lambda: b"other")
     assert not was_known(hosted, wheel, place)
 
 

@@ -43,6 +43,7 @@ from verifier.formats.release import release_key
 from verifier.formats.revocations import MAX_BASE, MAX_RULES, MAX_TAIL, PREFIX
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Digest, Hex, Name, Time
+from verifier.private_cache import PrivateCache
 from verifier.revocation.revocation_list import RevocationList
 from verifier.revocation.revocations import open_list
 
@@ -157,6 +158,13 @@ class Home:
     Args:
         directory: where it lies; it has been enrolled.
 
+    Attributes:
+        directory: the same.
+        host: what the host was enrolled with.
+        pinned_root: the bytes of ``root.json``.
+        blobs: what is kept under its own digest.
+        cache: where it is kept which repositories were verified before, once somebody sets it.
+
     Raises:
         Refused: ``trust.missing`` when nothing was enrolled there, ``trust.root`` when ``root.json`` is not the root
             that was pinned.
@@ -165,6 +173,7 @@ class Home:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.cache: PrivateCache | None = None
         if not (directory / "host.json").is_file():
             raise Refused("trust.missing", "no host is enrolled here", found=f"no host.json in {str(directory)!r}")
         text = read_capped(directory / "host.json", RECORD_LIMIT, "host record")
@@ -265,7 +274,7 @@ class Home:
         """
         metadata = {name: text.encode() for name, text in stored.metadata.items()}
         targets = {path: text.encode() for path, text in stored.targets.items()}
-        trust = verify_trust(self.pinned_root, metadata, targets)
+        trust = verify_trust(self.pinned_root, metadata, targets, self.cache)
         trust.check_floor(self.host.deployment, self.floor(state))
         return trust
 

@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from verifier.deployment.chain import Chain, KnownChain, RoleFacts
 from verifier.errors import Refused
 from verifier.formats.policy import Policy, parse_policy
 from verifier.formats.revocations import Checkpoint, parse_checkpoint, sha256_hex
 from verifier.formats.text import Name
 
 if TYPE_CHECKING:
-    from verifier.deployment.tuf_chain import RoleFacts
     from verifier.formats.enrolment import Floor
+    from verifier.private_cache import PrivateCache
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,12 @@ class Trust:
                 )
 
 
-def verify_trust(pinned_root: bytes, metadata: Mapping[str, bytes], targets: Mapping[str, bytes]) -> Trust:
+def verify_trust(
+    pinned_root: bytes,
+    metadata: Mapping[str, bytes],
+    targets: Mapping[str, bytes],
+    cache: PrivateCache | None = None,
+) -> Trust:
     """Verify stored trust from the pinned root.
 
     Args:
@@ -116,16 +122,13 @@ def verify_trust(pinned_root: bytes, metadata: Mapping[str, bytes], targets: Map
             ``targets.json`` and ``checkpoints.json``; no other name.
         targets: ``policy.json``, ``checkpoints/checkpoint.json``, and ``trusted_root.<name>.json`` for each trusted
             root that the policy names; no other name.
+        cache: where it is kept which repositories were verified before.
 
     Raises:
         Refused: ``trust.root``, ``trust.metadata``, ``trust.deployment`` when policy and checkpoint disagree, and
             whatever :func:`parse_policy` and :func:`parse_checkpoint` refuse.
     """
-    from verifier.deployment.tuf_chain import (
-        verify_chain,  # tuf takes longer to import than all else: only who verifies pays
-    )
-
-    chain = verify_chain(pinned_root, metadata, targets)
+    chain = _verified(pinned_root, metadata, targets, cache)
     policy = parse_policy(chain.policy)
     checkpoint = parse_checkpoint(chain.checkpoint)
     if checkpoint.deployment != policy.deployment:
@@ -136,6 +139,23 @@ def verify_trust(pinned_root: bytes, metadata: Mapping[str, bytes], targets: Map
             expected=repr(policy.deployment),
         )
     return Trust(policy, checkpoint, chain.roles, _trusted_roots(policy, chain.trusted_roots))
+
+
+def _verified(
+    pinned_root: bytes, metadata: Mapping[str, bytes], targets: Mapping[str, bytes], cache: PrivateCache | None
+) -> Chain:
+    """The chain, verified now or before."""
+    known = None if cache is None else KnownChain(cache, pinned_root, metadata, targets)
+    chain = None if known is None else known.recall()
+    if chain is None:
+        from verifier.deployment.tuf_chain import (
+            verify_chain,  # who does not verify does not wait for tuf to be imported
+        )
+
+        chain = verify_chain(pinned_root, metadata, targets)
+        if known is not None:
+            known.remember(chain)
+    return chain
 
 
 def _trusted_roots(policy: Policy, found: Mapping[str, bytes]) -> Mapping[Name, bytes]:

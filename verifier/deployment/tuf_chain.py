@@ -21,7 +21,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -40,16 +39,12 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from verifier.deployment.chain import CHECKPOINT, POLICY, Chain, RoleFacts, trusted_root_name
 from verifier.errors import LoadlockError, Refused
 from verifier.formats import strict_json
 from verifier.signatures.keys import PublicKey
 
 SignedT = TypeVar("SignedT", Root, Timestamp, Snapshot, Targets)
-
-POLICY = "policy.json"
-CHECKPOINT = "checkpoints/checkpoint.json"
-TRUSTED_ROOT = "trusted_root.{}.json"
-"""The path of a Sigstore trusted root, around its name."""
 
 ROOT_LIMIT = 512_000
 """Size cap of one root, in bytes."""
@@ -79,24 +74,7 @@ ROLE_LIMITS: Mapping[str, int] = {
 """The roles that a host stores beside the roots, each as ``<role>.json``."""
 
 _ROOT_NAME = re.compile(r"([1-9][0-9]{0,8})\.root\.json")
-_TRUSTED_ROOT_PATH = re.compile(r"trusted_root\.(.{1,64})\.json", re.DOTALL)
 _KEY_KINDS = {("ed25519", "ed25519"), ("ecdsa", "ecdsa-sha2-nistp256")}
-
-
-class RoleFacts(NamedTuple):
-    """What a verified role says of itself."""
-
-    version: int
-    expires: datetime
-
-
-class Chain(NamedTuple):
-    """A verified chain: the facts of each role, and the bytes of the files at its end; trusted roots by their name."""
-
-    roles: Mapping[str, RoleFacts]
-    policy: bytes
-    checkpoint: bytes
-    trusted_roots: Mapping[str, bytes]
 
 
 class RootKeys(NamedTuple):
@@ -115,12 +93,6 @@ def root_version(name: str) -> int | None:
     """The version in a name such as ``3.root.json``; None when it is the name of something else."""
     match = _ROOT_NAME.fullmatch(name)
     return int(match[1]) if match else None
-
-
-def trusted_root_name(path: str) -> str | None:
-    """The name in a path such as ``trusted_root.public.json``; None when it is the path of something else."""
-    match = _TRUSTED_ROOT_PATH.fullmatch(path)
-    return match[1] if match else None
 
 
 def root_keys(root: bytes) -> RootKeys:
@@ -170,8 +142,7 @@ def verify_chain(pinned_root: bytes, metadata: Mapping[str, bytes], files: Mappi
         "checkpoints": checkpoints,
     }
     facts = {name: RoleFacts(signed.version, signed.expires) for name, signed in roles.items()}
-    trusted = {name: data for path, data in files.items() if (name := trusted_root_name(path)) is not None}
-    return Chain(facts, files[POLICY], files[CHECKPOINT], trusted)
+    return Chain.of(facts, files)
 
 
 # -- (1) names and sizes ----------------------------------------------------------------------------------------------

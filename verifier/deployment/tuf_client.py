@@ -21,18 +21,16 @@ from tuf.api.exceptions import (
 )
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
+from verifier.deployment.chain import CHECKPOINT, POLICY, TRUSTED_ROOT
 from verifier.deployment.home import StoredTrust
 from verifier.deployment.tuf_chain import (
-    CHECKPOINT,
     FILE_LIMIT,
-    POLICY,
     ROLE_LIMITS,
     ROOT_LIMIT,
     ROOTS_LIMIT,
     SNAPSHOT_LIMIT,
     TARGETS_LIMIT,
     TIMESTAMP_LIMIT,
-    TRUSTED_ROOT,
     root_version,
 )
 from verifier.errors import LoadlockError, Refused, Unreachable

@@ -13,21 +13,17 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import marshal
-import os
-import sys
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
-
-import cryptography
 
 from verifier.formats.statement import Statement
 from verifier.formats.text import Digest, Hex, Name
 from verifier.judging.evidence import Attested, Evidence, KeyRing, SetAside
 from verifier.private_cache import PrivateCache
 from verifier.signatures.signatory import Made
+from verifier.this_code import this_code
 
 _KIND: Final = "verdict"
 
@@ -97,23 +93,13 @@ def _attested(plain: tuple[Any, ...]) -> Attested:
 
 
 def _parts(attestations: bytes, artifact: Digest, file_name: str, ring: KeyRing) -> tuple[bytes, ...]:
-    texts = (str(artifact), file_name, _of_the_code(), _of_sigstore() if ring.is_keyless else "")
+    texts = (str(artifact), file_name, _of_sigstore() if ring.is_keyless else "")
     return (
         hashlib.sha256(attestations).digest(),
         ring.digest,
+        this_code(),
         *(text.encode("utf-8", "surrogatepass") for text in texts),
     )
-
-
-@cache
-def _of_the_code() -> str:
-    """What tells this code from any other: of each module of the verifier, its name, size and time of writing."""
-    verifier = Path(__file__).parents[1]
-    stamps = []
-    for path in sorted(verifier.rglob("*.py")):
-        found = os.stat(path)
-        stamps.append((str(path.relative_to(verifier)), found.st_size, found.st_mtime_ns))
-    return repr((stamps, cryptography.__version__, sys.version))
 
 
 @cache

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from verifier.gate import Gate
     from verifier.judging.steps import Outcome
     from verifier.judging.verify import VerifiedPlugin
+    from verifier.refreshing.source import Source
     from verifier.runtime import Run
 
 MAX_ARGUMENTS = 1024 * 1024
@@ -30,7 +31,10 @@ MAX_ARGUMENTS = 1024 * 1024
 
 
 def _configure_enroll(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("server", metavar="URL", help="the server's address, or where its public tree is served")
+    parser.add_argument(
+        "server", nargs="?", metavar="URL", help="the server's address, or where its public tree is served"
+    )
+    sync_cli.configure_copy(parser)
     parser.add_argument(
         "--root", metavar="sha256:…", required=True, help="the root's fingerprint, as 'loadlock init' printed it"
     )
@@ -46,19 +50,22 @@ def _enroll(args: argparse.Namespace, output: Output) -> None:
     from verifier.refreshing.refresh import enroll
 
     directory = Path(args.deployment or os.environ.get(ENVIRONMENT) or DIRECTORY_NAME)
-    home = enroll(args.server, args.root, directory, development=args.development)
-    output.say(f"Enrolled in deployment {home.host.deployment!r}; pinned {home.host.root}.")
-    if args.stateless:
-        _ship(home, output)
-    sync_cli.sync(directory, output)
+    with sync_cli.source_of(args.copy) as source:
+        if (asked := source or args.server) is None or (source and args.server):
+            raise UsageError("usage.arguments", "where to enrol from", expected="either URL or --from COPY")
+        home = enroll(asked, args.root, directory, development=args.development)
+        output.say(f"Enrolled in deployment {home.host.deployment!r}; pinned {home.host.root}.")
+        if args.stateless:
+            _ship(home, source, output)
+        sync_cli.sync(directory, output, source=source)
 
 
-def _ship(home: Home, output: Output) -> None:
+def _ship(home: Home, source: Source | None, output: Output) -> None:
     from verifier.clock import utc_now
     from verifier.deployment.stateless import ship
     from verifier.refreshing.refresh import refresh
 
-    refresh(home, utc_now())
+    refresh(home, utc_now(), source)
     ship(home)
     output.say("Ship this directory as it is, read-only: its floor is what was seen now.")
 
@@ -287,7 +294,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("run", "verify a plugin, load it from memory and call an entry point", _configure_run, _run),
     Command("host enroll", "pin a deployment's root of trust on this host", _configure_enroll, _enroll),
     Command("host identify", "give this host the name and token it acknowledges with", _configure_identify, _identify),
-    sync_cli.COMMAND,
+    *sync_cli.COMMANDS,
     exec_cli.COMMAND,
     *plugins_cli.commands(_configure_request, _open_gate),
 )

@@ -155,6 +155,11 @@ BEYOND: dict[str, Code] = {
     "webhook.address": Code(
         None, "a webhook leads to an address that events may not go to", "Correct the webhook in server/settings.toml."
     ),
+    "copy.damaged": Code(
+        None,
+        "a carried copy is cut short, or not in its one form",
+        "Make the copy again with 'loadlock trust export', and carry all of it.",
+    ),
     "export.denied": Code(
         None, "an export's storage does not let us", "Check the credentials, the bucket, and what they may do there."
     ),

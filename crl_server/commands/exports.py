@@ -1,4 +1,4 @@
-"""``export``: copy the public tree once, for who would rather not leave it to the server."""
+"""``export`` and ``trust export``: copy the public tree once, into a directory or into one file."""
 
 from __future__ import annotations
 
@@ -51,4 +51,21 @@ def _export(args: argparse.Namespace, output: Output) -> None:
     output.result({"ok": True, "exports": done})
 
 
-COMMANDS = (Command("export", "copy lists and trust for a mirror or a CDN", _configure_export, _export),)
+def _configure_carried(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, help="the copy; what is there is replaced")
+
+
+def _carried(args: argparse.Namespace, output: Output) -> None:
+    with opened(args) as authority, needing_the_extra():
+        from crl_server.export.carried import write_copy
+
+        done = write_copy(authority, args.file, now())
+    output.say(f"{args.file}: seq {done.seq} of the list, {done.files} files, {done.size} bytes.")
+    output.say(f"Hosts take it until {done.until}: loadlock trust import {args.file.name}")
+    output.result({"ok": True, "file": str(args.file), **done._asdict()})
+
+
+COMMANDS = (
+    Command("export", "copy lists and trust for a mirror or a CDN", _configure_export, _export),
+    Command("trust export", "write all that hosts need into one file, to be carried", _configure_carried, _carried),
+)

@@ -35,7 +35,7 @@ from verifier.deployment.tuf_chain import (
 )
 from verifier.errors import LoadlockError, Refused, Unreachable
 from verifier.formats.policy import parse_policy
-from verifier.refreshing.transport import Response, Transport
+from verifier.refreshing.source import Response, Source
 
 METADATA_URL = "/trust/metadata/"
 """Where a server keeps TUF metadata, below its address."""
@@ -53,9 +53,9 @@ _CONFIG = UpdaterConfig(
 
 
 class Fetcher(FetcherInterface):
-    """Lets python-tuf fetch through the project's own transport, and asks for the timestamp only if it changed."""
+    """Lets python-tuf fetch through the project's own source, and asks for the timestamp only if it changed."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Source) -> None:
         self._transport = transport
         self._timestamp: Response | None = None
 

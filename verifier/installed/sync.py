@@ -20,6 +20,7 @@ from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Hex, PluginId
 from verifier.installed.installations import Installation
 from verifier.refreshing.refresh import fetch_set
+from verifier.refreshing.source import Source
 from verifier.refreshing.transport import Transport
 from verifier.wheels.record import MAX_RECORD_BYTES
 
@@ -40,27 +41,28 @@ def of_the_policy(installations: Iterable[Installation], policy: Policy) -> list
     return [one for one in installations if _id_of(one.name) in policy.plugins]
 
 
-def fetch_for(home: Home, installations: Sequence[Installation]) -> list[Fetched]:
-    """Fetch what verification needs of installations; one that fails does not keep the others from theirs.
+def fetch_for(home: Home, installations: Sequence[Installation], source: Source | None = None) -> list[Fetched]:
+    """Fetch what verification needs of installations, from the host's server or from ``source``; one that fails does
+    not keep the others from theirs.
 
     Raises:
         Unreachable: ``unreachable.server``, ``io.failed``.
     """
-    transport = Transport(home.host.server)
-    return [_fetch_one(home, transport, one) for one in installations]
+    asked = source or Transport(home.host.server)
+    return [_fetch_one(home, asked, one) for one in installations]
 
 
-def _fetch_one(home: Home, transport: Transport, installation: Installation) -> Fetched:
+def _fetch_one(home: Home, source: Source, installation: Installation) -> Fetched:
     if installation.is_editable:
         return Fetched(installation, "editable", reason="its source is installed, which nobody can attest")
     try:
-        release = _fetch_release(home, transport, installation)
+        release = _fetch_release(home, source, installation)
         if release is None:
             return Fetched(installation, "none", reason="the server knows no such release")
         wheels = [wheel for wheel in release.wheels if installation.may_be(wheel.file)]
         for wheel in wheels:
-            _fetch_record(home, transport, Hex(wheel.record.hex))
-            fetch_set(home, wheel.digest.hex)
+            _fetch_record(home, source, Hex(wheel.record.hex))
+            fetch_set(home, wheel.digest.hex, source)
     except Refused as refusal:
         outcome: Literal["none", "refused"] = "none" if refusal.code == "set.missing" else "refused"
         return Fetched(installation, outcome, reason=f"[{refusal.code}] {refusal.what}")
@@ -69,9 +71,9 @@ def _fetch_one(home: Home, transport: Transport, installation: Installation) -> 
     return Fetched(installation, "fetched", len(wheels))
 
 
-def _fetch_release(home: Home, transport: Transport, installation: Installation) -> Release | None:
+def _fetch_release(home: Home, source: Source, installation: Installation) -> Release | None:
     key = release_key(installation.name, installation.version)
-    data = _get(transport, f"/releases/{key}.json", MAX_RELEASE)
+    data = _get(source, f"/releases/{key}.json", MAX_RELEASE)
     if data is None:
         return None
     release = parse_release(data)
@@ -86,21 +88,21 @@ def _fetch_release(home: Home, transport: Transport, installation: Installation)
     return release
 
 
-def _fetch_record(home: Home, transport: Transport, digest: Hex) -> None:
+def _fetch_record(home: Home, source: Source, digest: Hex) -> None:
     """Fetch a RECORD, unless it is here; its name is its digest."""
     place = home.record_path(digest)
     if os.path.isfile(place):
         return
-    data = _get(transport, f"/records/{digest}", MAX_RECORD_BYTES)
+    data = _get(source, f"/records/{digest}", MAX_RECORD_BYTES)
     if data is None or sha256_hex(data) != digest:
         found = "nothing" if data is None else f"sha256:{sha256_hex(data)}"
         raise Refused("server.refused", "the server has no such RECORD", found=found, expected=f"sha256:{digest}")
     write_atomic(place, data)
 
 
-def _get(transport: Transport, path: str, limit: int) -> bytes | None:
+def _get(source: Source, path: str, limit: int) -> bytes | None:
     """A file; None when the server has none."""
-    response = transport.request(path, limit)
+    response = source.request(path, limit)
     if response.status == 404:
         return None
     if response.status != 200:

@@ -32,7 +32,8 @@ from verifier.formats.enrolment import MAX_ENROLMENT
 from verifier.formats.push import Announcement
 from verifier.formats.revocations import dump_set_file, sha256_hex
 from verifier.formats.text import Digest, Hex
-from verifier.refreshing.transport import Response, Transport
+from verifier.refreshing.source import Response, Source
+from verifier.refreshing.transport import Transport
 from verifier.revocation.revocation_list import Buffer, RevocationList
 from verifier.revocation.revocations import CLOCK_SKEW, FileKind, apply_head, check_history, open_list
 
@@ -52,14 +53,14 @@ TRUST_INTERVAL = timedelta(hours=1)
 """How often a refresher fetches trust when no head asks for it."""
 
 
-def enroll(url: str, root_fingerprint: str, directory: Path, *, development: bool = False) -> Home:
-    """Enrol the host whose deployment directory is to be ``directory``, from the server at ``url``.
+def enroll(source: str | Source, root_fingerprint: str, directory: Path, *, development: bool = False) -> Home:
+    """Enrol the host whose deployment directory is to be ``directory``, from a server or a carried copy.
 
     The server is not trusted: it may hand out another deployment's bundle, which then has another fingerprint. Policy
     and list are not fetched yet: :func:`refresh` does.
 
     Args:
-        url: the server's address.
+        source: the server's address, or a copy.
         root_fingerprint: ``sha256:`` of the deployment's root, as told by somebody who knows.
         directory: where the host's files are to lie.
         development: whether it is a host for development; never one that does anything else.
@@ -73,17 +74,18 @@ def enroll(url: str, root_fingerprint: str, directory: Path, *, development: boo
         fingerprint = Digest(root_fingerprint)
     except ValueError as error:
         raise UsageError("usage.arguments", "the root's fingerprint is malformed", found=str(error)) from None
-    bundle = Transport(url).get(ENROLMENT_URL, BUNDLE_LIMIT).body
+    bundle = (Transport(source) if isinstance(source, str) else source).get(ENROLMENT_URL, BUNDLE_LIMIT).body
     return Home.create(directory, verify_enrolment(bundle, fingerprint), development=development)
 
 
-def refresh(home: Home, now: datetime) -> InForce:
+def refresh(home: Home, now: datetime, source: Source | None = None) -> InForce:
     """Fetch trust and list once; see :meth:`Refresher.refresh`. Who does so repeatedly keeps a :class:`Refresher`."""
-    return Refresher(home).refresh(now, trust=True)
+    return Refresher(home, source).refresh(now, trust=True)
 
 
-def fetch_set(home: Home, sha256: str) -> Path:
-    """Fetch the attestation set of the wheel with that digest (64 hexadecimal digits) into the host's directory.
+def fetch_set(home: Home, sha256: str, source: Source | None = None) -> Path:
+    """Fetch the attestation set of the wheel with that digest (64 hexadecimal digits) into the host's directory, from
+    its server or from ``source``.
 
     The set is only read for its form here; what it says is judged by verification, each time.
 
@@ -92,7 +94,7 @@ def fetch_set(home: Home, sha256: str) -> Path:
         Unreachable: ``unreachable.server``, ``io.failed``.
     """
     target = home.set_path(sha256)
-    response = Transport(home.host.server).request(f"/sets/{sha256}.jsonl", MAX_SET)
+    response = (source or Transport(home.host.server)).request(f"/sets/{sha256}.jsonl", MAX_SET)
     if response.status == 404:
         raise Refused("set.missing", "the server has no attestation set for this wheel", found=f"sha256:{sha256}")
     if response.status != 200:
@@ -117,12 +119,12 @@ class Refresher:
 
     Args:
         home: the host's deployment directory.
-        transport: how to reach the server; by default the server that the host was enrolled with.
+        transport: where files come from; by default the server that the host was enrolled with.
     """
 
-    def __init__(self, home: Home, transport: Transport | None = None) -> None:
+    def __init__(self, home: Home, transport: Source | None = None) -> None:
         self.home = home
-        self.transport = transport or Transport(home.host.server)
+        self.transport: Source = transport or Transport(home.host.server)
         self._head: Response | None = None
         self._outrun: bytes | None = None
         self._offered: dict[Hex, bytes] = {}

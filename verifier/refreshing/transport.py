@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import NamedTuple
 from urllib.parse import unquote
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
@@ -22,6 +21,7 @@ from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util.url import Url, parse_url
 
 from verifier.errors import FormatError, Unreachable, UsageError
+from verifier.refreshing.source import Response
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a connection."""
@@ -37,14 +37,6 @@ CHUNK = 65_536
 """How much to read at once, in bytes."""
 
 _HEADERS = {"User-Agent": "loadlock", "Accept-Encoding": "identity"}
-
-
-class Response(NamedTuple):
-    """An answer: HTTP status, body (empty unless the status is 200), and entity tag if there was one."""
-
-    status: int
-    body: bytes
-    etag: str | None
 
 
 class Transport:

@@ -21,6 +21,7 @@ from attestor.describing import manifest as written_manifest
 from crl_server import settings
 from crl_server.access import issuers
 from crl_server.records import audit
+from tests.fuzz import deployments
 from tests.verifier.formats.vectors import PARSERS, VECTORS
 from verifier.codes import CODES
 from verifier.deployment.tuf_chain import root_keys
@@ -105,6 +106,8 @@ TARGETS: dict[str, Parser] = {
     "acknowledged": acknowledgement.parse_acknowledged,
     "acknowledgement": acknowledgement.parse_acknowledgement,
     "archive": archive.read_archive,
+    "backup": deployments.read_backup,
+    "carried-copy": deployments.read_copy,
     "audit-entry": audit.parse_entry,
     "certificate": identities.read_claims,
     "elf": partial(elf.read_dynamic, path="a.so"),
@@ -121,6 +124,7 @@ TARGETS: dict[str, Parser] = {
     "public-key": PublicKey.from_spki,
     "push": push.parse_announcement,
     "push-stream": _stream,
+    "rotation": deployments.read_rotation,
     "record": _accepting(_record),
     "release": release.parse_release,
     "rule-match": _matches,
@@ -140,7 +144,7 @@ def seeds_of(target: str) -> list[bytes]:
     """What a target starts from: at least one input that it accepts."""
     files = sorted((CORPUS / target).glob("*")) if (CORPUS / target).is_dir() else []
     vectors = [vector.data for vector in VECTORS if vector.format == target]
-    made = _keys() if target == "private-key" else ()
+    made = MADE[target]() if target in MADE else ()
     return [data for data in (*(path.read_bytes() for path in files), *vectors, *made) if len(data) <= MAX_INPUT]
 
 
@@ -151,6 +155,15 @@ def _keys() -> tuple[bytes, ...]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         for key in keys
     )
+
+
+MADE: dict[str, Callable[[], Iterable[bytes]]] = {
+    "private-key": _keys,
+    "backup": lambda: [deployments.seeds().backup],
+    "carried-copy": lambda: [deployments.seeds().copy],
+    "rotation": lambda: deployments.seeds().rotations,
+}
+"""Seeds that are made anew in each process."""
 
 
 def feed(target: str, data: bytes) -> object:

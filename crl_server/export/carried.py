@@ -16,7 +16,7 @@ from crl_server.export.tree import read_tree
 from crl_server.service import Authority
 from verifier.errors import Unreachable, UsageError
 from verifier.files import sync_directory
-from verifier.formats.carried import END, MAX_FILE, dump_header, padding
+from verifier.formats.carried import END, MAX_FILE, dump_header, is_name, padding
 from verifier.formats.text import Time
 
 
@@ -56,8 +56,11 @@ def write_copy(authority: Authority, file: Path, now: datetime) -> Copied:
 def _add(stream: BufferedWriter, name: str, content: IO[bytes]) -> None:
     size = content.seek(0, os.SEEK_END)
     content.seek(0)
-    if size > MAX_FILE:
-        raise UsageError("format.too-large", f"{name} is too large", expected=f"at most {MAX_FILE} bytes")
+    if size > MAX_FILE or not is_name(name):
+        raise UsageError(
+            "format.too-large", "a file does not fit into a carried copy", found=f"{name}, {size} bytes",
+            expected=f"at most {MAX_FILE} bytes, and 100 characters behind the last slash",
+        )  # fmt: skip
     stream.write(dump_header(name, size))
     shutil.copyfileobj(content, stream)
     stream.write(bytes(padding(size)))

@@ -156,7 +156,7 @@ def test_a_shorter_file_under_the_same_identity(
 
 def entry_of(cache_directory: Path, digest: str) -> Path:
     """The entry that says which wheel a file was."""
-    [entry] = [path for path in cache_directory.iterdir() if path.read_bytes()[32:] == digest.encode()]
+    [entry] = [path for path in cache_directory.iterdir() if path.read_bytes()[32:].startswith(digest.encode())]
     return entry
 
 

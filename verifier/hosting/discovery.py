@@ -29,7 +29,7 @@ from packaging.utils import canonicalize_name
 from verifier.errors import UsageError
 from verifier.hosting.metadata import VerifiedEntryPoint, distribution_of
 from verifier.hosting.plugins import Plugins
-from verifier.importing import MemoryDistribution
+from verifier.importing.metadata import MemoryDistribution
 from verifier.plugin import Plugin
 
 _Patch = tuple[Any, str, Any]

@@ -15,6 +15,7 @@ else is asked: a submodule that the wheel does not hold does not exist. Each mod
     owners.py         which plugin's globals these are
     finder.py         the meta path finder over all registered snapshots
     fitting.py        whether a wheel is for this interpreter
+    environment.py    whether the host's environment could have a distribution
     clashes.py        what may not be served beside what is there
     registration.py   what a host calls
 """
@@ -22,8 +23,7 @@ else is asked: a submodule that the wheel does not hold does not exist. Each mod
 from __future__ import annotations
 
 from verifier.importing.code_cache import CodeCache
-from verifier.importing.metadata import MemoryDistribution
 from verifier.importing.owners import Owner, innermost_owner, owner_of
 from verifier.importing.registration import Registration, register
 
-__all__ = ["CodeCache", "MemoryDistribution", "Owner", "Registration", "innermost_owner", "owner_of", "register"]
+__all__ = ["CodeCache", "Owner", "Registration", "innermost_owner", "owner_of", "register"]

@@ -8,25 +8,27 @@ the host, is refused. Where it is a dependency that clashes, the way out is anot
 from __future__ import annotations
 
 import importlib.machinery
-import importlib.metadata
 import os
 import platform
 import sys
 from collections.abc import Collection, Sequence
 from importlib.machinery import ModuleSpec
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from verifier.errors import Refused
+from verifier.importing.environment import may_have
 from verifier.importing.finder import Finder
 from verifier.importing.fitting import fits
 from verifier.importing.loader import Portion
-from verifier.importing.metadata import MemoryDistribution
 from verifier.importing.modules import Modules
 from verifier.private_cache import PrivateCache
 from verifier.wheels.wheel_paths import shown
+
+if TYPE_CHECKING:
+    import importlib.metadata
 
 MAX_HOST_FILES: Final = 10_000  # looked at in a directory of the host that bears a wheel's name
 
@@ -192,6 +194,12 @@ def _is_hollow(spec: ModuleSpec) -> bool:
 def _check_installed(portion: Portion) -> None:
     """The host has no distribution of that name (4)."""
     snapshot = portion.modules.snapshot
+    if not may_have(snapshot.name, Finder):
+        return
+    import importlib.metadata
+
+    from verifier.importing.metadata import MemoryDistribution
+
     for found in importlib.metadata.distributions(name=snapshot.name):
         if isinstance(found, MemoryDistribution):
             continue  # a registered wheel's, which was compared before

@@ -10,17 +10,18 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.machinery import ModuleSpec
-from importlib.metadata import Distribution, DistributionFinder
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
 from verifier.importing.loader import ExtensionLoader, NamespaceLoader, Portion, SourceLoader
-from verifier.importing.metadata import MemoryDistribution
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, DistributionFinder
 
 
-class Finder(DistributionFinder):
+class Finder(importlib.abc.MetaPathFinder):
     """Finds the modules of registered portions, and for their top-level names is the only one asked."""
 
     def __init__(self) -> None:
@@ -64,6 +65,8 @@ class Finder(DistributionFinder):
         """
         if context is None or context.name is None or context.path is not sys.path:
             return
+        from verifier.importing.metadata import MemoryDistribution  # whoever asks has imported importlib.metadata
+
         wanted = canonicalize_name(context.name)
         for portion in self.portions:
             if portion.modules.snapshot.name == wanted:

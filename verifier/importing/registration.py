@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Final
 
 from verifier.errors import PluginFailed, Refused
+from verifier.importing import environment
 from verifier.importing.clashes import check_clashes
 from verifier.importing.code_cache import CodeCache
 from verifier.importing.finder import Finder
@@ -141,6 +142,7 @@ def _look_again() -> None:
     now = time.monotonic()
     if now - _LOOKED > LOOKED_LATELY:
         importlib.invalidate_caches()
+        environment.look_again()
         _LOOKED = now
 
 

@@ -7,12 +7,11 @@ never allow.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -20,10 +19,12 @@ from packaging.version import InvalidVersion, Version
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import read_capped
 from verifier.formats import strict_json
-from verifier.importing import MemoryDistribution
 from verifier.wheels.core_metadata import parse_wheel_file
 from verifier.wheels.wheel import parse_file_name
 from verifier.wheels.wheel_paths import shown
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 MAX_DIRECT_URL: Final = 64 * 1024
 """Size cap of ``direct_url.json`` in bytes."""
@@ -83,9 +84,7 @@ def find_installation(name: str, path: Sequence[str] | None = None) -> Installat
         Refused: ``installed.unsupported`` for what no wheel was unpacked for; ``installed.ambiguous``.
     """
     wanted = canonicalize_name(name)
-    for found in importlib.metadata.distributions(name=wanted, path=list(sys.path if path is None else path)):
-        if isinstance(found, MemoryDistribution):
-            continue
+    for found in _distributions(wanted, list(sys.path if path is None else path)):
         root = Path(str(found.locate_file("")))
         here = [one for one in _in_directory(root) if one.name == wanted]
         if len(here) == 1:
@@ -105,10 +104,8 @@ def installed_version(name: str) -> str | None:
     What plugins bring is not the host's: one plugin does not provide for another, unless the host's own ``provided``
     says so.
     """
-    for found in importlib.metadata.distributions(name=name):
-        if not isinstance(found, MemoryDistribution):
-            return found.version
-    return None
+    found = next(_distributions(name, sys.path), None)
+    return None if found is None else found.version
 
 
 def all_installations(path: Sequence[str]) -> list[Installation]:
@@ -122,6 +119,17 @@ def all_installations(path: Sequence[str]) -> list[Installation]:
         for one in _in_directory(Path(directory)):
             found.setdefault(one.name, one)
     return [found[name] for name in sorted(found)][:MAX_DISTRIBUTIONS]
+
+
+def _distributions(name: str, path: list[str]) -> Iterator[Distribution]:
+    """The distributions of a name that are no plugins of this process."""
+    import importlib.metadata  # takes longer to be imported than a gate to be opened
+
+    from verifier.importing.metadata import MemoryDistribution
+
+    for found in importlib.metadata.distributions(name=name, path=path):
+        if not isinstance(found, MemoryDistribution):
+            yield found
 
 
 def _in_directory(root: Path) -> Iterator[Installation]:

@@ -12,7 +12,6 @@ ordinary way, by nobody's word but its own.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import logging
 import os
 from datetime import datetime
@@ -91,6 +90,8 @@ class Unattested:
             Refused: ``manifest.entry-point``.
         """
         self.check()
+        import importlib.metadata
+
         for point in importlib.metadata.distribution(self._name).entry_points.select(group=group, name=name):
             try:
                 return point.load()

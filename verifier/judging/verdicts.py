@@ -11,7 +11,6 @@ accepted is kept. Everything else is judged anew each time: trust, list, rules, 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import marshal
 from collections.abc import Mapping
 from datetime import datetime
@@ -104,4 +103,6 @@ def _parts(attestations: bytes, artifact: Digest, file_name: str, ring: KeyRing)
 
 @cache
 def _of_sigstore() -> str:
+    import importlib.metadata
+
     return importlib.metadata.version("sigstore")

@@ -7,14 +7,11 @@ would find in a document that says each thing plainly is read without it.
 
 from __future__ import annotations
 
-import email.parser
-import email.policy
 import re
 from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, Final
 
-from packaging.metadata import InvalidMetadata, Metadata, parse_email
 from packaging.tags import parse_tag
 from packaging.utils import canonicalize_name
 
@@ -64,6 +61,8 @@ def parse_metadata(document: bytes) -> CoreMetadata:
     Raises:
         Refused: ``wheel.metadata``.
     """
+    from packaging.metadata import InvalidMetadata, Metadata  # not imported where the wheel is known
+
     # Each field is validated when it is read, the unused ones never.
     fields = Metadata.from_raw(_raw(_text(document, "METADATA")), validate=False)
     try:
@@ -134,6 +133,8 @@ def _raw(text: str) -> Any:
     plain = _plainly(text, _USED)
     if plain is not None and all(len(values) == 1 for field, values in plain.items() if field != _MANY):
         return {field.replace("-", "_"): values if field == _MANY else values[0] for field, values in plain.items()}
+    from packaging.metadata import parse_email
+
     raw, unparsed = parse_email(text)
     spoiled = sorted(field for field in _USED if field in unparsed)
     if spoiled:
@@ -142,6 +143,9 @@ def _raw(text: str) -> Any:
 
 
 def _fields_of_wheel(text: str) -> dict[str, list[str]]:
+    import email.parser
+    import email.policy
+
     message = email.parser.Parser(policy=email.policy.compat32).parsestr(text, headersonly=True)
     if message.defects:
         raise Refused("wheel.metadata", "WHEEL is not a list of fields", found=type(message.defects[0]).__name__)

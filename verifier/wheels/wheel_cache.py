@@ -22,10 +22,12 @@ from verifier.wheels.archive import Limits, Span
 from verifier.wheels.core_metadata import CoreMetadata
 from verifier.wheels.snapshot import Contents, Place, Snapshot
 
-READER: Final = 5
+READER: Final = 6
 """Raised with every change of what the strict reader accepts or finds; ``tests/verifier/test_wheel_cache.py`` asks."""
 
 _KIND: Final = "wheel"
+_SEEN: Final = "seen"
+_DIGEST: Final = len("sha256:") + 64
 
 
 def recall(
@@ -45,9 +47,45 @@ def recall(
         limits: the caps that hold now.
     """
     value = cache.load(_KIND, *_parts(digest, file_name, limits))
-    if value is None:
-        return None
-    facts, metadata, tags, top_levels, files = marshal.loads(value)  # noqa: S302 - authenticated by the line above
+    return None if value is None else _found(cache, read, digest, file_name, value)
+
+
+def recall_file(
+    cache: PrivateCache,
+    read: Callable[[int, int], bytes | memoryview],
+    change: bytes,
+    file_name: str,
+    limits: Limits,
+) -> Snapshot | None:
+    """What was found in the wheel that a file was before; None if that is not known of the file in this very state.
+
+    Args:
+        cache: where that is kept.
+        read: as for :func:`recall`.
+        change: which file it is, in which state, as :func:`verifier.private_directory.change_of` tells it.
+        file_name: as for :func:`recall`.
+        limits: likewise.
+    """
+    value = cache.load(_SEEN, change, *_parts("", file_name, limits))
+    return None if value is None else _found(cache, read, value[:_DIGEST].decode(), file_name, value[_DIGEST:])
+
+
+def remember_file(cache: PrivateCache, change: bytes, digest: str, file_name: str, limits: Limits) -> None:
+    """Keep that a file, in this state, is a wheel that was accepted; the arguments are those of :func:`recall_file`."""
+    value = cache.load(_KIND, *_parts(digest, file_name, limits))
+    if value is not None:
+        cache.store(digest.encode() + value, _SEEN, change, *_parts("", file_name, limits))
+
+
+def _found(
+    cache: PrivateCache,
+    read: Callable[[int, int], bytes | memoryview],
+    digest: str,
+    file_name: str,
+    value: bytes,
+) -> Snapshot:
+    """The snapshot that was kept."""
+    facts, metadata, tags, top_levels, files = marshal.loads(value)  # noqa: S302 - authenticated when it was loaded
     name, version, dist_info, record_digest, root_is_purelib = facts
     return Snapshot(
         digest=digest,

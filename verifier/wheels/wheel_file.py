@@ -28,12 +28,11 @@ from verifier.private_directory import change_of, is_settled
 from verifier.wheels.archive import DEFAULT_LIMITS
 from verifier.wheels.snapshot import Snapshot, slices
 from verifier.wheels.wheel import read_wheel
-from verifier.wheels.wheel_cache import recall
+from verifier.wheels.wheel_cache import recall_file, remember_file
 
 HELD_OPEN: Final = 1 << 20
 """Bytes from which on a known wheel is held open, and not read into memory as a whole."""
 
-_KIND: Final = "seen"
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -57,22 +56,24 @@ class WheelFile:
     def __init__(self, path: Path, cache: PrivateCache | None = None) -> None:
         self.name = path.name
         self._cache = cache
-        self._data = b""
+        self._data = self._change = b""
         with _opened(path) as file:
             self.size = os.fstat(file.descriptor).st_size
             if self.size > DEFAULT_LIMITS.archive:
                 expected = f"at most {DEFAULT_LIMITS.archive} bytes"
                 raise Refused("wheel.too-large", "wheel is too large", found=repr(path.name), expected=expected)
             change = change_of(file.descriptor)
+            if self.size <= HELD_OPEN:
+                self._data = file.read(0, self.size)
             self._known = self._recall(file, change)
             if self._known is not None:
                 self.digest = self._known.digest
                 return
-            self._data = file.read(0, self.size)
+            self._data = self._data or file.read(0, self.size)
             self.size = len(self._data)
             self.digest = f"sha256:{hashlib.sha256(self._data).hexdigest()}"
-            if cache is not None and change_of(file.descriptor) == change and is_settled(file.descriptor):
-                cache.store(self.digest.encode(), _KIND, change)
+            if change_of(file.descriptor) == change and is_settled(file.descriptor):
+                self._change = change
 
     def snapshot(self) -> Snapshot:
         """What the strict reader finds in it.
@@ -80,15 +81,18 @@ class WheelFile:
         Raises:
             Refused: with one of the ``wheel.*`` codes.
         """
-        return self._known or read_wheel(self._data, self.name, cache=self._cache, digest=self.digest)
+        if self._known is None:
+            self._known = read_wheel(self._data, self.name, cache=self._cache, digest=self.digest)
+            if self._cache is not None and self._change:
+                remember_file(self._cache, self._change, self.digest, self.name, DEFAULT_LIMITS)
+        return self._known
 
     def _recall(self, file: _File, change: bytes) -> Snapshot | None:
         """What was found in the wheel that this file was, in this state; None if it was not seen, or not accepted."""
-        seen = None if self._cache is None else self._cache.load(_KIND, change)
-        if self._cache is None or seen is None:
+        if self._cache is None:
             return None
-        read = file.read if self.size > HELD_OPEN else slices(file.read(0, self.size))
-        return recall(self._cache, read, seen.decode(), self.name, DEFAULT_LIMITS)
+        read = file.read if self.size > HELD_OPEN else slices(self._data)
+        return recall_file(self._cache, read, change, self.name, DEFAULT_LIMITS)
 
 
 class _File:

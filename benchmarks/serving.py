@@ -1,11 +1,12 @@
-"""Heads served by one process of ``loadlock serve``, beside one worker of nginx that serves the same file.
+"""Heads served by ``loadlock serve``, beside nginx with as many workers that serves the same file.
 
-    .venv/bin/python -m benchmarks.serving [--rounds N] [--write]
+    .venv/bin/python -m benchmarks.serving [--rounds N] [--workers N]… [--write]
 
 Needs ``nginx`` and ``wrk`` (Debian's packages). Plain HTTP on loopback, 32 connections that are kept, for three seconds
 each, in turn. *whole* asks for the head; *unchanged* asks on the condition that it has another entity tag than the one
-that the same server gave for it. wrk runs on the same machine and takes its share of it on both sides.
-``--write`` replaces ``benchmarks/results/serving.md``.
+that the same server gave for it; *with an id* asks for the head with a header (``X-Request-Id``) that brings the
+connection to uvicorn and the application's own layers. wrk runs on the same machine and takes its share of it on both
+sides. ``--write`` replaces ``benchmarks/results/serving.md``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, NamedTuple
 
 import urllib3
 
@@ -36,10 +37,12 @@ HEAD: Final = "/lists/head.json"
 SECONDS: Final = 3
 CONNECTIONS: Final = 32
 AIM: Final = 0.5
+QUESTIONS: Final = ("whole", "unchanged", "with an id")
+AIMED: Final = ("whole", "unchanged")
 REQUESTS: Final = re.compile(r"^Requests/sec:\s+([0-9.]+)$", re.MULTILINE)
 NGINX: Final = """\
 {user}daemon off;
-worker_processes 1;
+worker_processes {workers};
 pid {folder}/pid;
 error_log {folder}/error.log;
 events {{}}
@@ -55,30 +58,44 @@ http {{
 """
 
 
+class Case(NamedTuple):
+    """What was measured: how many workers, which question, whose answer."""
+
+    workers: int
+    question: str
+    server: str
+
+
 def main(words: Sequence[str]) -> None:
     """Measure, print, and write the page if asked to."""
     parser = argparse.ArgumentParser(description="heads served, beside nginx")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
+    parser.add_argument("--workers", type=int, action="append", help="how many on each side (1, then 2)")
     args = parser.parse_args(words)
-    with TemporaryDirectory() as folder, ExitStack() as stack:
+    found: dict[Case, float] = {}
+    with TemporaryDirectory() as folder:
         now = datetime.now(UTC).replace(microsecond=0)
         with closing(made(Path(folder) / "acme", now=now)) as authority:
             revoke(authority, "first", now=now)
-        servers = {
-            "loadlock serve": stack.enter_context(serving(Path(folder) / "acme")),
-            "nginx": stack.enter_context(nginx(Path(folder), Path(folder) / "acme" / "public")),
-        }
-        page = report(args.rounds, measured(servers, args.rounds))
+        for workers in args.workers or (1, 2):
+            with ExitStack() as stack:
+                servers = {
+                    "loadlock serve": stack.enter_context(serving(Path(folder) / "acme", workers)),
+                    "nginx": stack.enter_context(nginx(Path(folder), Path(folder) / "acme" / "public", workers)),
+                }
+                found |= measured(servers, workers, args.rounds)
+    page = report(args.rounds, found)
     sys.stdout.write(page)
     if args.write:
         RESULTS.write_text(page, encoding="utf-8")
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[str]:
+def serving(directory: Path, workers: int) -> Iterator[str]:
     """The service's address, while it runs."""
-    command = [sys.executable, "-m", "loadlock", "serve", "--port", "0", "--json", "--deployment", str(directory)]
+    command = [sys.executable, "-m", "loadlock", "serve", "--port", "0", "--json", "--workers", str(workers)]
+    command += ["--deployment", str(directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield json.loads(process.stdout.readline())["address"] if process.stdout else ""
@@ -87,11 +104,11 @@ def serving(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def nginx(folder: Path, root: Path) -> Iterator[str]:
+def nginx(folder: Path, root: Path, workers: int) -> Iterator[str]:
     """The address of an nginx over the same directory, while it runs."""
     port, user = free_port(), "user root;\n" if os.geteuid() == 0 else ""
     configuration = folder / "nginx.conf"
-    configuration.write_text(NGINX.format(user=user, folder=folder, port=port, root=root))
+    configuration.write_text(NGINX.format(user=user, workers=workers, folder=folder, port=port, root=root))
     program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin:/sbin") or "nginx"
     with subprocess.Popen([program, "-c", str(configuration)], stderr=subprocess.DEVNULL) as process:
         try:
@@ -100,17 +117,18 @@ def nginx(folder: Path, root: Path) -> Iterator[str]:
             process.terminate()
 
 
-def measured(servers: dict[str, str], rounds: int) -> dict[tuple[str, str], float]:
-    """Requests a second: the medians over the rounds, by server and question."""
+def measured(servers: dict[str, str], workers: int, rounds: int) -> dict[Case, float]:
+    """Requests a second: the medians over the rounds, by number of workers, question and server."""
     pool = urllib3.PoolManager(retries=urllib3.Retry(connect=50, backoff_factor=0.02))
     tags = {name: pool.request("GET", f"{address}{HEAD}").headers["ETag"] for name, address in servers.items()}
-    found: dict[tuple[str, str], list[float]] = {}
+    found: dict[Case, list[float]] = {}
     for _ in range(rounds):
-        for question in ("whole", "unchanged"):
+        for question in QUESTIONS:
             for name, address in servers.items():
-                headers = ["-H", f"If-None-Match: {tags[name]}"] if question == "unchanged" else []
-                found.setdefault((name, question), []).append(asked(f"{address}{HEAD}", headers))
-    return {key: statistics.median(values) for key, values in found.items()}
+                header = {"unchanged": f"If-None-Match: {tags[name]}", "with an id": "X-Request-Id: a"}.get(question)
+                rate = asked(f"{address}{HEAD}", ["-H", header] if header else [])
+                found.setdefault(Case(workers, question, name), []).append(rate)
+    return {case: statistics.median(values) for case, values in found.items()}
 
 
 def asked(url: str, headers: list[str]) -> float:
@@ -123,19 +141,21 @@ def asked(url: str, headers: list[str]) -> float:
     return float(rate[1])
 
 
-def report(rounds: int, found: dict[tuple[str, str], float]) -> str:
+def report(rounds: int, found: dict[Case, float]) -> str:
     """The page."""
     lines = [
         "# Heads served", "", "    .venv/bin/python -m benchmarks.serving --write", "",
         f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {os.cpu_count()} cores, load"
         f" average {os.getloadavg()[0]:.1f} at the end; medians of {rounds} rounds of {SECONDS} s, in turn.", "",
-        "| question | loadlock serve, a second | nginx, a second | ratio |", "|---|---|---|---|",
+        "| workers on each side | question | loadlock serve, a second | nginx, a second | ratio |",
+        "|---|---|---|---|---|",
     ]  # fmt: skip
     told = []
-    for question in ("whole", "unchanged"):
-        ours, beside = found["loadlock serve", question], found["nginx", question]
-        lines.append(f"| {question} | {ours:,.0f} | {beside:,.0f} | {ours / beside:.3f} |")
-        told.append(f"{question} {'met' if ours >= AIM * beside else 'missed'}")
+    for workers, question in dict.fromkeys((case.workers, case.question) for case in found):
+        ours, beside = (found[Case(workers, question, name)] for name in ("loadlock serve", "nginx"))
+        lines.append(f"| {workers} | {question} | {ours:,.0f} | {beside:,.0f} | {ours / beside:.3f} |")
+        if question in AIMED:
+            told.append(f"{question} with {workers} {'met' if ours >= AIM * beside else 'missed'}")
     return "\n".join([*lines, "", f"Aim: at least {AIM} of nginx: {', '.join(told)}.", ""])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import FastAPI
 
 from crl_server.api import (
@@ -21,7 +23,7 @@ from crl_server.api import (
     waivers,
 )
 from crl_server.api.edge import Clock, Edge, nothing
-from crl_server.api.limits import Rate
+from crl_server.api.limits import Buckets, Rate, Writes
 from crl_server.api.static import StaticTree
 from crl_server.console.join import add_console
 from crl_server.lists.public_files import ROUTE
@@ -37,7 +39,11 @@ SUBJECTS = (
 
 
 def create_app(
-    authority: Authority, clock: Clock, rate: Rate | None = None, instruments: Instruments | None = None
+    authority: Authority,
+    clock: Clock,
+    rate: Rate | None = None,
+    instruments: Instruments | None = None,
+    buckets: Callable[[Rate], Writes] = Buckets,
 ) -> FastAPI:
     """The service of one deployment.
 
@@ -46,12 +52,13 @@ def create_app(
         clock: tells the time, aware and in UTC; asked once a request.
         rate: how many writes each identity may send; by default what the settings say.
         instruments: what is measured; by default something that nobody else sees.
+        buckets: grants writes at that rate.
     """
     limits = authority.settings.limits
     rate = rate or Rate(limits.writes_at_once, limits.writes_each_second)
     app = FastAPI(title="Loadlock", openapi_url=None, docs_url=None, redoc_url=None, telemetry=NOT_FASTAPIS)
     problems.install(app)
-    edge = Edge(authority, clock, rate, instruments or Instruments())
+    edge = Edge(authority, clock, buckets(rate), instruments or Instruments())
     edge.instruments.watch(authority, clock)
     for subject in SUBJECTS:
         subject.add_routes(app, edge)

@@ -16,7 +16,7 @@ from fastapi import Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from crl_server.access.roles import WRITES, Identity, Operation, authorise
-from crl_server.api.limits import Buckets, Rate
+from crl_server.api.limits import Writes
 from crl_server.lists.public_files import tags_of
 from crl_server.operating.instruments import Instruments
 from crl_server.service import Authority
@@ -52,17 +52,16 @@ class Edge:
     Args:
         authority: does the work.
         clock: tells the time, aware and in UTC; asked once a request.
-        rate: how many writes each identity may send.
+        writes: grants writes, to each identity by itself.
         instruments: what is measured.
 
     Attributes:
-        writes: counts them, each identity's by itself.
         uploads: holds back uploads when too many are in memory.
     """
 
-    def __init__(self, authority: Authority, clock: Clock, rate: Rate, instruments: Instruments) -> None:
+    def __init__(self, authority: Authority, clock: Clock, writes: Writes, instruments: Instruments) -> None:
         self.authority = authority
-        self.writes = Buckets(rate)
+        self.writes = writes
         self.clock = clock
         self.instruments = instruments
         self.uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)

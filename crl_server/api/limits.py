@@ -1,6 +1,6 @@
 """How many writes somebody may send: a bucket of tokens for each identity, refilled at a steady rate. Pure.
 
-Buckets live in the memory of one process: where several serve a deployment, each grants the rate by itself.
+Buckets live in the memory of one process; the workers of a team share theirs (:mod:`crl_server.processes.quotas`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from verifier.errors import Refused
 
@@ -40,9 +40,29 @@ class TooMany(Refused):
         self.seconds = seconds
 
 
-class _Bucket(NamedTuple):
+class Bucket(NamedTuple):
+    """What is left in a bucket, and when somebody last took of it (aware, UTC)."""
+
     left: float
     at: datetime
+
+    def drawn(self, rate: Rate, now: datetime) -> tuple[Bucket, float]:
+        """The bucket after one more draw, and what was in it before: less than one is not enough."""
+        # A clock that was set back refills nothing, and takes nothing away.
+        passed = max((now - self.at).total_seconds(), 0.0)
+        left = min(self.left + passed * rate.each_second, float(rate.burst))
+        return Bucket(left - 1 if left >= 1 else left, now), left
+
+
+class Writes(Protocol):
+    """Grants writes."""
+
+    def take(self, actor: str, now: datetime) -> None:
+        """Grant one to an identity.
+
+        Raises:
+            TooMany: ``request.rate``.
+        """
 
 
 class Buckets:
@@ -54,7 +74,7 @@ class Buckets:
 
     def __init__(self, rate: Rate) -> None:
         self._rate = rate
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
     def take(self, actor: str, now: datetime) -> None:
         """Take one token out of an identity's bucket.
@@ -62,12 +82,18 @@ class Buckets:
         Raises:
             TooMany: ``request.rate``.
         """
-        known = self._buckets.pop(actor, _Bucket(self._rate.burst, now))
-        # A clock that was set back refills nothing, and takes nothing away.
-        passed = max((now - known.at).total_seconds(), 0.0)
-        left = min(known.left + passed * self._rate.each_second, float(self._rate.burst))
-        self._buckets[actor] = _Bucket(left - 1 if left >= 1 else left, now)
+        known = self._buckets.pop(actor, Bucket(self._rate.burst, now))
+        self._buckets[actor], left = known.drawn(self._rate, now)
         if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
-        if left < 1:
-            raise TooMany(actor, self._rate, max(1, math.ceil((1 - left) / self._rate.each_second)))
+        check_left(actor, self._rate, left)
+
+
+def check_left(actor: str, rate: Rate, left: float) -> None:
+    """Demand that there was enough in a bucket for one more write.
+
+    Raises:
+        TooMany: ``request.rate``.
+    """
+    if left < 1:
+        raise TooMany(actor, rate, max(1, math.ceil((1 - left) / rate.each_second)))

@@ -1,4 +1,7 @@
-"""What the workers of one server tell each other: a sheet of memory for each, which it alone writes and all read."""
+"""What the workers of one server tell each other: a sheet of memory for each, which it alone writes and all read.
+
+One more is common to all of them.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +25,22 @@ class Board:
     Args:
         descriptors: the sheets, open; the workers' numbers begin with 1.
         own: the number of this worker.
+
+    Attributes:
+        common: a sheet that all of them write; those before it are the workers' own.
     """
 
     def __init__(self, descriptors: Sequence[int], own: int) -> None:
         self.own = own
-        self._sheets = dict(enumerate(descriptors, 1))
+        *workers, self.common = descriptors
+        self._sheets = dict(enumerate(workers, 1))
         self._reading = threading.Lock()  # a lock of the process is let go for all of its threads at once
 
     def write(self, data: bytes) -> None:
         """Tell something, in place of what was told before; what is too long is left out."""
         sheet = self._sheets[self.own]
         if len(data) <= MAX_SHEET:
-            with _locked(sheet, fcntl.LOCK_EX):
+            with locked(sheet):
                 os.pwrite(sheet, _LENGTH.pack(len(data)) + data, 0)
 
     def others(self) -> dict[int, bytes]:
@@ -42,7 +49,7 @@ class Board:
         for number, sheet in self._sheets.items():
             if number == self.own:
                 continue
-            with self._reading, _locked(sheet, fcntl.LOCK_SH):
+            with self._reading, locked(sheet, fcntl.LOCK_SH):
                 length = os.pread(sheet, _LENGTH.size, 0)
                 if length:
                     found[number] = os.pread(sheet, _LENGTH.unpack(length)[0], _LENGTH.size)
@@ -50,9 +57,12 @@ class Board:
 
 
 @contextmanager
-def sheets(count: int) -> Iterator[list[int]]:
-    """Empty sheets, for whoever inherits their descriptors; they have no name, and are gone with their last reader."""
-    descriptors = [_sheet(number) for number in range(1, count + 1)]
+def sheets(workers: int) -> Iterator[list[int]]:
+    """Empty sheets, one for each worker and one for all, for whoever inherits their descriptors.
+
+    They have no name, and are gone with their last reader.
+    """
+    descriptors = [_sheet(number) for number in range(1, workers + 2)]
     try:
         yield descriptors
     finally:
@@ -68,7 +78,7 @@ def _sheet(number: int) -> int:
 
 
 @contextmanager
-def _locked(descriptor: int, how: int) -> Iterator[None]:
+def locked(descriptor: int, how: int = fcntl.LOCK_EX) -> Iterator[None]:
     """Hold a lock of this process: the descriptors are shared, and locks of the other kind would be as well."""
     fcntl.lockf(descriptor, how)
     try:

@@ -7,11 +7,13 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from crl_server.api.app import create_app
 from crl_server.api.edge import Clock
 from crl_server.api.events import Events
+from crl_server.api.limits import Buckets, Rate, Writes
 from crl_server.api.static import with_shelf
 from crl_server.operating.instruments import Instruments
 from crl_server.operating.push import Application, Hub, with_stream
@@ -19,6 +21,7 @@ from crl_server.operating.request_context import observed
 from crl_server.processes.board import Board
 from crl_server.processes.chores import Chores
 from crl_server.processes.doorway import Doorway
+from crl_server.processes.quotas import SharedBuckets
 from crl_server.processes.shelf import Shelf
 from crl_server.service import Authority
 
@@ -50,7 +53,8 @@ class Process:
     ) -> None:
         hub = Hub(authority.layout)
         instruments = Instruments(chores.exports, lambda: len(hub), chores.webhooks, lambda: chores.here, board)
-        app = create_app(authority, clock, instruments=instruments)
+        buckets: Callable[[Rate], Writes] = Buckets if board is None else partial(SharedBuckets, board.common)
+        app = create_app(authority, clock, instruments=instruments, buckets=buckets)
         self._shelf = Shelf(authority.layout.public)
         application = with_stream(observed(with_shelf(app, self._shelf), instruments), hub)
         doorway = Doorway(self._shelf, instruments)

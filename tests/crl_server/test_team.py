@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import crl_server.processes.team
 from crl_server.processes.board import MAX_SHEET, Board, sheets
-from crl_server.processes.team import LONGEST_PAUSE, MAX_DEATHS, MAX_WORKERS, pause_after
+from crl_server.processes.team import LONGEST_PAUSE, MAX_DEATHS, MAX_WORKERS, Errand, _Place, pause_after
 from crl_server.processes.team import Team as Workers
 from crl_server.storage.locking import exclusive_if_free
 from tests.crl_server.deployments import digest, made
@@ -109,6 +112,25 @@ def test_pauses_grow_and_end() -> None:
     pauses = [pause_after(deaths) for deaths in range(1, MAX_DEATHS)]
     assert pauses == sorted(pauses)
     assert (pauses[0], pauses[1], pauses[-1]) == (0, 0.5, LONGEST_PAUSE)
+
+
+def test_a_place_in_which_nobody_lives_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that end at once: of a program that does nothing but fail."""
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    monkeypatch.setattr(crl_server.processes.team, "LONGEST_PAUSE", 0.0)
+    errand = Errand(
+        directory=str(tmp_path), number=1, listening=0, lifeline=0, started=0, sheets=[], log_format="text",
+        log_level="error",
+    )  # fmt: skip
+    place = _Place(errand, ())
+    place.start()
+    with pytest.raises(Unreachable) as caught:
+        until(place.look)
+    assert (caught.value.code, caught.value.found, place._deaths) == (
+        "server.workers",
+        "worker 1: status 1",
+        MAX_DEATHS,
+    )
 
 
 def test_a_sheet_is_read_whole_by_the_others() -> None:

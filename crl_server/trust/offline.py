@@ -23,8 +23,8 @@ from verifier.formats.enrolment import Enrolment, Floor, dump_enrolment, encode_
 from verifier.formats.policy import MAX_POLICY, Policy, dump_policy
 from verifier.formats.revocations import Head, sha256_hex
 from verifier.formats.text import Digest, Name, Time
-from verifier.signatures.keyless import check_trusted_root
 from verifier.signatures.private_keys import sign_envelope
+from verifier.signatures.sigstore_root import check_trusted_root
 
 ROOT_KEYS = ("root-1.pem", "root-2.pem")
 

@@ -31,7 +31,7 @@ from verifier.hosting.settings import Settings
 from verifier.importing import elf
 from verifier.refreshing.push import announcements
 from verifier.revocation import standing_rules
-from verifier.signatures import identities, keyless
+from verifier.signatures import identities, sigstore_root
 from verifier.signatures.keys import PublicKey
 from verifier.signatures.private_keys import PrivateKey
 from verifier.wheels import archive, core_metadata, record, wheel
@@ -130,7 +130,7 @@ TARGETS: dict[str, Parser] = {
     "rule-match": _matches,
     "sdist": _sdist,
     "settings": _from_file(settings.read_settings),
-    "sigstore-root": _accepting(keyless.check_trusted_root),
+    "sigstore-root": _accepting(sigstore_root.check_trusted_root),
     "tuf-root": root_keys,
     "unattested": unattested.parse_report,
     "waivers": _from_file(waivers.read_waivers),

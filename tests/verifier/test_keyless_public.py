@@ -16,7 +16,8 @@ from verifier.formats.bundle import MEDIA_TYPE, parse_bundle
 from verifier.formats.identity import WorkflowIdentity
 from verifier.formats.strict_json import convert
 from verifier.signatures.identities import KeylessSignatory
-from verifier.signatures.keyless import check_trusted_root, public_trusted_root
+from verifier.signatures.keyless import public_trusted_root
+from verifier.signatures.sigstore_root import check_trusted_root
 
 FOLDER = ROOT / "tests" / "vectors" / "keyless"
 TRUSTED_ROOT = (FOLDER / "trusted_root.json").read_bytes()

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
+
 from verifier.errors import FormatError
 from verifier.formats import dsse
 from verifier.formats.material import Material, check_base64
-from verifier.formats.strict_json import Document, convert, dumps, loads
+from verifier.formats.strict_json import Document, convert, dumps, loads, parse_common
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 MAX_SET = 64 * 1024 * 1024
@@ -47,13 +49,17 @@ class _Material(Document, frozen=True, kw_only=True):
 class _KeyWire(Document, frozen=True, kw_only=True):
     mediaType: Literal["application/vnd.dev.sigstore.bundle.v0.3+json"]  # noqa: N815
     verificationMaterial: _Material  # noqa: N815
-    dsseEnvelope: dict[str, Any]  # noqa: N815
+    dsseEnvelope: dsse.WireEnvelope  # noqa: N815
 
 
 class _KeylessWire(Document, frozen=True, kw_only=True):
     mediaType: Literal["application/vnd.dev.sigstore.bundle.v0.3+json"]  # noqa: N815
     verificationMaterial: Material  # noqa: N815
-    dsseEnvelope: dict[str, Any]  # noqa: N815
+    dsseEnvelope: dsse.WireEnvelope  # noqa: N815
+
+
+_KEY_READER = msgspec.json.Decoder(_KeyWire)
+_KEYLESS_READER = msgspec.json.Decoder(_KeylessWire)
 
 
 def parse_bundle(line: bytes, *, what: str = "bundle") -> Bundle:
@@ -63,11 +69,13 @@ def parse_bundle(line: bytes, *, what: str = "bundle") -> Bundle:
         FormatError: any ``format.*`` code; ``format.unsupported`` for a chain of certificates, or a log entry
             beside a key.
     """
-    value = loads(line, limit=dsse.MAX_ENVELOPE, what=what)
-    found = value.get("verificationMaterial") if isinstance(value, dict) else None
-    keyless = _is_keyless(found, what) if isinstance(found, dict) else False
-    wire = convert(value, _KeylessWire, what=what) if keyless else convert(value, _KeyWire, what=what)
-    envelope = dsse.envelope_of(wire.dsseEnvelope, what=what)
+    wire: _KeyWire | _KeylessWire | None  # which of both is only guessed here: a wrong guess finds neither
+    if b'"publicKey"' in line[:200]:
+        wire = parse_common(line, _KEY_READER, limit=dsse.MAX_ENVELOPE)
+    else:
+        wire = parse_common(line, _KEYLESS_READER, limit=dsse.MAX_ENVELOPE)
+    wire = wire or _wire(line, what)
+    envelope = dsse.opened(wire.dsseEnvelope, what=what)
     if len(envelope.signatures) != 1:
         raise FormatError(
             "format.schema", f"{what} must carry one signature", found=f"{len(envelope.signatures)} signatures"
@@ -81,6 +89,13 @@ def parse_bundle(line: bytes, *, what: str = "bundle") -> Bundle:
             "format.too-large", f"{what}: the hint is too long", expected=f"at most {MAX_HINT} characters"
         )
     return Bundle(envelope=envelope, hint=hint)
+
+
+def _wire(line: bytes, what: str) -> _KeyWire | _KeylessWire:
+    value = loads(line, limit=dsse.MAX_ENVELOPE, what=what)
+    found = value.get("verificationMaterial") if isinstance(value, dict) else None
+    keyless = _is_keyless(found, what) if isinstance(found, dict) else False
+    return convert(value, _KeylessWire, what=what) if keyless else convert(value, _KeyWire, what=what)
 
 
 def dump_bundle(bundle: Bundle) -> bytes:

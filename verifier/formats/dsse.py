@@ -50,12 +50,14 @@ class Envelope(Document, frozen=True, kw_only=True):
         return pae(self.payload_type, self.unverified_payload)
 
 
-class _WireSignature(Document, frozen=True, kw_only=True):
+class _WireSignature(Document, frozen=True, kw_only=True, omit_defaults=False):
     sig: Annotated[str, Meta(max_length=MAX_SIGNATURE)]
     keyid: Annotated[str, Meta(max_length=MAX_NAME)] = ""
 
 
-class _WireEnvelope(Document, frozen=True, kw_only=True):
+class WireEnvelope(Document, frozen=True, kw_only=True):
+    """An envelope as JSON has it, in the order in which :func:`wire_of` writes it."""
+
     payload: str
     payloadType: Annotated[str, Meta(max_length=MAX_NAME)]  # noqa: N815 - the name is DSSE's
     signatures: tuple[_WireSignature, ...]
@@ -78,7 +80,11 @@ def parse_envelope(data: bytes, *, what: str = "envelope") -> Envelope:
 
 def envelope_of(value: object, *, what: str) -> Envelope:
     """Read an envelope from plain JSON values, as it stands inside a bundle."""
-    wire = convert(value, _WireEnvelope, what=what)
+    return opened(convert(value, WireEnvelope, what=what), what=what)
+
+
+def opened(wire: WireEnvelope, *, what: str) -> Envelope:
+    """The envelope out of its JSON form; raises FormatError with any ``format.*`` code."""
     if not 1 <= len(wire.signatures) <= MAX_SIGNATURES:
         raise FormatError(
             "format.schema",

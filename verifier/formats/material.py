@@ -6,10 +6,12 @@ Field names are Sigstore's.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from verifier.errors import FormatError
 from verifier.formats.dsse import decode_base64
 from verifier.formats.strict_json import Document
 
@@ -97,7 +99,7 @@ class Timestamps(Document, frozen=True, kw_only=True):
     rfc3161Timestamps: Annotated[tuple[Timestamp, ...], Meta(max_length=MAX_TIMESTAMPS)] = ()  # noqa: N815
 
 
-class Material(Document, frozen=True, kw_only=True):
+class Material(Document, frozen=True, kw_only=True, dict=True):
     """All of it: one certificate, one log entry, any number of timestamps."""
 
     certificate: Certificate
@@ -110,12 +112,17 @@ class Material(Document, frozen=True, kw_only=True):
         return self.tlogEntries[0]
 
     @property
+    def has_timestamps(self) -> bool:
+        """Whether any timestamp authority is said to have signed."""
+        return bool(self.timestampVerificationData.rfc3161Timestamps)
+
+    @cached_property
     def timestamps(self) -> tuple[bytes, ...]:
         """The timestamp authorities' responses in DER."""
         entries = self.timestampVerificationData.rfc3161Timestamps
         return tuple(decode_base64(entry.signedTimestamp, "timestamp") for entry in entries)
 
-    @property
+    @cached_property
     def certificate_der(self) -> bytes:
         """The signing certificate in DER."""
         return decode_base64(self.certificate.rawBytes, "certificate")
@@ -130,8 +137,11 @@ def check_base64(material: Material, what: str) -> None:
     entry = material.entry
     promise = entry.inclusionPromise
     for text in (
-        material.certificate.rawBytes, entry.logId.keyId, entry.canonicalizedBody, entry.inclusionProof.rootHash,
-        *entry.inclusionProof.hashes, *(() if promise is None else (promise.signedEntryTimestamp,)),
-        *(stamp.signedTimestamp for stamp in material.timestampVerificationData.rfc3161Timestamps),
+        entry.logId.keyId, entry.canonicalizedBody, entry.inclusionProof.rootHash, *entry.inclusionProof.hashes,
+        *(() if promise is None else (promise.signedEntryTimestamp,)),
     ):  # fmt: skip
         decode_base64(text, what)
+    try:
+        _ = material.certificate_der, material.timestamps
+    except FormatError as error:
+        raise FormatError(error.code, f"{what} holds malformed base64", found=error.found) from None

@@ -73,10 +73,28 @@ def _common(data: bytes) -> Any:
     does not say. The type that it is read into bounds its depth and its numbers. All of that happens in C; whatever is
     not so, good or bad, is read the long way.
     """
-    if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
+    return _read_back(data, _reader())
+
+
+def parse_common(data: bytes, reader: msgspec.json.Decoder[T], *, limit: int) -> T | None:
+    """A document that is spelled exactly as its type would be written; None of any other, for :func:`parse` to judge.
+
+    Args:
+        data: the document's bytes.
+        reader: of a type in which no number occurs, nor anything that may be of any type, nor a grammar of ours.
+        limit: the document's size cap in bytes.
+    """
+    value: Any = _NONE if len(data) > limit else _read_back(data, reader.decode)
+    found: T | None = None if value is _NONE else value
+    return found
+
+
+def _read_back(data: bytes, read: Callable[[bytes], Any]) -> Any:
+    """The value, if writing it gives the same bytes again; else ``_NONE``."""
+    if len(data) > MAX_VALUES and data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
         return _NONE
     try:
-        value = _reader()(data)
+        value = read(data)
         return value if msgspec.json.encode(value) == data else _NONE
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _NONE

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 ARC = "1.3.6.1.4.1.57264.1"
 """Below which Fulcio's extensions are registered (fulcio, docs/oid-info.md)."""
-ISSUER, RUNNER, REF, REPOSITORY_ID, TRIGGER = 8, 11, 14, 15, 20
+ISSUER, RUNNER, REF, REPOSITORY_ID, TRIGGER = (f"{ARC}.{number}" for number in (8, 11, 14, 15, 20))
+SAN = "2.5.29.17"
+"""Subject alternative names (RFC 5280, section 4.2.1.6)."""
 UTF8 = 0x0C
 
 
@@ -103,11 +105,8 @@ def _alike(signatory: KeylessSignatory, claims: Claims) -> bool:
 
 
 @lru_cache(maxsize=64)
-def read_claims(certificate: bytes) -> Claims:
-    """What a certificate states; nothing of it has been verified.
-
-    Args:
-        certificate: X.509 in DER.
+def load_certificate(certificate: bytes) -> Certificate:
+    """A signing certificate (X.509 in DER), of which nothing has been verified.
 
     Raises:
         Refused: ``signature.certificate``.
@@ -115,46 +114,66 @@ def read_claims(certificate: bytes) -> Claims:
     from cryptography import x509
 
     try:
-        loaded = x509.load_der_x509_certificate(certificate)
+        return x509.load_der_x509_certificate(certificate)
+    except Exception as error:
+        raise _unreadable(error) from error
+
+
+@lru_cache(maxsize=64)
+def read_claims(certificate: bytes) -> Claims:
+    """What a certificate (X.509 in DER) states; nothing of it has been verified.
+
+    Raises:
+        Refused: ``signature.certificate``.
+    """
+    loaded = load_certificate(certificate)
+    try:
         return _claims(loaded)
     except Exception as error:
-        raise Refused(
-            "signature.certificate", "a signing certificate cannot be read",
-            found=f"{type(error).__name__}: {str(error)[:200]!a}",
-        ) from error  # fmt: skip
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> Refused:
+    return Refused(
+        "signature.certificate", "a signing certificate cannot be read",
+        found=f"{type(error).__name__}: {str(error)[:200]!a}",
+    )  # fmt: skip
 
 
 def _claims(certificate: Certificate) -> Claims:
-    from cryptography import x509
+    from cryptography.x509 import RFC822Name, SubjectAlternativeName, UniformResourceIdentifier
 
-    extensions = certificate.extensions
-    stated = {extension.oid.dotted_string: extension.value for extension in extensions}
-    names = list(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    stated: dict[str, ExtensionType] = {}
+    for extension in certificate.extensions:
+        stated[extension.oid.dotted_string] = extension.value
+    alternatives = stated[SAN]
+    if not isinstance(alternatives, SubjectAlternativeName):
+        raise TypeError("the subject alternative names are of another kind")
+    names = list(alternatives)
     if len(names) != 1:
         raise ValueError(f"{len(names)} subject alternative names, and one is needed")
     (name,) = names
-    emailed = isinstance(name, x509.RFC822Name)
-    known = emailed or isinstance(name, x509.UniformResourceIdentifier)
+    emailed = isinstance(name, RFC822Name)
+    known = emailed or isinstance(name, UniformResourceIdentifier)
     return Claims(
         subject=str(name.value) if known else "",
         subject_kind="email" if emailed else "uri",
-        issuer=_text(stated, ISSUER),
-        repository_id=_text(stated, REPOSITORY_ID),
-        ref=_text(stated, REF),
-        trigger=_text(stated, TRIGGER),
-        runner=_text(stated, RUNNER),
+        issuer=_text(stated.get(ISSUER)),
+        repository_id=_text(stated.get(REPOSITORY_ID)),
+        ref=_text(stated.get(REF)),
+        trigger=_text(stated.get(TRIGGER)),
+        runner=_text(stated.get(RUNNER)),
     )
 
 
-def _text(stated: Mapping[str, ExtensionType], number: int) -> str:
+def _text(value: ExtensionType | None) -> str:
     """The text of one of Fulcio's extensions: a DER UTF8String and nothing after it; empty when there is none."""
-    from cryptography import x509
+    from cryptography.x509 import UnrecognizedExtension
 
-    value = stated.get(f"{ARC}.{number}")
     if value is None:
         return ""
-    if not isinstance(value, x509.UnrecognizedExtension):
-        raise TypeError(f"extension {number} is of another kind")
+    if not isinstance(value, UnrecognizedExtension):
+        raise TypeError(f"an extension of Fulcio's is of another kind: {value.oid.dotted_string}")
     return _utf8(value.value)
 
 

@@ -62,6 +62,13 @@ def _configure_rotate(parser: argparse.ArgumentParser) -> None:
         help="the key it takes the place of: its id or its public key; may be left out when all are replaced",
     )  # fmt: skip
     parser.add_argument(
+        "--add", metavar="PEM", type=Path, action="append", default=[],
+        help="root: a new public key beside those there are",
+    )  # fmt: skip
+    parser.add_argument(
+        "--threshold", metavar="N", type=int, default=0, help="root: how many keys have to sign; never fewer than now"
+    )
+    parser.add_argument(
         "--above", metavar="N", type=int, default=0, help="targets: a version to exceed, that hosts took from a thief"
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be laid out, and write nothing")
@@ -71,7 +78,8 @@ def _rotate(args: argparse.Namespace, output: Output) -> None:
     with opened(args) as authority:
         from crl_server.trust.rotations import Wanted
 
-        wanted = Wanted([public_key_of(path) for path in args.new], [_key_id(word) for word in args.old], args.above)
+        new, added = ([public_key_of(path) for path in paths] for paths in (args.new, args.add))
+        wanted = Wanted(new, [_key_id(word) for word in args.old], args.above, added, args.threshold)
         done = authority.rotations.prepare(
             args.kind, wanted, args.directory, local_actor(), now(), dry_run=args.dry_run
         )  # fmt: skip

@@ -195,19 +195,48 @@ def with_head_key(text: str, old: Digest, new: PublicKey, until: Time) -> str:
     """The policy with another head key in place of ``old``.
 
     Raises:
-        UsageError: ``usage.configuration`` when the table of the old key is not laid out as ``loadlock init`` does.
+        UsageError: ``usage.configuration`` when the old key's table cannot be told from the rest of the text.
         FormatError: ``text`` is malformed.
     """
-    _tables(text)
-    table = re.compile(rf'\[\[head_keys\]\]\nkey = "{re.escape(old)}"\nnot_after = "[^"\n]*"\n')
-    if len(table.findall(text)) != 1:
-        raise UsageError(
-            "usage.configuration", "the table of the head key in policy.toml was laid out by hand", found=old,
-            expected="[[head_keys]], key and not_after on three lines",
-            todo="Replace the key there by hand, under 'head_keys' and 'keys'.",
-        )  # fmt: skip
-    text = table.sub(f'[[head_keys]]\nkey = "{new.id}"\nnot_after = "{until}"\n', text)
-    return text if new.id in _tables(text).get("keys", {}) else text + _key(new)
+    tables, entry = _tables(text), {"key": new.id, "not_after": str(until)}
+    wanted = tables | {
+        "head_keys": [entry if isinstance(one, dict) and one.get("key") == old else one for one in _heads(tables)]
+    }
+    keys = tables.get("keys", {})
+    for place in re.finditer(re.escape(old), text):
+        candidate = _with_entry(text, place.start(), old, new.id, until)
+        if new.id not in keys:
+            wanted["keys"] = {**keys, new.id: plain(new.entry)}
+            candidate = candidate.rstrip("\n") + "\n" + _key(new)
+        if wanted["head_keys"] != _heads(tables) and _means(candidate, wanted):
+            return candidate
+    raise UsageError(
+        "usage.configuration", "the head key's table in policy.toml is laid out in a way that is not edited here",
+        found=old, expected="a table [[head_keys]], or { … }, with key and not_after",
+        todo="Replace the key there by hand, under 'head_keys' and 'keys'.",
+    )  # fmt: skip
+
+
+def _with_entry(text: str, place: int, old: Digest, new: Digest, until: Time) -> str:
+    """The text with another key and end in the table around ``place``, however that is laid out."""
+    start = max(text.rfind("[[", 0, place), text.rfind("{", 0, place), 0)
+    end = min((at for at in (text.find("\n[", place), text.find("}", place)) if at >= 0), default=len(text))
+    entry = text[start:end].replace(old, new)
+    entry = re.sub(r"""(\bnot_after\s*=\s*)(?:"[^"\n]*"|'[^'\n]*')""", rf'\g<1>"{until}"', entry)
+    return text[:start] + entry + text[end:]
+
+
+def _heads(tables: dict[str, Any]) -> list[Any]:
+    found = tables.get("head_keys")
+    return found if isinstance(found, list) else []
+
+
+def _means(text: str, tables: dict[str, Any]) -> bool:
+    """Whether a text says exactly this: an edit is taken by what it comes to, not by how it was made."""
+    try:
+        return bool(_tables(text) == tables)
+    except FormatError:
+        return False
 
 
 def to_sign(text: str, deployment: Name, version: int, now: datetime) -> Policy:

@@ -110,6 +110,8 @@ class Rotations:
             raise UsageError("usage.arguments", f"{kind!r} takes no keys and no versions")
         if wanted.above and kind != "targets":
             raise UsageError("usage.arguments", "--above is for 'targets' alone")
+        if (wanted.added or wanted.threshold) and kind != "root":
+            raise UsageError("usage.arguments", "--add and --threshold are for 'root' alone")
         if directory.exists():
             raise UsageError("usage.exists", "there is something already", found=str(directory))
         with self._tree.publishing():

@@ -24,7 +24,7 @@ from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from crl_server.trust.trust_files import POLICY
 from crl_server.trust.tuf_roles import CHECKPOINTS_LIFE, ROOT_LIFE, TARGETS_LIFE, Roles, cut, role_end
-from verifier.deployment.tuf_chain import public_key
+from verifier.deployment.tuf_chain import KEYS_LIMIT, public_key
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.formats.text import Digest
 from verifier.signatures.keys import PublicKey
@@ -77,11 +77,15 @@ class Wanted(NamedTuple):
         new: the new keys; none to renew what is there.
         old: the ids of the keys that they take the place of; none when they replace all keys of the role.
         above: a version that the new ``targets`` has to exceed, as hosts ask for that took a thief's.
+        added: keys that come beside those there are; of the root alone.
+        threshold: how many keys of the root have to sign from now on; 0 for as many as before.
     """
 
     new: Sequence[PublicKey] = ()
     old: Sequence[Digest] = ()
     above: int = 0
+    added: Sequence[PublicKey] = ()
+    threshold: int = 0
 
 
 def propose(kind: Kind, before: Roles, wanted: Wanted, until: datetime, now: datetime, policy: bytes = b"") -> Proposal:
@@ -98,12 +102,15 @@ def propose(kind: Kind, before: Roles, wanted: Wanted, until: datetime, now: dat
     Raises:
         UsageError: ``usage.arguments``, ``usage.key``.
     """
-    check_new(before, wanted.new)
+    check_new(before, [*wanted.new, *wanted.added])
     root = targets = checkpoints = None
     if "root" in CHANGES[kind]:
         root = _next(Root, before.root, cut(now + ROOT_LIFE))
         for role in ROOT_ROLES[kind]:
             _replace(root, role, wanted)
+        for key in wanted.added:
+            root.add_key(tuf_key(key), "root")
+        root.roles["root"].threshold = wanted.threshold or before.root.roles["root"].threshold
     if "targets" in CHANGES[kind]:
         targets = _next(Targets, before.targets, role_end(until, now), wanted.above)
         if kind == "head":
@@ -222,7 +229,8 @@ def _differences(kind: Kind, before: Roles, proposal: Proposal, now: datetime) -
         yield from _follows("root", before.root, proposal.root, ROOT_LIFE, now)
         roles = ROOT_ROLES[kind]
         for role in before.root.roles:
-            yield from _keys(role, before.root, proposal.root, changing=role in roles)
+            changing = role in roles
+            yield from _keys(role, before.root, proposal.root, changing=changing, growing=changing and role == "root")
         _same("root", before.root, proposal.root, "keys", "roles")
     if proposal.targets is not None:
         leap = kind == "targets"
@@ -251,14 +259,20 @@ def _follows(
     yield f"{name} {before.version} becomes {after.version}, until {after.expires:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _keys(role: str, before: Root | Targets, after: Root | Targets, *, changing: bool) -> Iterator[str]:
+def _keys(
+    role: str, before: Root | Targets, after: Root | Targets, *, changing: bool, growing: bool = False
+) -> Iterator[str]:
     old, new = key_ids(before, role), key_ids(after, role)
     thresholds = [found.get_delegated_role(role).threshold for found in (before, after)]
     sizes = [len(found.get_delegated_role(role).keyids) for found in (before, after)]
-    if thresholds[0] != thresholds[1] or sizes[0] != sizes[1] or len(new) != sizes[1]:
+    grown = sizes[0] <= sizes[1] <= KEYS_LIMIT and thresholds[0] <= thresholds[1] <= sizes[1]
+    as_before = thresholds[0] == thresholds[1] and sizes[0] == sizes[1]
+    if not (as_before or (growing and grown)) or len(new) != sizes[1]:
         raise _unfounded(
             f"another number of keys signs {role!r}", f"{thresholds[1]} of {len(new)}", f"{thresholds[0]} of {sizes[0]}"
         )
+    if not as_before:
+        yield f"  {role}: {thresholds[1]} of {sizes[1]} keys sign, in the place of {thresholds[0]} of {sizes[0]}"
     if old.keys() != new.keys() and not changing:
         raise _unfounded(f"the keys of {role!r} change", ", ".join(sorted(new.keys() - old.keys())), "the same keys")
     for key in sorted(old.keys() - new.keys()):

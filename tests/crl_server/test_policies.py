@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import ACTOR, DAY, NOW, made, revoke
 from verifier.errors import LoadlockError
 from verifier.formats.policy import Policy
+from verifier.formats.strict_json import plain
 from verifier.formats.text import Name, PluginId, Time, Version
 
 HEAD = SigningKey.generate().public
@@ -170,3 +172,60 @@ def test_an_encrypted_offline_key_needs_its_passphrase(authority: Authority, mon
     monkeypatch.setenv("LOADLOCK_KEY_PASSPHRASE", "correct horse")
     # The root keys beside it are not encrypted, and neither are the online ones.
     assert office.sign_policy(office.text(), ACTOR, NOW).enrolment
+
+
+# -- another head key, however the table is laid out -------------------------------------------------------------------
+
+END = Time.of(NOW + 400 * DAY)
+STANDARD = f'[[head_keys]]\nkey = "{HEAD.id}"\nnot_after = "{Time.of(NOW + DAY)}"\n'
+LAYOUTS = {
+    "as init writes it": STANDARD,
+    "the other way round": f'[[head_keys]]\nnot_after = "{Time.of(NOW + DAY)}"\nkey = "{HEAD.id}"\n',
+    "with comments": f"[[head_keys]]  # ours\nkey = '{HEAD.id}'  # made in May\n\nnot_after='{Time.of(NOW + DAY)}'\n",
+    "indented": f'  [[ head_keys ]]\n  key   =   "{HEAD.id}"\n  not_after = "{Time.of(NOW + DAY)}"\n',
+    "beside another": STANDARD.replace(HEAD.id, "sha256:" + "1" * 64) + STANDARD,
+    "before another": STANDARD + STANDARD.replace(HEAD.id, "sha256:" + "1" * 64),
+    "with its key in a comment": f"# {HEAD.id} signs now\n" + STANDARD,
+    "quoted names": f'[["head_keys"]]\n"key" = "{HEAD.id}"\nnot_after = "{Time.of(NOW + DAY)}"\n',
+}
+INLINE = f'head_keys = [{{ key = "{HEAD.id}", not_after = "{Time.of(NOW + DAY)}" }}]\n'
+
+
+def laid_out(layout: str) -> str:
+    assert STANDARD in TEXT
+    return INLINE + TEXT.replace(STANDARD, "") if layout == "inline" else TEXT.replace(STANDARD, LAYOUTS[layout])
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "inline"])
+def test_the_head_key_is_replaced_however_its_table_is_laid_out(layout: str) -> None:
+    before, new = laid_out(layout), SigningKey.generate().public
+    after = policies.with_head_key(before, HEAD.id, new, END)
+    was, found = tomllib.loads(before), tomllib.loads(after)
+    old = [head["key"] for head in was["head_keys"]]
+    assert [head["key"] for head in found["head_keys"]] == [new.id if key == HEAD.id else key for key in old]
+    (head,) = (head for head in found["head_keys"] if head["key"] == new.id)
+    assert head == {"key": new.id, "not_after": END}
+    assert found["keys"] == was.get("keys", {}) | {new.id: plain(new.entry)}
+    assert {k: v for k, v in found.items() if k not in ("head_keys", "keys")} == {
+        k: v for k, v in was.items() if k not in ("head_keys", "keys")
+    }
+    comments = [line for line in before.splitlines() if line.startswith("#") and HEAD.id not in line]
+    assert [line for line in after.splitlines() if line in comments] == comments
+
+
+UNEDITED = {
+    "none": "",
+    "another key's": STANDARD.replace(HEAD.id, "sha256:" + "1" * 64),
+    "without an end": f'[[head_keys]]\nkey = "{HEAD.id}"\n',
+    "long strings": f'[[head_keys]]\nkey = """{HEAD.id}"""\nnot_after = """{Time.of(NOW + DAY)}"""\n',
+    "a date": f'[[head_keys]]\nkey = "{HEAD.id}"\nnot_after = {Time.of(NOW + DAY)}\n',
+    "no list": f'[head_keys]\nkey = "{HEAD.id}"\nnot_after = "{Time.of(NOW + DAY)}"\n',
+}
+
+
+@pytest.mark.parametrize("table", UNEDITED)
+def test_what_cannot_be_edited_safely_is_left_to_people(table: str) -> None:
+    text = TEXT.replace(STANDARD, UNEDITED[table])
+    with pytest.raises(LoadlockError) as caught:
+        policies.with_head_key(text, HEAD.id, SigningKey.generate().public, END)
+    assert caught.value.code == "usage.configuration"

@@ -286,3 +286,82 @@ def test_the_commands(acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused("trust", "publish", place).code == "rotation.outdated"
     assert new.public.id in next(row["keys"] for row in run("trust", "keys")["roles"] if row["role"] == "root")
     assert host.sync().trust.root_version == 2
+
+
+# -- more root keys ----------------------------------------------------------------------------------------------------
+
+
+def grown(acme: World, names: tuple[str, ...], by: tuple[str, ...], *, threshold: int = 0) -> tuple[str, ...]:
+    """Add root keys of these names, and put the root in force; returns what its signers were shown."""
+    new = {name: SigningKey.generate() for name in names}
+    directory = acme.fresh("grown")
+    wanted = Wanted(added=[key.public for key in new.values()], threshold=threshold)
+    acme.authority.rotations.prepare("root", wanted, directory, ACTOR, acme.now)
+    dossier = RotationDossier(directory)
+    acme.keys |= new
+    acme.sign(dossier, *(acme.keys[name] for name in by))
+    return acme.authority.publish_rotation(dossier, ACTOR, acme.now).words
+
+
+def test_root_keys_may_grow_and_one_of_them_be_lost_then(acme: World) -> None:
+    old, host = acme.host("old"), acme.host("host")
+    old.sync()
+    words = grown(acme, ("root-3",), ("root-1", "root-2"))
+    assert "  root: 2 of 3 keys sign, in the place of 2 of 2" in words
+    assert f"  root: {acme.keys['root-3'].public.id} comes" in words
+    host.sync()
+    del acme.keys["root-1"]  # lost; the two others sign on
+    acme.rotate("online", by=("root-2", "root-3"))
+    revoke(acme.authority, "after", now=acme.now)
+    for one in (old, host, acme.host("new")):
+        found = one.sync()
+        assert found.trust.root_version == 3
+        assert found.revocations.lists(digest("after"))
+
+
+def test_more_root_keys_may_have_to_sign_and_never_fewer(acme: World) -> None:
+    host = acme.host("host")
+    host.sync()
+    three = ("root-1", "root-2", "root-3")
+    words = grown(acme, ("root-3",), three, threshold=3)
+    assert "  root: 3 of 3 keys sign, in the place of 2 of 2" in words
+    assert code_of(lambda: acme.rotate("online", by=("root-1", "root-2"))) == "rotation.signatures"
+    acme.rotate("online", by=three)
+    assert host.sync().trust.root_version == 3
+    for threshold in (1, 2, 4):
+        wanted = Wanted(threshold=threshold)
+        assert code_of(
+            lambda wanted=wanted: acme.authority.rotations.prepare("root", wanted, acme.fresh("r"), ACTOR, acme.now)  # type: ignore[misc]
+        ) == "rotation.unfounded"  # fmt: skip
+
+
+def test_a_higher_threshold_needs_the_new_keys_too(acme: World) -> None:
+    before = public_files(acme)
+    assert code_of(lambda: grown(acme, ("root-3",), ("root-1", "root-2"), threshold=3)) == "rotation.signatures"
+    assert code_of(lambda: grown(acme, ("root-4",), ("root-1", "root-4"))) == "rotation.signatures"
+    assert public_files(acme) == before
+
+
+@pytest.mark.parametrize("kind", ["targets", "checkpoints", "online", "head", "enrolment"])
+@pytest.mark.parametrize("wanted", [Wanted(added=[SigningKey.generate().public]), Wanted(threshold=3)])
+def test_no_other_role_grows(acme: World, kind: Kind, wanted: Wanted) -> None:
+    prepare = acme.authority.rotations.prepare
+    assert code_of(lambda: prepare(kind, wanted, acme.fresh("r"), ACTOR, acme.now)) == "usage.arguments"
+
+
+def test_a_key_in_use_is_not_added(acme: World) -> None:
+    for name in ("root-1", "targets", "checkpoint-1"):
+        wanted = Wanted(added=[acme.keys[name].public])
+        found = code_of(
+            lambda wanted=wanted: acme.authority.rotations.prepare("root", wanted, acme.fresh("r"), ACTOR, acme.now)  # type: ignore[misc]
+        )
+        assert found == "usage.key"
+
+
+def test_a_root_key_is_added_from_the_command_line(acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOADLOCK_DEPLOYMENT", str(acme.authority.layout.root))
+    third = acme.public_file(SigningKey.generate())
+    words = ("trust", "rotate", "root", acme.fresh("r"), "--add", third, "--dry-run")
+    assert "  root: 2 of 3 keys sign, in the place of 2 of 2" in run(*words)["changes"]
+    assert "  root: 3 of 3 keys sign, in the place of 2 of 2" in run(*words, "--threshold", "3")["changes"]
+    assert refused("trust", "rotate", "online", acme.fresh("r"), "--add", third).code == "usage.arguments"

@@ -106,6 +106,11 @@ def more_keys(document: Any) -> None:
     document["signed"]["roles"]["root"]["keyids"].append(key.keyid)
 
 
+def fewer_keys(document: Any) -> None:
+    roles = document["signed"]["roles"]
+    del document["signed"]["keys"][roles["root"]["keyids"].pop()]
+
+
 def idle_key(document: Any) -> None:
     key = STRANGER.tuf.public_key
     document["signed"]["keys"][key.keyid] = key.to_dict()
@@ -117,7 +122,11 @@ def idle_key(document: Any) -> None:
         ("root", "root", threshold("root", 1), "rotation.unfounded"),
         ("root", "root", with_stranger("targets"), "rotation.unfounded"),
         ("root", "root", with_stranger("timestamp"), "rotation.unfounded"),
-        ("root", "root", more_keys, "rotation.unfounded"),
+        ("root", "root", fewer_keys, "rotation.unfounded"),
+        ("root", "root", threshold("root", 3), "rotation.unfounded"),
+        ("root", "root", threshold("targets", 2), "rotation.unfounded"),
+        ("targets", "root", more_keys, "rotation.unfounded"),
+        ("online", "root", more_keys, "rotation.unfounded"),
         ("root", "root", idle_key, "rotation.unfounded"),
         ("root", "root", signed_field("version", 1), "rotation.outdated"),
         ("root", "root", signed_field("version", 9), "rotation.outdated"),

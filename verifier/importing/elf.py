@@ -22,6 +22,7 @@ _CLASS, _DATA = 4, 5  # offsets of the two bytes that say how all others are to 
 _ORDERS: Final = {1: "<", 2: ">"}
 _LOAD, _DYNAMIC = 1, 2
 _END, _NEEDED, _STRING_TABLE, _SONAME, _RPATH, _RUNPATH = 0, 1, 5, 14, 15, 29
+_STRINGS: Final = frozenset({_NEEDED, _SONAME, _RPATH, _RUNPATH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,10 @@ def _read(content: bytes | mmap.mmap) -> Dynamic:
         return Dynamic("", (), (), searched_first=False)
     table = _file_offset(next((value for tag, value in values if tag == _STRING_TABLE), 0), segments)
 
+    used = [(tag, value) for tag, value in values if tag in _STRINGS]
+
     def strings(wanted: int) -> tuple[str, ...]:
-        return tuple(_string(content, table + value) for tag, value in values if tag == wanted)
+        return tuple(_string(content, table + value) for tag, value in used if tag == wanted)
 
     late, early = strings(_RUNPATH), strings(_RPATH)  # as ld.so(8) says, the latter counts only without the former
     return Dynamic(
@@ -117,11 +120,16 @@ def _values(content: bytes | mmap.mmap, entry: struct.Struct, segments: list[tup
     found: list[tuple[int, int]] = []
     for kind, offset, _, size in segments:
         if kind == _DYNAMIC:
-            for index in range(min(size // entry.size, MAX_DYNAMIC)):
-                tag, value = entry.unpack_from(content, offset + index * entry.size)
+            count = min(size // entry.size, MAX_DYNAMIC)
+            section = content[offset : offset + count * entry.size]
+            whole = section[: len(section) // entry.size * entry.size]
+            for tag, value in entry.iter_unpack(whole):
                 if tag == _END:
                     break
                 found.append((tag, value))
+            else:
+                if len(section) < count * entry.size:
+                    raise ValueError("its dynamic section is cut short")
     return found
 
 

@@ -226,10 +226,8 @@ def _tree(paths: Mapping[str, str]) -> Iterator[dict[str, str]]:
 
 def _open(place: str, path: str) -> int:
     """Load one library for the rest of the process's life; what the system's loader knows it by."""
-    import ctypes
-
     try:
-        return ctypes.CDLL(place, mode=os.RTLD_NOW | os.RTLD_LOCAL)._handle
+        return _dlopen(place, os.RTLD_NOW | os.RTLD_LOCAL)
     except OSError as error:
         raise Refused(
             "wheel.unsupported", f"the system's loader refuses {shown(path)}", found=shown(str(error))
@@ -248,12 +246,17 @@ def _require_glibc() -> None:
 
 def _handle_of(name: str) -> int | None:
     """What the system's loader knows the library by that it would use for a name; None if it would have to search."""
-    import ctypes
-
     try:
-        return ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)._handle
+        return _dlopen(name, os.RTLD_NOLOAD | os.RTLD_LAZY)
     except OSError:
         return None
+
+
+def _dlopen(name: str, mode: int) -> int:
+    """What ``ctypes.CDLL`` does first. The rest of ctypes takes longer to be imported than libraries to be loaded."""
+    from _ctypes import dlopen
+
+    return dlopen(name, mode)
 
 
 def _foreign(name: str) -> Refused:

@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from crl_server.service import Authority
 
 EXTRA = frozenset(
-    {"alembic", "fastapi", "jwt", "multipart", "pydantic", "sqlalchemy", "sqlmodel", "starlette", "tomlkit", "uvicorn"}
+    {
+        "alembic",
+        "fastapi",
+        "httptools",
+        "jwt",
+        "multipart",
+        "pydantic",
+        "sqlalchemy",
+        "sqlmodel",
+        "starlette",
+        "tomlkit",
+        "uvicorn",
+    }
 )
 """What the extra ``server`` brings."""
 

@@ -49,9 +49,16 @@ class Doorway:
     Args:
         shelf: holds the files.
         instruments: count what is answered here, as uvicorn's requests are counted by the application.
+
+    Attributes:
+        shelf: as given.
+        beyond: uvicorn's protocol, for whatever is not answered here.
     """
 
     def __init__(self, shelf: Shelf, instruments: Instruments) -> None:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+        self.beyond = HttpToolsProtocol
         self.shelf = shelf
         self._instruments = instruments
         self._known: dict[bytes, Asked] = {}
@@ -165,10 +172,8 @@ class _Arrival(asyncio.Protocol):
             self._idle.cancel()
 
     def _hand_over(self) -> asyncio.Protocol:
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
         self._leave()
-        uvicorns = HttpToolsProtocol(self._config, self._state, **self._more)
+        uvicorns = self._doorway.beyond(self._config, self._state, **self._more)
         self._transport.set_protocol(uvicorns)
         uvicorns.connection_made(self._transport)
         return uvicorns

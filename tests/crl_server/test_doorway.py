@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -249,6 +250,16 @@ def test_the_server_ends_though_a_connection_is_kept(authority: Authority) -> No
         assert Answered(stream).status == 200
         server.server.should_exit = True
         assert stream.read() == b""
+
+
+def test_where_there_is_no_uvloop_it_serves_all_the_same(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with Serving(authority, "doorway") as server, server.connect() as connection, connection.makefile("rb") as stream:
+        for target, fronted in ((HEAD, 1), ("/healthz", 0), (HEAD, 0)):
+            connection.sendall(request(target))
+            assert (Answered(stream).status, server.fronted()) == (200, fronted)
+        loops = {type(found.loop).__module__ for found in server.server.server_state.connections}
+        assert loops == {"asyncio.unix_events"}
 
 
 def test_who_does_not_read_is_not_written_to_without_end(authority: Authority) -> None:

@@ -11,6 +11,7 @@ from crl_server.api.describe import told
 from crl_server.api.edge import Edge, Limit, tagged
 from crl_server.records import siem
 from crl_server.service import Authority
+from crl_server.storage.ledger import MAX_ID
 from crl_server.storage.store import Store
 from verifier.formats.revocations import AuditHead, sha256_hex
 from verifier.formats.strict_json import Document
@@ -18,7 +19,7 @@ from verifier.formats.text import Hex
 
 LINES = "application/x-ndjson"
 ExportForm = Annotated[siem.Form, Query(alias="format")]
-AfterIndex = Annotated[int, Query(ge=-1, le=2**53 - 1)]
+AfterIndex = Annotated[int, Query(ge=-1, le=MAX_ID)]
 
 
 class Line(Document, frozen=True, kw_only=True):

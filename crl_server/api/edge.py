@@ -16,12 +16,13 @@ from fastapi import Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from crl_server.access.roles import WRITES, Identity, Operation, authorise
+from crl_server.api import refusals
 from crl_server.api.limits import Writes
 from crl_server.lists.public_files import tags_of
 from crl_server.operating.instruments import Instruments
 from crl_server.service import Authority
 from crl_server.storage.idempotency import check_key
-from crl_server.storage.ledger import MAX_PAGE
+from crl_server.storage.ledger import MAX_ID, MAX_PAGE
 from verifier.errors import Refused, UsageError
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Digest
@@ -37,8 +38,9 @@ PRIVATE = "private, no-cache"
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 """How many rows of a page are asked for."""
-AfterId = Annotated[int, Query(ge=0, le=2**53 - 1)]
+AfterId = Annotated[int, Query(ge=0, le=MAX_ID)]
 """The id of the last row that was seen."""
+NumberPart = Annotated[int, Path(ge=1, le=MAX_ID)]
 DigestPart = Annotated[str, Path(pattern=f"^{Digest.grammar.pattern}$")]
 PluginPart = Annotated[str, Path(max_length=64, pattern="^[a-z0-9](?:_?[a-z0-9])*$")]
 """Parts of an address."""
@@ -76,6 +78,7 @@ class Edge:
         """
         now = self.clock()
         identity = await run_in_threadpool(self._judge, request.headers.get("authorization", ""), operation, now)
+        refusals.remember(request, self.authority, identity.actor, operation, now)
         if operation in WRITES:
             self.writes.take(identity.actor, now)
             check_key(key_of(request))
@@ -104,6 +107,7 @@ def check_query(request: Request) -> None:
     Raises:
         UsageError: ``request.invalid``.
     """
+    check_text(request)
     route = request.scope.get("route")  # None for a stream, which takes no query
     known = set() if route is None else {field.alias for field in route.dependant.query_params}
     given = [name for name, _ in request.query_params.multi_items()]
@@ -113,6 +117,17 @@ def check_query(request: Request) -> None:
             "request.invalid", "the query is not one that this address takes", found=ascii(wrong[0][:80]),
             expected=f"{', '.join(sorted(known)) or 'no parameters'}, each at most once",
         )  # fmt: skip
+
+
+def check_text(request: Request) -> None:
+    """Demand that no parameter of a query holds the character 0, which not every engine takes for text.
+
+    Raises:
+        UsageError: ``request.invalid``.
+    """
+    wrong = [name for name, value in request.query_params.multi_items() if "\0" in name + value]
+    if wrong:
+        raise UsageError("request.invalid", "the query is not text", found=ascii(wrong[0][:80]))
 
 
 async def nothing() -> Response:

@@ -17,16 +17,16 @@ from crl_server.fleet import hosts
 from crl_server.revocation import standing
 from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
-from crl_server.storage.ledger import Ledger
+from crl_server.storage.ledger import MAX_ID, Ledger
 from crl_server.storage.tables import HostInstance
-from verifier.errors import Refused
+from verifier.errors import FormatError, Refused
 from verifier.formats.acknowledgement import Acknowledgement
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Name
 
 AfterHost = Annotated[str, Query(max_length=64)]
 """The name of the last host that was seen."""
-Seq = Annotated[int | None, Query(ge=0, le=2**53 - 1)]
+Seq = Annotated[int | None, Query(ge=0, le=MAX_ID)]
 MATCHED = ("usage.arguments",)
 Purl = Annotated[str, Query(min_length=1, max_length=1000)]
 HostPart = Annotated[str, Path(pattern=f"^(?:{Name.grammar.pattern})$")]
@@ -134,9 +134,16 @@ def take(authority: Authority, who: Identity, host: str, claim: Acknowledgement,
 
     Raises:
         Refused: ``auth.host``, ``list.deployment``, ``server.hearing``.
+        FormatError: ``format.schema`` for a list or policy of a number that none of ours has.
     """
     who.check_host(host)
     who.check_host(claim.host)
+    highest = max(claim.epoch, claim.seq, claim.policy, claim.omitted)
+    if highest > MAX_ID:
+        raise FormatError(
+            "format.schema", "the acknowledgement has a number that is too high", found=str(highest),
+            expected=f"at most {MAX_ID}",
+        )  # fmt: skip
     deployment = authority.record.deployment
     if claim.deployment != deployment:
         raise Refused(

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import HTTPException, RequestValidationError
 
 from crl_server.api.limits import TooMany
+from crl_server.api.refusals import record
 from verifier.errors import FormatError, LoadlockError, UsageError
 from verifier.formats.strict_json import Document, dumps
 
@@ -92,8 +93,9 @@ def again(error: LoadlockError) -> dict[str, str]:
 def install(app: FastAPI) -> None:
     """Make every error of an application a problem document."""
 
-    async def refused(_: Request, error: Exception) -> Response:
+    async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, LoadlockError)  # noqa: S101 - registered for this class alone
+        await record(request, error)
         return problem(error)
 
     async def unknown(_: Request, error: Exception) -> Response:

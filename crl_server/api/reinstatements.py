@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import FastAPI, Path, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from msgspec import Meta
 
 from crl_server.api.bodies import Note, read_json
 from crl_server.api.describe import told
-from crl_server.api.edge import AfterId, Edge, Limit, answer, key_of, tagged
+from crl_server.api.edge import AfterId, Edge, Limit, NumberPart, answer, key_of, tagged
 from crl_server.revocation import reinstating
 from crl_server.revocation.reinstating import Requested, Wish
+from crl_server.storage.ledger import MAX_ID
 from crl_server.storage.store import Store
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Digest
@@ -22,7 +23,7 @@ class WishBody(Document, frozen=True, kw_only=True):
     """What ``POST /v1/reinstatements`` takes."""
 
     digest: Digest | None = None
-    rule: Annotated[int, Meta(ge=1, le=10**12)] | None = None
+    rule: Annotated[int, Meta(ge=1, le=MAX_ID)] | None = None
     note: Note
 
 
@@ -67,7 +68,7 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
         "Agree to somebody else's request; a checkpoint then carries it out.", "reinstatement.approve",
         answer=Requested, codes=("reinstatement.unknown", "reinstatement.own"),
     )  # fmt: skip
-    async def approve_reinstatement(request: Request, number: Annotated[int, Path(ge=1, le=2**53 - 1)]) -> Response:
+    async def approve_reinstatement(request: Request, number: NumberPart) -> Response:
         identity, now = await edge.admit(request, "reinstatement.approve")
         agree = edge.authority.approve_reinstatement
         return answer(await run_in_threadpool(agree, number, identity.actor, now, key_of(request)))

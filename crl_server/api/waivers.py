@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import FastAPI, Path, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from msgspec import Meta
 
 from crl_server.api.bodies import read_json
 from crl_server.api.describe import told
-from crl_server.api.edge import AfterId, Edge, Limit, answer, key_of, tagged
+from crl_server.api.edge import AfterId, Edge, Limit, NumberPart, answer, key_of, tagged
 from crl_server.revocation import waiving
 from crl_server.revocation.reinstating import Requested
 from crl_server.revocation.waiving import MAX_REASON, Plea
@@ -75,7 +75,7 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
         "Agree to a waiver that somebody else asked for; a signed policy then carries it out.", "waiver.approve",
         answer=Requested, codes=("waiver.unknown", "waiver.own", "waiver.ended"),
     )  # fmt: skip
-    async def approve_waiver(request: Request, number: Annotated[int, Path(ge=1, le=2**53 - 1)]) -> Response:
+    async def approve_waiver(request: Request, number: NumberPart) -> Response:
         identity, now = await edge.admit(request, "waiver.approve")
         return answer(await run_in_threadpool(agree, edge.authority.store, number, identity.actor, now))
 
@@ -84,7 +84,7 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
         "End a waiver before its time; hosts follow the policy that is signed next.", "waiver.end",
         answer=Requested, codes=("waiver.unknown",),
     )  # fmt: skip
-    async def end_waiver(request: Request, number: Annotated[int, Path(ge=1, le=2**53 - 1)]) -> Response:
+    async def end_waiver(request: Request, number: NumberPart) -> Response:
         identity, now = await edge.admit(request, "waiver.end")
         return answer(await run_in_threadpool(end, edge.authority.store, number, identity.actor, now))
 

@@ -12,18 +12,19 @@ from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.console.forms import Form
 from crl_server.revocation.reinstating import Wish
+from crl_server.storage.ledger import MAX_ID
 from verifier.errors import UsageError
 from verifier.formats.text import Digest, Time
 
 SHOWN = 50
-Number = Annotated[int, Path(ge=1, le=2**53)]
+Number = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
 def add_pages(console: FastAPI, desk: Desk) -> None:
     """Add the pages."""
 
     @console.get("/approvals")
-    async def approvals(request: Request, before: Annotated[int, Query(ge=0, le=2**53)] = 0) -> Response:
+    async def approvals(request: Request, before: Annotated[int, Query(ge=0, le=MAX_ID)] = 0) -> Response:
         visitor = await desk.reader(request, "revocation.read")
         return await desk.show(visitor, "approvals.html", lambda: _facts(desk, before, visitor.now))
 

@@ -12,7 +12,7 @@ from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.records.audit import Action, Entry, parse_entry
 from crl_server.service import Authority
-from crl_server.storage.ledger import Ledger
+from crl_server.storage.ledger import MAX_ID, Ledger
 from verifier.errors import FormatError, Refused
 
 SHOWN = 50
@@ -61,7 +61,7 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
         action: Word = "",
         subject: Word = "",
         day: Annotated[str, Query(max_length=10)] = "",
-        before: Annotated[int, Query(ge=0, le=2**53)] = 0,
+        before: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
         verify: bool = False,
     ) -> Response:
         visitor = await desk.reader(request, "audit.read")

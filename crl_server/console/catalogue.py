@@ -15,6 +15,7 @@ from crl_server.console.desk import Desk, Facts
 from crl_server.console.evidence import evidence
 from crl_server.plugins import registry
 from crl_server.plugins.ranking import Wanted
+from crl_server.storage.ledger import MAX_ID
 from crl_server.storage.tables import Artifact
 from verifier.errors import Refused
 from verifier.formats.manifest import Capability, Kind, Maturity, parse_signed_manifest
@@ -58,7 +59,7 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
 
     @console.get("/artifacts/{digest}/components")
     async def components(
-        request: Request, digest: DigestPart, after: Annotated[int, Query(ge=0, le=2**53)] = 0
+        request: Request, digest: DigestPart, after: Annotated[int, Query(ge=0, le=MAX_ID)] = 0
     ) -> Response:
         visitor = await desk.reader(request, "artifact.read")
         return await desk.show(visitor, "components.html", lambda: _components(desk, Digest(digest), after))

@@ -12,7 +12,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
 from crl_server.access.roles import WRITES, Operation, authorise
-from crl_server.api.edge import Edge
+from crl_server.api import refusals
+from crl_server.api.edge import Edge, check_text
 from crl_server.console.door import Door, Visitor
 from crl_server.console.forms import Form, read_form
 from crl_server.console.place import Place
@@ -60,6 +61,7 @@ class Desk:
         now = self.clock()
         visitor = await run_in_threadpool(self.door.visitor, self.secret(request), now, counts=counts)
         authorise(visitor.identity, operation)
+        check_text(request)
         return visitor
 
     async def writer(self, request: Request, operation: Operation | None) -> tuple[Visitor, Form]:
@@ -81,6 +83,7 @@ class Desk:
             raise Refused("auth.form", "the form is not of this session")
         if operation is not None:
             await run_in_threadpool(self._authorise, visitor, operation)
+            refusals.remember(request, self.authority, visitor.identity.actor, operation, visitor.now)
             self._writes.take(visitor.identity.actor, visitor.now)
         return visitor, form
 

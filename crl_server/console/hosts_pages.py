@@ -14,6 +14,7 @@ from crl_server.console.desk import Desk, Facts
 from crl_server.console.plots import Point
 from crl_server.fleet import coverage_history, hosts
 from crl_server.service import Authority
+from crl_server.storage.ledger import MAX_ID
 from verifier.errors import Refused, UsageError
 from verifier.formats.text import Digest, Time
 
@@ -40,7 +41,7 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
         )
 
     @console.get("/coverage")
-    async def live(request: Request, seq: Annotated[int | None, Query(ge=0, le=2**53)] = None) -> Response:
+    async def live(request: Request, seq: Annotated[int | None, Query(ge=0, le=MAX_ID)] = None) -> Response:
         # Asked for by a page that stays open: that is nobody's doing, and keeps no session alive.
         visitor = await desk.reader(request, "host.read", counts=False)
         return await desk.show(visitor, "coverage.html", lambda: coverage(desk.authority, visitor.now, seq))

@@ -12,6 +12,7 @@ from fastapi.exceptions import HTTPException, RequestValidationError
 
 from crl_server.api.edge import Edge
 from crl_server.api.problems import again, status_of
+from crl_server.api.refusals import record
 from crl_server.console import (
     approvals,
     audit_pages,
@@ -99,6 +100,7 @@ def _install_errors(console: FastAPI, desk: Desk) -> None:
         assert isinstance(error, LoadlockError)  # noqa: S101 - registered for this class alone
         if error.code == "auth.session" and request.method in ("GET", "HEAD"):
             return _to_entrance(request, desk)
+        await record(request, error)
         shown = desk.page(None, "error.html", {"error": error}, status_of(error.code))
         shown.headers.update(again(error))
         return shown

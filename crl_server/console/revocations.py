@@ -11,6 +11,7 @@ from fastapi import FastAPI, Query, Request, Response
 from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.lists import rules
+from crl_server.storage.ledger import MAX_ID
 
 SHOWN = 50
 
@@ -22,7 +23,7 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
 
     @console.get("/revocations")
     async def revocations(
-        request: Request, before: Annotated[int, Query(ge=0, le=2**53)] = 0, reason: Word = "", by: Word = ""
+        request: Request, before: Annotated[int, Query(ge=0, le=MAX_ID)] = 0, reason: Word = "", by: Word = ""
     ) -> Response:
         visitor = await desk.reader(request, "revocation.read")
         return await desk.show(visitor, "revocations.html", lambda: _revocations(desk, before, reason, by.strip()))

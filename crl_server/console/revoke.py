@@ -20,6 +20,7 @@ from crl_server.lists import rules
 from crl_server.revocation.revoking import Order
 from crl_server.revocation.standing import Radius
 from crl_server.storage.idempotency import fingerprint
+from crl_server.storage.ledger import MAX_ID
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.formats.strict_json import dumps
 
@@ -59,7 +60,7 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
         return await run_in_threadpool(_confirm, desk, visitor, form)
 
     @console.get("/events/{seq}")
-    async def event(request: Request, seq: Annotated[int, Path(ge=1, le=2**53)]) -> Response:
+    async def event(request: Request, seq: Annotated[int, Path(ge=1, le=MAX_ID)]) -> Response:
         visitor = await desk.reader(request, "revocation.read")
         return await desk.show(visitor, "event.html", lambda: _event(desk, visitor, seq))
 

@@ -12,6 +12,7 @@ from crl_server.console import questions
 from crl_server.console.desk import Desk, Facts
 from crl_server.console.door import Visitor
 from crl_server.plugins.ranking import MAX_WORDS, Wanted
+from crl_server.storage.ledger import MAX_ID
 
 SHOWN = 20
 """How many finds of each sort a page has."""
@@ -81,8 +82,14 @@ def _sorts(desk: Desk, visitor: Visitor, wanted: str) -> list[Sort]:
                 f"R{row.number}",
                 f"{row.kind}, {row.reason}{f': {row.note}' if row.note else ''}",
             )
-            for row in questions.rules_like(ledger, wanted, int(rule[1]) if rule else None, SHOWN)
+            for row in questions.rules_like(ledger, wanted, _number(rule[1]) if rule else None, SHOWN)
         ]
     hosts = [Find(f"/hosts/{name}", name, "") for name in found_hosts]
     return [Sort("Plugins", plugins), Sort("Artifacts", artifacts), Sort("Revocations", revocations),
             Sort("Standing rules", rules), Sort("Components", components), Sort("Hosts", hosts)]  # fmt: skip
+
+
+def _number(digits: str) -> int | None:
+    """A rule's number; None where it cannot be one."""
+    found = int(digits)
+    return found if found <= MAX_ID else None

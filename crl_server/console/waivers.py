@@ -17,6 +17,7 @@ from crl_server.console.desk import Desk, Facts
 from crl_server.console.door import Visitor
 from crl_server.console.forms import Form
 from crl_server.revocation.waiving import MAX_REASON, Plea
+from crl_server.storage.ledger import MAX_ID
 from crl_server.storage.tables import WaiverRow
 from verifier.errors import LoadlockError, UsageError
 from verifier.formats.policy import LONGEST_WAIVER, Policy
@@ -30,7 +31,7 @@ LIFTS: dict[Lifted, str] = {
     "stale-list": "the revocation list has expired, and so has the tier's grace",
 }
 FIELDS = ("artifact", "lifts", "hours", "reason")
-Number = Annotated[int, Path(ge=1, le=2**53 - 1)]
+Number = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
 def add_pages(console: FastAPI, desk: Desk) -> None:
@@ -40,7 +41,7 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
     async def page(
         request: Request,
         artifact: Annotated[str, Query(max_length=200)] = "",
-        before: Annotated[int, Query(ge=0, le=2**53)] = 0,
+        before: Annotated[int, Query(ge=0, le=MAX_ID)] = 0,
     ) -> Response:
         visitor = await desk.reader(request, "revocation.read")
         given = {"artifact": artifact}

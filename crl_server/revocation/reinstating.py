@@ -11,7 +11,7 @@ from sqlmodel import col, func, select, update
 from crl_server.records.audit import Act
 from crl_server.revocation.revoking import check_note
 from crl_server.storage.idempotency import fingerprint
-from crl_server.storage.ledger import Ledger
+from crl_server.storage.ledger import MAX_ID, Ledger
 from crl_server.storage.tables import ListEntry, Reinstatement, Revocation, RuleException, StandingRule
 from verifier.errors import Refused, UsageError
 from verifier.formats.strict_json import Document, dumps
@@ -43,6 +43,8 @@ class Wish:
     def __post_init__(self) -> None:
         if self.digest is None and self.rule is None:
             raise UsageError("usage.arguments", "nothing to reinstate", expected="a digest, a rule, or both")
+        if self.rule is not None and not 1 <= self.rule <= MAX_ID:
+            raise UsageError("usage.arguments", "no rule has this number", found=str(self.rule))
         if not self.note:
             raise UsageError("usage.arguments", "a reinstatement needs a note", expected="a sentence that says why")
         check_note(self.note)

@@ -28,6 +28,8 @@ RECOVERED = "recovered"
 """The setting that names the publication of a lost database from which this one goes on."""
 RULES_FLOOR = "rules-floor"
 """The setting that new rules' numbers lie above, after numbers were lost."""
+MAX_ID = 2_000_000_000
+"""The highest number of a row that anybody may ask for: what PostgreSQL calls an integer ends a little above."""
 MAX_PAGE = 1000
 """How many rows a page may have."""
 

@@ -235,6 +235,15 @@ def test_who_may_publish_one_plugin_publishes_no_other(live: Live, simulator: Si
         with pytest.raises(Refused) as caught:
             live.authority.admit(handed_in, identity, NOW)
         assert caught.value.code == "auth.plugin"
+    fields = {
+        "wheel": (wheel.file_name, wheel.data, "application/octet-stream"),
+        "attestations": ("a", handed_in.attestations, "application/jsonl"),
+    }
+    other = live.authority.create_token(
+        Name("other-ci"), ["publisher"], DAY, ACTOR, NOW, None, [PluginId("other_plugin")]
+    )
+    refusal(live.ask("POST", "/v1/artifacts", other, fields=fields), 403, "auth.plugin")
+    assert denials(live.authority)[-1] == ("token:other-ci", "artifact.admit", "auth.plugin")
     with live.authority.store.read() as ledger:
         assert wheel.digest not in registry.digests(ledger)
     identity = Identity("oidc:ci:project", frozenset({"publisher"}), frozenset({PluginId("sample_plugin")}))

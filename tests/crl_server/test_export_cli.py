@@ -15,6 +15,8 @@ from tests.crl_server.deployments import digest, made, revoke
 from tests.crl_server.test_cli import ended, refused, run, serving
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 NOW = utc_now().replace(microsecond=0)
 
 

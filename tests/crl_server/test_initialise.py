@@ -15,6 +15,8 @@ from verifier.errors import LoadlockError, Unreachable, UsageError
 from verifier.formats.policy import Profile
 from verifier.formats.text import Digest, Name, Time
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def test_what_is_there_already_is_left_alone(tmp_path: Path) -> None:
     made(tmp_path / "there").close()

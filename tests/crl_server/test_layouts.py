@@ -22,6 +22,8 @@ from verifier.errors import LoadlockError
 from verifier.formats.text import Name, PluginId
 from verifier.judging.supply_chain import MAX_CHAIN
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 WHO = Identity("token:ci", frozenset({"publisher"}))
 HEADER = '[plugins."sample_plugin"]\n'
 

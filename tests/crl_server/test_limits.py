@@ -25,6 +25,8 @@ from tests.project.tree import ROOT
 from verifier.formats.strict_json import dumps
 from verifier.formats.text import Name
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 SECOND = timedelta(seconds=1)
 
 

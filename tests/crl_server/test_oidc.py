@@ -24,6 +24,8 @@ from tests.crl_server.live import Live
 from verifier.errors import LoadlockError
 from verifier.formats.text import Name, PluginId
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 EC = ec.generate_private_key(ec.SECP256R1())
 ED = ed25519.Ed25519PrivateKey.generate()

@@ -71,8 +71,8 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    authority = made(tmp_path_factory.mktemp("openapi") / "acme")
+def live(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    authority = made(tmp_path_factory.mktemp(engine) / "acme")
     revoke(authority, *range(5))
     with Live(authority) as server:
         yield server

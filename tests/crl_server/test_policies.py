@@ -20,6 +20,8 @@ from verifier.formats.policy import Policy
 from verifier.formats.strict_json import plain
 from verifier.formats.text import Name, PluginId, Time, Version
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 HEAD = SigningKey.generate().public
 TEXT = policies.first_policy(Name("acme"), "production", Version("1.0"), HEAD, Time.of(NOW + DAY))
 

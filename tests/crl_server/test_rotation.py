@@ -25,6 +25,8 @@ from verifier.errors import LoadlockError, Unreachable
 from verifier.files import write_atomic
 from verifier.formats.text import Digest
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 ROTATED: tuple[Kind, ...] = ("root", "targets", "checkpoints", "online", "head")
 
 

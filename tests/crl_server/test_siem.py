@@ -92,8 +92,8 @@ def test_a_denied_access_is_a_failure_and_a_stated_severity_counts() -> None:
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    authority = made(tmp_path_factory.mktemp("siem") / "acme")
+def live(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    authority = made(tmp_path_factory.mktemp(engine) / "acme")
     for number in range(7):
         authority.create_token(Name(f"auditor-{number}"), ["auditor"], DAY, ACTOR, NOW)
     with Live(authority) as server:

@@ -18,7 +18,7 @@ from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made, revoke
 from tests.crl_server.live import Answer, Live
 from tests.crl_server.takebacks import Reader, admit, subject
-from tests.crl_server.test_api import refusal
+from tests.crl_server.test_api import denials, refusal
 from tests.crl_server.test_osv_rules import advisory
 from verifier.errors import Refused
 from verifier.formats.text import Name
@@ -168,7 +168,7 @@ def many(live: Live) -> list[str]:
 
 
 def test_a_revocation_of_everything_is_refused_until_it_is_confirmed(live: Live, token: str, many: list[str]) -> None:
-    before = live.authority.standing(NOW).revocations.head.seq
+    before, recorded_before = live.authority.standing(NOW).revocations.head.seq, denials(live.authority)
     everything = {"digests": [digest(label) for label in (*"abc", *many)]}
     told = refusal(sweep(live, token, **everything), 409, "revocation.reach")
     assert (told["found"], told["expected"][:10]) == ("33 of 33 admitted artifacts", "at most 20")
@@ -181,6 +181,9 @@ def test_a_revocation_of_everything_is_refused_until_it_is_confirmed(live: Live,
     refusal(live.ask("POST", "/v1/rules", token, rule), 409, "revocation.reach")
     assert live.authority.standing(NOW).revocations.head.seq == before
     assert recorded(live.authority, "artifact.revoke") == []
+    told_of = denials(live.authority)[len(recorded_before) :]
+    assert {operation for _, operation, code in told_of if code == "revocation.reach"} == {"revocation.add", "rule.add"}
+    assert len(told_of) == 6
 
     assert sweep(live, token, rules=[REQUESTS], confirm=33).json["listed"] == 33
     assert recorded(live.authority, "list.sweep")[0].detail["confirmed"] == 33

@@ -36,6 +36,8 @@ from verifier.formats.revocations import sha256_hex
 from verifier.formats.strict_json import parse
 from verifier.formats.text import Name
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 SPEC = (ROOT / "docs" / "spec" / "webhooks.md").read_text("utf-8")
 SECRET = new_secret()
 

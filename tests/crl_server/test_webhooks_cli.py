@@ -17,6 +17,8 @@ from tests.crl_server.receivers import Receiver, signed_by, status
 from tests.crl_server.test_cli import refused, run
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 SETTINGS = """# Written by people, and kept.
 [metrics]
 access = "token"  # not open

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, ClassVar, Self
 
 from msgspec import Meta
@@ -118,6 +119,11 @@ class Version(Text):
         return PackagingVersion(self)
 
 
+@lru_cache(maxsize=1024)  # a specifier is read when it is made, and asked soon after
+def _specifiers(text: str) -> SpecifierSet:
+    return SpecifierSet(text)
+
+
 class Specifier(Text):
     """A PEP 440 version specifier set such as ``>=2.0,<3.0``, with one specifier at least: empty would mean any."""
 
@@ -128,7 +134,7 @@ class Specifier(Text):
     def __new__(cls, value: str) -> Self:
         new = super().__new__(cls, value)
         try:
-            specifiers = SpecifierSet(value)
+            specifiers = _specifiers(value)
         except InvalidSpecifier:
             specifiers = SpecifierSet()
         if not len(specifiers):
@@ -137,7 +143,7 @@ class Specifier(Text):
 
     def admits(self, version: str) -> bool:
         """Whether ``version`` lies in the set; pre-releases count as themselves."""
-        return SpecifierSet(self).contains(version, prereleases=True)
+        return _specifiers(str(self)).contains(version, prereleases=True)
 
 
 class Time(Text):

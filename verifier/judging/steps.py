@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import perf_counter
 from typing import Literal, NamedTuple
 
@@ -25,6 +24,28 @@ class Outcome(NamedTuple):
     ms: float
 
 
+class _Step:
+    """One step while it runs."""
+
+    __slots__ = ("_number", "_started", "_steps")
+
+    def __init__(self, steps: Steps, number: int) -> None:
+        self._steps, self._number = steps, number
+
+    def __enter__(self) -> None:
+        self._steps.detail, self._started = "", perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):
+            self._steps.failed(self._number, error, self._started)
+        elif error is None:
+            try:
+                self._steps.passed(self._number, self._started)
+            except Exception as failure:
+                self._steps.failed(self._number, failure, self._started)
+                raise
+
+
 class Steps:
     """Runs the numbered steps: times each, names it to an observer, and makes every failure a refusal of that step."""
 
@@ -32,24 +53,30 @@ class Steps:
         self._observe = observe
         self.detail = ""
 
-    @contextmanager
-    def __call__(self, number: int) -> Iterator[None]:
-        """Run one step; ``detail`` may be set inside."""
-        self.detail, started = "", perf_counter()
-        try:
-            yield
-            self._tell(number, "passed", self.detail, started)
-        except LoadlockError as error:
+    def __call__(self, number: int) -> _Step:
+        """Run one step, as a context; ``detail`` may be set inside."""
+        return _Step(self, number)
+
+    def passed(self, number: int, started: float) -> None:
+        """A step ended well."""
+        self._tell(number, "passed", self.detail, started)
+
+    def failed(self, number: int, error: Exception, started: float) -> None:
+        """A step ended with an error; what comes out of here is a refusal of that step.
+
+        Raises:
+            Refused: ``internal.unexpected`` for any error that is no refusal.
+        """
+        if isinstance(error, LoadlockError):
             self._refuse(number, error, started)
-            raise
-        except Exception as error:
-            # The one boundary: whatever nobody foresaw is a refusal too, and says of which kind it was.
-            refusal = Refused(
-                "internal.unexpected", f"step {number} ({STEPS[number]}) met an error nobody foresaw",
-                found=f"{type(error).__name__}: {str(error)[:200]!a}",
-            )  # fmt: skip
-            self._refuse(number, refusal, started)
-            raise refusal from error
+            return
+        # The one boundary: whatever nobody foresaw is a refusal too, and says of which kind it was.
+        refusal = Refused(
+            "internal.unexpected", f"step {number} ({STEPS[number]}) met an error nobody foresaw",
+            found=f"{type(error).__name__}: {str(error)[:200]!a}",
+        )  # fmt: skip
+        self._refuse(number, refusal, started)
+        raise refusal from error
 
     def _refuse(self, number: int, refusal: LoadlockError, started: float) -> None:
         refusal.step = number

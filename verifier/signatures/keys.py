@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,6 +19,7 @@ from verifier.formats.text import Digest
 from verifier.signatures.signatory import Made, Opened, check_payload_type
 
 Algorithm = Literal["ecdsa-p256", "ed25519"]
+_ECDSA_SHA256: Final = ec.ECDSA(hashes.SHA256())
 
 
 class PublicKey:
@@ -101,7 +102,7 @@ class PublicKey:
             if isinstance(self._key, ed25519.Ed25519PublicKey):
                 self._key.verify(signature, message)
             else:
-                self._key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+                self._key.verify(signature, message, _ECDSA_SHA256)
         except InvalidSignature:
             raise Refused(
                 "signature.invalid", "a signature does not verify", expected=f"a signature by {self.id}"

@@ -103,7 +103,6 @@ class Gate(InstalledGate):
         self.request = replace(asked, provided=asked.provided or installed_version, offers=asked.offers or house.offers)
         self._clock = clock
         self._on_revoked = on_revoked
-        self._exceptions = Exceptions(home)
         self._lock = threading.RLock()
         self._plugins: dict[str, Plugin] = {}
         self._to_tell: dict[str, tuple[Plugin, PluginRevoked]] = {}
@@ -113,6 +112,7 @@ class Gate(InstalledGate):
         self._refresher: Refresher | None = None
         self._opened = Opened.at(home, self._now())
         self._observing = clock if observe and observation.install(clock) else None
+        self._exceptions = Exceptions(home, self._observing)
         _gates.add(self)
 
     @classmethod

@@ -202,6 +202,16 @@ def test_what_grew_since_the_release_before_is_said(hosted: HostedDeployment) ->
         wheel.rename(before / wheel.name)
     assert "grew" not in symptoms(hosted)
     assert "grew" in symptoms(hosted, "--previous", before)
+    assert "downgrade" not in symptoms(hosted, "--previous", before)
+
+
+def test_a_release_that_is_older_than_what_was_there_is_said(hosted: HostedDeployment) -> None:
+    hosted.plugin(version="1.0")
+    newer = hosted.plugin(version="1.1", folder="before")
+    assert symptoms(hosted, "--previous", newer.parent)["downgrade"] == "warning"
+    hosted.revoke(newer)
+    hosted.refresh()
+    assert "downgrade" not in symptoms(hosted, "--previous", newer.parent)
 
 
 def test_a_release_that_rests_on_a_retired_key_is_said(hosted: HostedDeployment) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -89,7 +90,10 @@ def test_an_unattested_plugin_is_loaded_reported_and_warned_of(
     assert "although nobody attested it" in caplog.text
     assert (hosted.directory / REPORT).stat().st_mode & 0o077 == 0
     with found.run() as run:
-        assert (run.plugin_id, run.artifact_digest) == ("sample_plugin", "")
+        socket.gethostbyname("localhost")
+    assert (run.plugin_id, run.artifact_digest) == ("sample_plugin", "")
+    [record] = run.observed.records
+    assert (record.event.target, record.whose.plugin_id, record.whose.how) == ("localhost", "sample_plugin", "run")
 
 
 def test_a_plugin_that_the_policy_does_not_know_is_reported_too(hosted: HostedDeployment, site: Path) -> None:

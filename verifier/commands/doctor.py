@@ -186,6 +186,9 @@ def _drift(entries: Sequence[Entry], before: Sequence[Entry]) -> Iterator[Sympto
     """What the newest release of each plugin may do that the one before it might not."""
     earlier = releases(before)
     for plugin, several in releases(entries).items():
+        newest = earlier.get(plugin, several)[0].version
+        if newest.order > several[0].version.order:
+            yield Symptom("warning", "downgrade", plugin, f"{newest} was there before, and {several[0].version} is now")
         known = (*several[1:], *earlier.get(plugin, ()))
         older = [facts for facts in known if facts.version.order < several[0].version.order]
         if older:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import msgspec
 
 from verifier.errors import FormatError
+from verifier.formats.tables import prepare
 from verifier.formats.text import PATTERNS, Text
 
 T = TypeVar("T")
@@ -147,6 +148,7 @@ def convert(value: Any, type_: type[T], *, what: str) -> T:
     Raises:
         FormatError: ``format.schema``, with the place.
     """
+    prepare(type_)
     try:
         return msgspec.convert(value, type_, dec_hook=_decode_text)
     except msgspec.ValidationError as error:

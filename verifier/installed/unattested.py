@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from verifier.clock import Clock
 from verifier.deployment.home import Home
 from verifier.errors import LoadlockError, PluginFailed, PluginRevoked, Refused, Unreachable, UsageError
 from verifier.formats.policy import Policy
@@ -30,7 +31,7 @@ from verifier.installed.installations import Installation, find_installation
 from verifier.judging.judgements import check_list, check_not_listed
 from verifier.judging.verify import Ground
 from verifier.revocation.standing_rules import Part, Subject, check_rules
-from verifier.runtime import Run, Switch
+from verifier.runtime import Log, Run, Switch
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +53,16 @@ class Unattested:
         until: when that exception ends.
     """
 
-    def __init__(self, installation: Installation, refusal: Refused, policy: Policy) -> None:
+    def __init__(
+        self, installation: Installation, refusal: Refused, policy: Policy, observing: Clock | None = None
+    ) -> None:
         self.plugin_id = PluginId.of(installation.name)
         self.version = Version(installation.version)
         self.refusal = refusal
         self.profile = policy.profile
         self.until = policy.exception_until
         self._name = installation.name
+        self._observing = observing
         self._switch = Switch(self.plugin_id, "unattested")
 
     def __repr__(self) -> str:
@@ -102,8 +106,11 @@ class Unattested:
         raise Refused("manifest.entry-point", "the distribution names no such entry point", found=f"{group}:{name}")
 
     def run(self) -> Run:
-        """A run, to be entered: records inside carry the plugin's id, and no digest, since nobody knows one."""
-        return Run(plugin_id=self.plugin_id, artifact_digest="", switch=self._switch)
+        """A run, to be entered: records inside carry the plugin's id, and no digest, since nobody knows one. What it
+        reaches for is attributed by the run alone: its frames are nobody's.
+        """
+        log = None if self._observing is None else Log(self._observing)
+        return Run(plugin_id=self.plugin_id, artifact_digest="", switch=self._switch, log=log)
 
     @property
     def revoked(self) -> str | None:
@@ -120,10 +127,12 @@ class Exceptions:
 
     Args:
         home: the host's directory, in which the report is kept.
+        observing: the clock that runs record by; None where nothing is recorded.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, observing: Clock | None = None) -> None:
         self._home = home
+        self._observing = observing
         self.loaded: tuple[Unattested, ...] = ()
 
     def load(self, name: str, refusal: Refused, ground: Ground, now: datetime) -> Unattested:
@@ -165,7 +174,7 @@ class Exceptions:
         ground.revocations.freshness(moment, ground.grace_of(*policy.tiers))
         installation = find_installation(name)
         self._check(installation, ground)
-        return Unattested(installation, refusal, policy), installation
+        return Unattested(installation, refusal, policy, self._observing), installation
 
     def judge(self, ground: Ground) -> None:
         """Stop what may no longer run: when the profile is another, or the plugin is denied or revoked by a rule. The

@@ -1,0 +1,29 @@
+"""msgspec's tables of types, made by one thread at a time.
+
+For a type that it meets for the first time msgspec makes a table, and runs Python code on the way. Another thread that
+comes by then takes the table half made, and the process dies (msgspec 0.22, Python 3.11). So whoever reads into a type
+has it prepared first.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any, Final
+
+import msgspec
+
+_PREPARED: set[Any] = set()
+_LOCK: Final = threading.RLock()
+
+
+def prepare(type_: Any) -> None:
+    """Return once msgspec's table of a type is whole; of all those that it is made of, too."""
+    if type_ not in _PREPARED:
+        with _LOCK:
+            msgspec.json.Decoder(type_)
+            _PREPARED.add(type_)
+
+
+if hasattr(os, "register_at_fork"):  # no child begins with a table half made, nor with a lock that nobody gives back
+    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)

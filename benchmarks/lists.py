@@ -137,12 +137,14 @@ def _resident() -> dict[str, float]:
 # -- the wire ----------------------------------------------------------------------------------------------------------
 
 
-def wire() -> int:
-    """Bytes of the head and of the segment that adds entries to a large base."""
+def wire() -> tuple[int, int]:
+    """Bytes of the head and of the segment that adds entries to a large base; and of each segment more in the head."""
     with LiveDeployment() as live:
         live.revoke(*(digest(number) for number in range(ADDED)))
         (segment,) = (data for (kind, _), data in live.documents.files.items() if kind == "segments")
-        return len(live.head) + len(segment)
+        refs = [{"from": 100 + at, "to": 100 + at, "count": ADDED, "sha256": "0" * 64} for at in range(11)]
+        longer, shorter = (live.documents.head(live.now, segments=refs[:count]) for count in (11, 1))
+        return len(live.head) + len(segment), (len(longer) - len(shorter)) // 10
 
 
 def refreshed(folder: Path) -> dict[str, float]:
@@ -172,7 +174,9 @@ def refreshed(folder: Path) -> dict[str, float]:
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 
-def report(rounds: int, sizes: dict[str, dict[str, dict[str, float]]], added: int, refreshes: dict[str, float]) -> str:
+def report(
+    rounds: int, sizes: dict[str, dict[str, dict[str, float]]], wired: tuple[int, int], refreshes: dict[str, float]
+) -> str:
     """The page."""
     load = os.getloadavg()[0]
     lines = [
@@ -194,8 +198,11 @@ def report(rounds: int, sizes: dict[str, dict[str, dict[str, float]]], added: in
             )
     ratio = refreshes["tuf"] / refreshes["list"]
     raw = ADDED * PREFIX
+    added, further = wired
     lines += [
         "", f"- {ADDED} entries more: {added:,} bytes to download, {added / raw:.2f} times the {raw:,} of the entries",
+        f"- each segment that the tail has already adds {further} bytes to the head; their number grows with the"
+        " logarithm of the tail, and a checkpoint makes it none",
         f"- an unchanged refresh: {refreshes['list']:.2f} ms; python-tuf's: {refreshes['tuf']:.2f} ms",
         "", _verdicts(sizes, added / raw, ratio), "",
     ]  # fmt: skip

@@ -69,6 +69,9 @@ KINDS = {
 }
 """The content-addressed files of a host."""
 
+DAMAGED = frozenset(kind.code for kind in KINDS.values())
+"""The codes of a file of the host's own that is missing or damaged."""
+
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
 
@@ -250,10 +253,15 @@ class Home:
                 "this host has not fetched policy and revocation list yet",
                 todo="Run 'loadlock host sync' to fetch them.",
             )
-        trust = self.verify(self.stored_trust(state.trust), state)
         moment = max(now, state.seen.issued.instant)
-        head = bytes(self.blobs.read("heads", state.head))
-        revocations = open_list(head, self.blobs.unverified, trust, moment)
+        try:
+            trust = self.verify(self.stored_trust(state.trust), state)
+            head = bytes(self.blobs.read("heads", state.head))
+            revocations = open_list(head, self.blobs.unverified, trust, moment)
+        except Refused as error:
+            if error.code in DAMAGED:  # the record names it by its digest: it was right when it was written
+                error.todo = "Run 'loadlock host sync' to fetch it again, and find out what damaged it."
+            raise
         seen_by(trust, revocations, state.seen.issued).check_follows(state.seen)
         return InForce(state, self.host.deployment, self.floor(state), trust, revocations)
 

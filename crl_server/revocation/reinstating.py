@@ -93,7 +93,7 @@ def approve(ledger: Ledger, number: int, actor: str, now: datetime) -> Requested
     Raises:
         Refused: ``reinstatement.unknown``; ``reinstatement.own`` for one's own request.
     """
-    request = ledger.session.get(Reinstatement, number)
+    request = ledger.session.get(Reinstatement, number) if number <= MAX_ID else None
     if request is None or request.epoch is not None:
         raise _unknown(f"request {number}")
     if request.by == actor:

@@ -10,12 +10,14 @@ import pytest
 from msgspec import structs
 
 from crl_server.access.roles import STAFF
+from crl_server.revocation import reinstating, waiving
 from crl_server.storage.ledger import MAX_ID
 from tests.crl_server.console.visitor import Visitor
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made, revoke
 from tests.crl_server.live import Live
 from tests.crl_server.test_api import denials, refusal
 from tests.crl_server.test_hosts import claim
+from verifier.errors import Refused
 from verifier.formats.acknowledgement import dump_acknowledgement
 from verifier.formats.text import Name, Time
 
@@ -157,3 +159,11 @@ def test_the_console_is_asked_in_text_and_in_numbers_that_there_are(live: Live, 
     visitor = Visitor(live, everybody)
     assert {path: visitor.get(path).status for path in PAGES} == dict.fromkeys(PAGES, 400)
     assert visitor.get("/search?q=R999999999999").status == 200
+
+
+def test_so_do_those_of_commands(live: Live) -> None:
+    with live.authority.store.write() as ledger:
+        for call in (waiving.approve, waiving.end, reinstating.approve):
+            with pytest.raises(Refused) as caught:
+                call(ledger, 2**40, ACTOR, NOW)
+            assert caught.value.code.endswith(".unknown")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -148,8 +148,12 @@ class Deployment:
     def tick(self) -> None:
         self.now += timedelta(minutes=1)
 
-    def publish(self) -> None:
-        """Sign a head over everything committed, and judge it as a host would that has the one before."""
+    def publish(self, *, merge: bool = False) -> None:
+        """Sign a head over everything committed, and judge it as a host would that has the one before.
+
+        Args:
+            merge: merge all neighbours that may be merged, not only as many as the service would.
+        """
         checkpoint = self.trust.checkpoint
         old = self._published
         known = old.head.segments if old is not None and old.head.epoch == checkpoint.epoch else ()
@@ -158,6 +162,8 @@ class Deployment:
         count = len(self._events(done + 1, self.books.seq))
         prepared = self.books.plan.through if self.books.plan else 0
         planned = rules.grow(spans, checkpoint.through, max(self.books.seq, checkpoint.through), count, prepared)
+        if merge:
+            planned = _merged(planned, prepared)
         head = rules.make_head(
             checkpoint,
             issued=Time.of(self.now),
@@ -225,6 +231,18 @@ class Deployment:
         self.trusts.append(replace(self.trust, policy=policy, number=self.trust.number + 1))
         self.prepare(cut=True)
         self.publish_checkpoint()
+
+
+def _merged(spans: Sequence[Span], prepared: int) -> tuple[Span, ...]:
+    """The earlier spans as few as can be: none reaches across a prepared checkpoint, and what is new stands alone."""
+    merged: list[Span] = []
+    for span in spans[:-1]:
+        if merged and merged[-1].last != prepared:
+            before = merged.pop()
+            merged.append(Span(before.first, span.last, before.entries + span.entries))
+        else:
+            merged.append(span)
+    return (*merged, *spans[-1:])
 
 
 def _rule(number: int, rule: books.Rule) -> Rule:

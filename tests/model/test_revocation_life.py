@@ -63,6 +63,20 @@ class Life(RuleBasedStateMachine):
         if not crash:
             assert all(self.deployment.current.lists(digest(artifact)) for artifact in those)
 
+    @rule(those=several)
+    def merge(self, those: frozenset[int]) -> None:
+        """Something new, published in as few segments as the rules allow: hosts that lag have never seen the like."""
+        before = self.deployment.current.head
+        self.commit(lambda known: books.revoke(known, those), crash=True)
+        self.deployment.tick()
+        if self.deployment.books.seq > max(before.seq, self.deployment.trust.checkpoint.through):
+            self.deployment.publish(merge=True)
+            prepared = self.deployment.books.plan is not None
+            assert len(self.deployment.current.head.segments) <= (3 if prepared else 2)
+        else:
+            self.deployment.publish()  # of the same events the segments stay the same
+        assert all(self.deployment.current.lists(digest(artifact)) for artifact in those)
+
     @rule(signer=st.sampled_from("ab"), excepted=few, crash=st.booleans())
     def add_rule(self, signer: str, excepted: frozenset[int], crash: bool) -> None:
         if self.deployment.books.last_rule < 3:

@@ -103,3 +103,15 @@ def test_a_crash_between_commit_and_publication_loses_nothing(life: Life) -> Non
     life.publish()
     life.refresh(0)
     assert life.hosts[0].denies(3)
+
+
+def test_a_host_that_slept_takes_segments_that_were_merged_meanwhile(life: Life) -> None:
+    for artifact in (3, 4, 0):
+        life.revoke(frozenset({artifact}), crash=False)
+    life.merge(frozenset({5}))
+    assert len(life.deployment.current.head.segments) == 2
+    life.refresh(0)
+    life.checkpoints(1)
+    for number in range(3):
+        life.refresh(number)
+        assert all(life.hosts[number].denies(artifact) for artifact in range(6))

@@ -311,7 +311,10 @@ def test_what_fails_is_counted_and_reaches_nobody(first: Loaded, port: int, monk
 
 
 def test_a_clock_that_reaches_out_itself(first: Loaded, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
     def asks_the_network() -> object:
+        asked.append(port)
         socket.create_connection(("127.0.0.1", port)).close()
         return NOON
 
@@ -322,7 +325,7 @@ def test_a_clock_that_reaches_out_itself(first: Loaded, port: int, monkeypatch: 
         with run:
             first.module.connect(port)
         assert other.value == 4
-    assert len(run.observed.records) == 2
+    assert len(run.observed.records) == len(asked) == 2
 
 
 def test_errors_and_results_are_as_they_were(first: Loaded) -> None:

@@ -208,7 +208,7 @@ def _run(args: argparse.Namespace, output: Output) -> None:
     if not separator:
         raise UsageError("usage.arguments", "--entry is not GROUP:NAME", found=repr(args.entry))
     arguments = _arguments(args.args)
-    plugin = _open_gate(args).load(args.wheel)
+    plugin = _open_gate(args, observe=True).load(args.wheel)
     entry = plugin.entry_point(group, name)
     # What a plugin prints must not get between the braces of the one JSON object.
     with contextlib.redirect_stdout(sys.stderr) if output.json else contextlib.nullcontext(), plugin.run() as run:
@@ -278,7 +278,7 @@ def _arguments(text: str) -> list[Any]:
     return arguments
 
 
-def _open_gate(args: argparse.Namespace) -> Gate:
+def _open_gate(args: argparse.Namespace, *, observe: bool = False) -> Gate:
     from verifier.gate import Gate
     from verifier.judging.decide import Request
 
@@ -286,7 +286,7 @@ def _open_gate(args: argparse.Namespace) -> Gate:
         tier=args.tier, classification=args.classification, hermetic=args.hermetic, strict=args.strict,
         adapters=dict.fromkeys(args.adapts, lambda group, name, found: found),
     )  # fmt: skip
-    return Gate.open(args.deployment, request=request, wheelhouse=args.wheelhouse)
+    return Gate.open(args.deployment, request=request, wheelhouse=args.wheelhouse, observe=observe)
 
 
 COMMANDS: tuple[Command, ...] = (

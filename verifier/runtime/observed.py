@@ -6,10 +6,11 @@ What comes again is counted, not recorded again, so that the cap is one of diffe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
 
 from verifier.clock import Clock
 
@@ -52,8 +53,7 @@ class Whose(NamedTuple):
     ambiguous: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One thing that was reached for, never what was said to it.
 
     Attributes:
@@ -75,8 +75,7 @@ class Record:
         return {"at": at, "times": self.times, **self.event._asdict(), **self.whose._asdict()}
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(msgspec.Struct, frozen=True):
     """What was recorded up to one moment; it does not change.
 
     Attributes:

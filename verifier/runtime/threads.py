@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import cache
 from typing import Any, Final
 
 from verifier.runtime.patching import Patch
@@ -39,7 +39,7 @@ def _starting(patch: Patch, original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _submitting(patch: Patch, original: Callable[..., Any]) -> Callable[..., Any]:
-    def submit(pool: ThreadPoolExecutor, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def submit(pool: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         runs = patch.active and (active_runs() or runs_of_thread())
         if not runs:
             return original(pool, function, *args, **kwargs)
@@ -52,19 +52,20 @@ def _submitting(patch: Patch, original: Callable[..., Any]) -> Callable[..., Any
     return submit
 
 
-_PATCHES: Final = (
-    Patch(threading.Thread, "start", _starting),
-    Patch(ThreadPoolExecutor, "submit", _submitting),
-)
+@cache
+def _patches() -> tuple[Patch, ...]:
+    from concurrent.futures import ThreadPoolExecutor  # a millisecond or two, for a host that observes alone
+
+    return Patch(threading.Thread, "start", _starting), Patch(ThreadPoolExecutor, "submit", _submitting)
 
 
 def install() -> None:
     """Let threads and pools remember runs from now on. Installing twice is installing once."""
-    for patch in _PATCHES:
+    for patch in _patches():
         patch.install()
 
 
 def uninstall() -> None:
     """Leave them as they were found."""
-    for patch in _PATCHES:
+    for patch in _patches():
         patch.uninstall()

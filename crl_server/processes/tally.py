@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from crl_server.background import Background
 from crl_server.processes.board import Board
+from verifier.formats.tables import prepare
 
 EVERY: Final = 1.0
 """How often, in seconds, a worker writes its numbers down."""
@@ -80,6 +81,7 @@ class Together(Collector):
         """Every family once, with the numbers of each worker."""
         told = {self._board.own: written(self._own.collect()), **self._board.others()}
         found: dict[str, Metric] = {}
+        prepare(list[Family])
         for number, data in sorted(told.items()):
             for family in msgspec.json.decode(data, type=list[Family]):
                 metric = found.setdefault(family.name, Metric(family.name, family.text, family.kind))

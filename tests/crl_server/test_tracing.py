@@ -75,7 +75,7 @@ def test_a_failure_of_the_server_is_marked(authority: Authority, spans: InMemory
 def test_without_the_library_nothing_is_missed() -> None:
     program = (
         "import sys; sys.modules['opentelemetry'] = None\n"
-        "from crl_server import tracing\n"
+        "from crl_server.operating import tracing\n"
         "with tracing.request_span({'method': 'GET', 'headers': []}) as a, tracing.span('x') as b:\n"
         "    a.end_request('GET', '/', 200); b.set('y', 1)\n"
         "print('done')"

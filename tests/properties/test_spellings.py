@@ -21,6 +21,7 @@ from tests.properties.values import JSON
 from tests.verifier.formats.vectors import PARSERS
 from verifier.errors import LoadlockError
 from verifier.formats import strict_json
+from verifier.formats.bundle import dump_bundle, parse_bundle
 from verifier.wheels.core_metadata import parse_metadata, parse_wheel_file
 from verifier.wheels.wheel_paths import check_path
 
@@ -70,6 +71,25 @@ def test_a_document_of_ours_with_a_change(name: str, at: int, byte: int, length:
     at %= len(valid)
     changed = valid[:at] if cut else valid[:at] + bytes([byte]) + valid[at + length :]
     assert outcome(read_json, changed) == outcome(read_json, changed + b" ")
+
+
+LINES = {name: dump_bundle(parse_bundle(VALID[name])) for name in ("bundle", "keyless-bundle")}
+FIELDS = st.sampled_from(
+    [
+        b'"keyid":""', b'"keyid":"a",', b'"hint":"x",', b'"publicKey":{"hint":"x"},',
+        b'"certificate":{"rawBytes":"AA=="},', b'"tlogEntries":[],', b"=", b"==", b"A", b"/", b"[]", b"null", b'"',
+    ]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+@settings(PROPERTY, max_examples=500)
+@given(at=st.integers(0), piece=FIELDS | st.binary(max_size=1), length=st.integers(0, 4))
+def test_a_bundle_with_a_change(line: bytes, at: int, piece: bytes, length: int) -> None:
+    place = at % len(line)
+    changed = line[:place] + piece + line[place + length :]
+    assert outcome(parse_bundle, line) == outcome(parse_bundle, line + b" ")
+    assert outcome(parse_bundle, changed) == outcome(parse_bundle, changed + b" ")
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"":', b'["[",'])

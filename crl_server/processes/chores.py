@@ -1,13 +1,14 @@
-"""What is done once for a deployment's directory, however many processes serve it: signing again, exporting, telling.
+"""What is done beside answering: signing again, in every process; exporting, telling and following, in one at a time.
 
-Every process of a server has these chores, and one at a time does them: the one that holds the lock file. Whatever ends
-that one, the system lets go of its lock, and another process takes over within a moment.
+Whoever comes first signs again, and the others find nothing due: a process that hangs keeps nobody from it. The rest
+would be done twice. Every process of a server has these chores, and the one that holds the lock file does them;
+whatever ends that one, the system lets go of its lock, and another process takes over within a moment.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 
@@ -56,12 +57,19 @@ class Maintenance(Background):
         clock: tells the time.
         reminder: tells of what is about to expire.
         interval: seconds between two looks.
+        aloud: tells whether this process is the one that reminds.
     """
 
     def __init__(
-        self, authority: Authority, clock: Clock, reminder: Reminder | None = None, interval: float = INTERVAL
+        self,
+        authority: Authority,
+        clock: Clock,
+        reminder: Reminder | None = None,
+        interval: float = INTERVAL,
+        aloud: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__("maintenance")
+        self._aloud = aloud
         self._authority = authority
         self._clock = clock
         self._reminder = reminder or Reminder()
@@ -73,7 +81,8 @@ class Maintenance(Background):
                 now = self._clock()
                 self._authority.maintain(now)
                 note(self._authority, now)
-                self._reminder.tell(self._authority.warnings(now), now)
+                if self._aloud():
+                    self._reminder.tell(self._authority.warnings(now), now)
             except LoadlockError as error:
                 log.error("the list could not be kept fresh: %s", error)
             except Exception:
@@ -82,7 +91,7 @@ class Maintenance(Background):
 
 
 class Chores(Background):
-    """A thread that does the chores while nobody else does.
+    """Signs again, and a thread that does the rest of the chores while nobody else does.
 
     Args:
         authority: the deployment.
@@ -101,28 +110,28 @@ class Chores(Background):
         self.webhooks = Roster(authority, clock)
         self.here = False
         self._authority = authority
-        self._maintenance = Maintenance(authority, clock, reminder)
+        self._maintenance = Maintenance(authority, clock, reminder, aloud=lambda: self.here)
+        self._failing = False
 
     def _run(self) -> None:
-        failing = False
-        while not self._end.is_set():
-            try:
-                with exclusive_if_free(self._authority.layout.chores_lock) as free:
-                    if free:
-                        self._work()
-            except LoadlockError as error:
-                if not failing:
-                    log.error("nobody here can keep the list fresh, export or tell: %s", error)
-                failing = True
-            else:
-                failing = False
-            self._end.wait(LOOK)
+        with self._maintenance:
+            while not self._end.is_set():
+                try:
+                    with exclusive_if_free(self._authority.layout.chores_lock) as free:
+                        if free:
+                            self._work()
+                    self._failing = False
+                except LoadlockError as error:
+                    self._failed("%s", error)
+                except Exception as error:
+                    # Whatever it was, it may be over at the next look; readyz and the metrics tell what is overdue.
+                    self._failed("%r", error)
+                self._end.wait(LOOK)
 
     def _work(self) -> None:
         """Do the chores until the end."""
         with ExitStack() as running:
             running.enter_context(Follower(self._authority.tree))
-            running.enter_context(self._maintenance)
             for beside in (*self.exports, self.webhooks):
                 running.enter_context(beside)
             self.here = True
@@ -130,3 +139,8 @@ class Chores(Background):
             self.here = False
             for beside in (*self.exports, self.webhooks):
                 beside.end()  # all at once, so that none waits for another
+
+    def _failed(self, form: str, error: Exception) -> None:
+        if not self._failing:
+            self._failing = True
+            log.error(f"nobody here can export, tell webhooks or follow others: {form}", error)

@@ -45,6 +45,8 @@ def exclusive_if_free(path: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
+        except OSError as error:  # a file system that knows no locks
+            raise Unreachable("io.failed", "cannot lock the deployment", found=error.strerror or str(error)) from error
         try:
             yield True
         finally:

@@ -8,16 +8,19 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import crl_server.processes.team
 from crl_server.processes.board import MAX_SHEET, Board, sheets
+from crl_server.processes.chores import Chores, Reminder
 from crl_server.processes.team import LONGEST_PAUSE, MAX_DEATHS, MAX_WORKERS, Errand, _Place, pause_after
 from crl_server.processes.team import Team as Workers
+from crl_server.service import Authority
 from crl_server.storage.locking import exclusive_if_free
-from tests.crl_server.deployments import digest, made
+from tests.crl_server.deployments import NOW, digest, made
 from tests.crl_server.teams import WORKERS, Team
 from tests.crl_server.test_cli import refused
 from tests.waiting import until
@@ -146,6 +149,18 @@ def test_a_sheet_is_read_whole_by_the_others() -> None:
         ]  # fmt: skip
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(descriptors[0])
+
+
+def test_one_does_the_chores_and_another_takes_over(tmp_path: Path) -> None:
+    made(tmp_path / "acme").close()
+    with closing(Authority(tmp_path / "acme")) as first, closing(Authority(tmp_path / "acme")) as second:
+        one, other = (Chores(authority, [], lambda: NOW, Reminder()) for authority in (first, second))
+        with other:
+            with one:
+                until(lambda: one.here or other.here)
+                assert not (one.here and other.here)
+            until(lambda: other.here)
+        assert (one.here, other.here) == (False, False)
 
 
 def test_a_lock_is_held_once(tmp_path: Path) -> None:

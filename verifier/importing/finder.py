@@ -5,7 +5,6 @@ The portions are kept in values that are replaced, never changed: looking up nee
 
 from __future__ import annotations
 
-import importlib.abc
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -18,10 +17,14 @@ from packaging.utils import canonicalize_name
 from verifier.importing.loader import ExtensionLoader, NamespaceLoader, Portion, SourceLoader
 
 if TYPE_CHECKING:
+    from importlib.abc import MetaPathFinder as _MetaPathFinder
+    from importlib.abc import PathEntryFinder as _PathEntryFinder
     from importlib.metadata import Distribution, DistributionFinder
+else:  # the import system asks for methods, not for classes; importlib.abc takes long to be imported
+    _MetaPathFinder = _PathEntryFinder = object
 
 
-class Finder(importlib.abc.MetaPathFinder):
+class Finder(_MetaPathFinder):
     """Finds the modules of registered portions, and for their top-level names is the only one asked."""
 
     def __init__(self) -> None:
@@ -126,7 +129,7 @@ class _Spec(ModuleSpec):
     cached = None
 
 
-class Lister(importlib.abc.PathEntryFinder):
+class Lister(_PathEntryFinder):
     """Lists the modules of a package for ``pkgutil``. It finds nothing: finding is for the meta path finder alone."""
 
     def __init__(self, portion: Portion, package: str) -> None:

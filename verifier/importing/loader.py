@@ -7,7 +7,6 @@ module's dictionary is claimed for its owner before its first line runs.
 
 from __future__ import annotations
 
-import importlib.abc
 import importlib.util
 import linecache
 import os
@@ -15,14 +14,23 @@ import threading
 from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import CodeType, ModuleType
+from typing import TYPE_CHECKING
 
 from verifier.errors import Refused
 from verifier.importing.code_cache import CodeCache
 from verifier.importing.libraries import Libraries
 from verifier.importing.modules import Modules
 from verifier.importing.owners import Owner, claim
-from verifier.importing.resources import MemoryReader, MemoryTree
+from verifier.importing.tree import MemoryTree
 from verifier.wheels.snapshot import sha256_of
+
+if TYPE_CHECKING:
+    from importlib.abc import InspectLoader as _InspectLoader
+    from importlib.abc import Loader as _Loader
+
+    from verifier.importing.resources import MemoryReader
+else:  # the import system asks for methods, not for classes; importlib.abc takes long to be imported
+    _InspectLoader = _Loader = object
 
 
 class Portion:
@@ -75,7 +83,7 @@ class Portion:
             claim(module.__dict__, self.owner)
 
 
-class ModuleLoader(importlib.abc.InspectLoader):
+class ModuleLoader(_InspectLoader):
     """What the loaders of modules have in common: one portion, one name, and the files around it."""
 
     def __init__(self, portion: Portion, name: str) -> None:
@@ -108,6 +116,8 @@ class ModuleLoader(importlib.abc.InspectLoader):
     def get_resource_reader(self, fullname: str) -> MemoryReader:
         """The files beside the module."""
         self._check(fullname)
+        from verifier.importing.resources import MemoryReader
+
         return MemoryReader(self._portion.tree, self._source.path.rpartition("/")[0])
 
     def is_of(self, portion: Portion) -> bool:
@@ -119,7 +129,7 @@ class ModuleLoader(importlib.abc.InspectLoader):
             raise ImportError(f"the loader of {self._name} cannot load {fullname}", name=fullname)
 
 
-class SourceLoader(ModuleLoader, importlib.abc.ExecutionLoader):
+class SourceLoader(ModuleLoader):
     """Compiles and runs one module of a portion."""
 
     def create_module(self, spec: object) -> ModuleType | None:
@@ -200,7 +210,7 @@ class ExtensionLoader(ModuleLoader):
         self._check(fullname)
 
 
-class NamespaceLoader(importlib.abc.Loader):
+class NamespaceLoader(_Loader):
     """Makes a namespace from the portions that hold a directory of its name.
 
     Args:
@@ -219,6 +229,8 @@ class NamespaceLoader(importlib.abc.Loader):
 
     def get_resource_reader(self, fullname: str) -> MemoryReader:
         """The files of all portions below the namespace; registering made sure that no two are of one name."""
+        from verifier.importing.resources import MemoryReader
+
         directory, portions = fullname.replace(".", "/"), self._portions()
         if len(portions) == 1:
             return MemoryReader(portions[0].tree, directory)

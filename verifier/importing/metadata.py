@@ -7,7 +7,8 @@ from importlib.metadata import Distribution
 from pathlib import Path
 from typing import cast
 
-from verifier.importing.resources import MemoryPath, MemoryTree
+from verifier.importing.resources import MemoryPath
+from verifier.importing.tree import MemoryTree
 
 
 class MemoryDistribution(Distribution):

@@ -6,7 +6,6 @@ A certificate only selects among the identities that the policy names. Whether i
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -198,6 +197,8 @@ def parse_identity(data: bytes) -> IdentityFile:
     Raises:
         FormatError: any ``format.*`` code.
     """
+    import tomllib  # which who reads no such file need not wait for
+
     if len(data) > MAX_IDENTITY:
         raise FormatError("format.too-large", "the identity is too large", expected=f"at most {MAX_IDENTITY} bytes")
     try:

@@ -18,6 +18,7 @@ import pytest
 
 from tests.verifier.importing.conftest import Make
 from verifier.importing import Owner, owner_of
+from verifier.importing.loader import SourceLoader
 
 PLUGIN = {
     "sample_plugin/__init__.py": "from .core import run\nfrom . import deep\nVALUE: 1 + 1 = 5\n",
@@ -81,7 +82,7 @@ def test_source_is_kept_lazily(made: Make) -> None:
 
 def test_loader_answers_for_its_own_module_only(made: Make) -> None:
     loader = made(PLUGIN).import_module("sample_plugin.core").__loader__
-    assert isinstance(loader, importlib.abc.InspectLoader)
+    assert isinstance(loader, SourceLoader)
     assert str(loader.get_source("sample_plugin.core")).startswith("# coding")
     assert not loader.is_package("sample_plugin.core")
     with pytest.raises(ImportError):

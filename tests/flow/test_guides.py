@@ -202,7 +202,7 @@ def test_plugins(town: Town) -> None:
     assert "Exports rows as CSV" in guide.play("loadlock plugins info", host)
     told = guide.play("loadlock plugins plan", host, status=1)
     assert {line.split()[0] for line in told.splitlines()} >= {"superseded", "loads", "refused"}
-    assert "3 wheels, 1 errors" in guide.play("loadlock plugins doctor", host, status=1)
+    assert "3 plugins, 1 errors" in guide.play("loadlock plugins doctor", host, status=1)
     guide.end()
 
 

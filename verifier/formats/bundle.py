@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import msgspec
-
 from verifier.errors import FormatError
 from verifier.formats import dsse
 from verifier.formats.material import Material, check_base64
@@ -58,10 +56,6 @@ class _KeylessWire(Document, frozen=True, kw_only=True):
     dsseEnvelope: dsse.WireEnvelope  # noqa: N815
 
 
-_KEY_READER = msgspec.json.Decoder(_KeyWire)
-_KEYLESS_READER = msgspec.json.Decoder(_KeylessWire)
-
-
 def parse_bundle(line: bytes, *, what: str = "bundle") -> Bundle:
     """Read one bundle.
 
@@ -71,9 +65,9 @@ def parse_bundle(line: bytes, *, what: str = "bundle") -> Bundle:
     """
     wire: _KeyWire | _KeylessWire | None  # which of both is only guessed here: a wrong guess finds neither
     if b'"publicKey"' in line[:200]:
-        wire = parse_common(line, _KEY_READER, limit=dsse.MAX_ENVELOPE)
+        wire = parse_common(line, _KeyWire, limit=dsse.MAX_ENVELOPE)
     else:
-        wire = parse_common(line, _KEYLESS_READER, limit=dsse.MAX_ENVELOPE)
+        wire = parse_common(line, _KeylessWire, limit=dsse.MAX_ENVELOPE)
     wire = wire or _wire(line, what)
     envelope = dsse.opened(wire.dsseEnvelope, what=what)
     if len(envelope.signatures) != 1:

@@ -77,17 +77,23 @@ def _common(data: bytes) -> Any:
     return _read_back(data, _reader())
 
 
-def parse_common(data: bytes, reader: msgspec.json.Decoder[T], *, limit: int) -> T | None:
+def parse_common(data: bytes, type_: type[T], *, limit: int) -> T | None:
     """A document that is spelled exactly as its type would be written; None of any other, for :func:`parse` to judge.
 
     Args:
         data: the document's bytes.
-        reader: of a type in which no number occurs, nor anything that may be of any type, nor a grammar of ours.
+        type_: a type in which no number occurs, nor anything that may be of any type, nor a grammar of ours.
         limit: the document's size cap in bytes.
     """
-    value: Any = _NONE if len(data) > limit else _read_back(data, reader.decode)
+    known: Any = type_  # a class is hashable, which mypy does not see of a type variable
+    value: Any = _NONE if len(data) > limit else _read_back(data, _reader_of(known))
     found: T | None = None if value is _NONE else value
     return found
+
+
+@cache  # made when it is needed: it takes a millisecond
+def _reader_of(type_: type[Any]) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(type_).decode
 
 
 def _read_back(data: bytes, read: Callable[[bytes], Any]) -> Any:

@@ -44,16 +44,19 @@ class Trace(NamedTuple):
     ambiguous: bool
 
 
-def attribute(frame: FrameType | None = None) -> Attribution | None:
-    """Whose work a frame is doing; None if no plugin's.
+def attribute() -> Attribution | None:
+    """Whose work the caller is doing; None if no plugin's."""
+    found, run_id = find(sys._getframe(1))
+    return None if found is None else Attribution(found.plugin_id, found.artifact_digest, run_id)
 
-    Args:
-        frame: the caller's if None.
-    """
-    owner, runs = innermost_owner(frame or sys._getframe(1)), active_runs() or runs_of_thread()
-    if owner is not None:
-        return _of(owner, _run_of(owner, runs))
-    return _of_run(runs[-1]) if runs else None
+
+def find(frame: FrameType) -> tuple[Owner | Run | None, str]:
+    """What names the plugin whose work a frame is doing, if any, and the id of the run that it belongs to, if any."""
+    owner, runs = innermost_owner(frame), active_runs() or runs_of_thread()
+    if owner is None:
+        return (runs[-1], runs[-1].run_id) if runs else (None, "")
+    run = _run_of(owner, runs)
+    return owner, "" if run is None else run.run_id
 
 
 def trace(frame: FrameType | None) -> Trace:
@@ -69,7 +72,7 @@ def trace(frame: FrameType | None) -> Trace:
 
 
 def _run_of(owner: Owner, runs: tuple[Run, ...]) -> Run | None:
-    for run in reversed(runs):
+    for run in runs[::-1]:
         if run.artifact_digest == owner.artifact_digest and run.plugin_id == owner.plugin_id:
             return run
     return None

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, Final
 
-from verifier.runtime.attribution import Attribution, attribute
+from verifier.importing import Owner
+from verifier.runtime.attribution import Attribution, find
 from verifier.runtime.patching import Patch
+from verifier.runtime.runs import Run
 
 FIELDS: Final = Attribution._fields
 
@@ -22,21 +23,20 @@ FIELDS: Final = Attribution._fields
 def _stamping(patch: Patch, original: Callable[..., Any]) -> Callable[..., Any]:
     def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
         if patch.active:
-            _stamp(record, sys._getframe(1))  # ours are not asked, which is a third of what it costs
+            _stamp(record.__dict__, *find(sys._getframe(1)))
         original(logger, record)
 
     return call_handlers
 
 
-def _stamp(record: logging.LogRecord, frame: FrameType) -> None:
-    """Write whose work a frame is doing into a log record."""
-    found = attribute(frame)
+def _stamp(fields: dict[str, Any], found: Owner | Run | None, run_id: str) -> None:
+    """Write into a log record whose work it comes from."""
     if found is None:
         for name in FIELDS:
-            record.__dict__.setdefault(name, "")  # a host may use these names for itself
+            fields.setdefault(name, "")  # a host may use these names for itself
     else:
-        fields = record.__dict__
-        fields["plugin_id"], fields["artifact_digest"], fields["run_id"] = found
+        fields["plugin_id"], fields["artifact_digest"] = found.plugin_id, found.artifact_digest
+        fields["run_id"] = run_id
 
 
 def install() -> None:

@@ -10,7 +10,7 @@ machine blurs less.
     plain    the package as pip installs it, its ``.pyc`` files there
     second   the wheel is read and checked, registered and imported; caches as an earlier start left them
     first    the same, with caches that are empty
-    floor    reading the wheels and taking their sha256, which no second start can do without (no import)
+    floor    reading the wheels and taking their sha256, which a start does that does not know their files (no import)
 
 ``--write`` replaces ``benchmarks/results/imports.md``.
 """
@@ -194,7 +194,8 @@ def report(samples: Mapping[str, Mapping[str, Sequence[Sample]]], rounds: int) -
         f"{os.cpu_count()} cores; loadlock {importlib.metadata.version('loadlock')}; {rounds} rounds, modes in turn.",
         "Times are ms, median / p99. *Verify* is reading and checking the wheel, with its dependencies' wheels, and",
         "registering it; signatures and policy are not part of it. *Floor* is reading these wheels and taking their",
-        "sha256. Ratios are of medians, to *plain*: on the clock, and of processor time.",
+        "sha256, which is left out for files that were left alone. Ratios are of medians, to *plain*: on the clock,",
+        "and of processor time.",
         "",
         "| package | plain | second start | of it verify | of it import | floor | first start "
         "| second, clock | second, processor | aim, clock | met | first, clock |",

@@ -10,6 +10,7 @@ line to the moment when every plugin's entry point is there; the sides are run i
     gate        the wheels are verified and loaded by a gate with a cache, as an earlier start left it
     installed   what is installed is verified file by file, with a cache likewise
     first       as *gate*, with a cache that is empty
+    source      as *plain*, without any ``.pyc``: what a first start compiles, such an import compiles too
 
 The development environment has a cloud's SDK, which python-tuf's library of keys imports wherever it finds it, for
 0.1 s of processor time; it is hidden from all sides here, since hosts that do not export lists have none.
@@ -37,7 +38,7 @@ from tests.verifier.installations import install, sync
 
 RESULTS: Final = Path(__file__).with_name("results") / "many.md"
 SOURCES: Final = ("argparse", "csv", "textwrap", "configparser", "fractions", "string")
-SIDES: Final = ("plain", "gate", "installed", "first")
+SIDES: Final = ("plain", "gate", "installed", "first", "source")
 
 PRELUDE: Final = """
 import time
@@ -54,9 +55,15 @@ plugins = [{load} for wheel, name in zip(wheels, names)]
 verified = time.perf_counter()
 found = [plugin.entry_point("exporters", "hello").load() for plugin in plugins]
 """
+PLAIN: Final = """
+import importlib
+sys.path.append(site)
+opened = verified = time.perf_counter()
+found = [importlib.import_module(name).hello for name in names]
+"""
 CODE: Final[Mapping[str, str]] = {
-    "plain": "import importlib\nsys.path.append(site)\nopened = verified = time.perf_counter()\n"
-    "found = [importlib.import_module(name).hello for name in names]",
+    "plain": PLAIN,
+    "source": "sys.dont_write_bytecode, sys.pycache_prefix = True, '/nonexistent'\n" + PLAIN,
     "gate": GATE.format(load="gate.load(wheel)"),
     "first": GATE.format(load="gate.load(wheel)"),
     "installed": "sys.path.append(site)\n" + GATE.format(load="gate.load_installed(name)"),

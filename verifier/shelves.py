@@ -38,7 +38,7 @@ class Shelf:
         self._cache = cache
         self._name = value_name(kind, parts)
         self._content = memoryview(cache.raw(self._name))
-        self._records, self._end = _records(self._content)
+        self._records, self._end = records_of(self._content)
 
     def load(self, *parts: bytes) -> memoryview | None:
         """The value that was stored under exactly these parts; None if there is none that is authentic."""
@@ -57,14 +57,14 @@ class Shelf:
             self._cache.append(self._name, record, anew=False)
             return
         self._content = memoryview(bytes(self._content[: self._end]) + record)  # what follows makes no sense
-        self._records, self._end = _records(self._content)
+        self._records, self._end = records_of(self._content)
         self._cache.append(self._name, bytes(self._content), anew=True)
 
     def _tag(self, name: bytes, value: bytes | memoryview) -> bytes:
         return self._cache.tag(self._name + name, hashlib.sha256(value).digest())
 
 
-def _records(content: memoryview) -> tuple[dict[bytes, tuple[bytes, memoryview]], int]:
+def records_of(content: memoryview) -> tuple[dict[bytes, tuple[bytes, memoryview]], int]:
     """Tag and value by name, none of them authenticated; and where the last whole record ends."""
     found: dict[bytes, tuple[bytes, memoryview]] = {}
     position = 0

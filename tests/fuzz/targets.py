@@ -23,6 +23,7 @@ from crl_server.access import issuers
 from crl_server.records import audit
 from tests.fuzz import deployments
 from tests.verifier.formats.vectors import PARSERS, VECTORS
+from verifier import shelves
 from verifier.codes import CODES
 from verifier.deployment.tuf_chain import root_keys
 from verifier.errors import LoadlockError
@@ -130,6 +131,7 @@ TARGETS: dict[str, Parser] = {
     "rule-match": _matches,
     "sdist": _sdist,
     "settings": _from_file(settings.read_settings),
+    "shelf": lambda data: shelves.records_of(memoryview(data)),
     "sigstore-root": _accepting(sigstore_root.check_trusted_root),
     "tuf-root": root_keys,
     "unattested": unattested.parse_report,

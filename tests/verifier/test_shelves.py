@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from verifier import private_directory
 from verifier.private_cache import PrivateCache
-from verifier.shelves import Shelf, _records
+from verifier.shelves import Shelf, records_of
 
 VALUES = {b"one": b"verified 1", b"two": b"verified 2" * 50, b"none": b""}
 EVIL = b"evil, really"
@@ -54,7 +54,7 @@ def test_what_was_stored_is_found(directory: Path) -> None:
     assert shelf(directory).load(b"one", b"") is None
 
 
-def records_of(content: bytes) -> list[bytes]:
+def parts_of(content: bytes) -> list[bytes]:
     """The records of a shelf, each whole."""
     cut, parts = 0, []
     for value in VALUES.values():
@@ -64,7 +64,7 @@ def records_of(content: bytes) -> list[bytes]:
 
 
 def swapped_heads(content: bytes) -> bytes:
-    first, second, *rest = records_of(content)
+    first, second, *rest = parts_of(content)
     return b"".join([second[:64] + first[64:], first[:64] + second[64:], *rest])
 
 
@@ -213,6 +213,6 @@ def test_writers_at_once_lose_nothing(directory: Path) -> None:
 
 @given(st.binary(max_size=400))
 def test_any_bytes_are_read(content: bytes) -> None:
-    records, end = _records(memoryview(content))
+    records, end = records_of(memoryview(content))
     assert 0 <= end <= len(content)
     assert all(len(value) <= len(content) for _, value in records.values())

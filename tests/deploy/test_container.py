@@ -86,6 +86,21 @@ def test_its_lock_has_all_that_the_server_needs_in_the_versions_that_are_tested(
     assert not {"pytest", "ruff", "moto", "playwright"} & set(locked)
 
 
+def test_the_script_that_builds_the_image_builds_this_file_and_writes_over_nothing(tmp_path: Path) -> None:
+    """All that can be told of it in the time that a test has; what it does takes minutes."""
+    script = FILE.parent / "try.sh"
+    text = script.read_text("utf-8")
+    assert '--file "$here/Containerfile" --ignorefile "$here/Containerfile.ignore"' in text
+    assert f"--user {of('USER')[0]}" in text
+    assert "--format docker" in text  # the other one drops the health check
+    assert of("HEALTHCHECK")
+    done = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    refused = subprocess.run([script, tmp_path], capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stderr) == (2, f"there is something at {tmp_path} already\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.real_input
 def test_its_steps_make_a_server_that_answers(tmp_path: Path) -> None:
     build, target = tmp_path / "build", tmp_path / "loadlock"

@@ -27,7 +27,7 @@ from verifier import shelves
 from verifier.codes import CODES
 from verifier.deployment.tuf_chain import root_keys
 from verifier.errors import LoadlockError
-from verifier.formats import acknowledgement, layout, push, release, revocations, unattested
+from verifier.formats import acknowledgement, carried, layout, push, release, revocations, unattested
 from verifier.hosting.settings import Settings
 from verifier.importing import elf
 from verifier.refreshing.push import announcements
@@ -108,6 +108,7 @@ TARGETS: dict[str, Parser] = {
     "acknowledgement": acknowledgement.parse_acknowledgement,
     "archive": archive.read_archive,
     "backup": deployments.read_backup,
+    "carried-header": carried.parse_header,
     "carried-copy": deployments.read_copy,
     "audit-entry": audit.parse_entry,
     "certificate": identities.read_claims,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from verifier.errors import FormatError
 from verifier.formats import dsse
 from verifier.formats.material import Material, check_base64
-from verifier.formats.strict_json import Document, convert, dumps, loads, parse_common
+from verifier.formats.strict_json import Document, convert, dumps, loads, read_common
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 MAX_SET = 64 * 1024 * 1024
@@ -65,9 +65,9 @@ def parse_bundle(line: bytes, *, what: str = "bundle") -> Bundle:
     """
     wire: _KeyWire | _KeylessWire | None  # which of both is only guessed here: a wrong guess finds neither
     if b'"publicKey"' in line[:200]:
-        wire = parse_common(line, _KeyWire, limit=dsse.MAX_ENVELOPE)
+        wire = read_common(line, _KeyWire, limit=dsse.MAX_ENVELOPE)
     else:
-        wire = parse_common(line, _KeylessWire, limit=dsse.MAX_ENVELOPE)
+        wire = read_common(line, _KeylessWire, limit=dsse.MAX_ENVELOPE)
     wire = wire or _wire(line, what)
     envelope = dsse.opened(wire.dsseEnvelope, what=what)
     if len(envelope.signatures) != 1:

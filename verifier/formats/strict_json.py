@@ -77,7 +77,7 @@ def _common(data: bytes) -> Any:
     return _read_back(data, _reader())
 
 
-def parse_common(data: bytes, type_: type[T], *, limit: int) -> T | None:
+def read_common(data: bytes, type_: type[T], *, limit: int) -> T | None:
     """A document that is spelled exactly as its type would be written; None of any other, for :func:`parse` to judge.
 
     Args:

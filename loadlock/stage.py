@@ -21,7 +21,7 @@ from loadlock.cli import invoke
 from verifier.errors import Unreachable, UsageError
 from verifier.progress import SILENT
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """How long to wait for the server to answer, in seconds."""
 
 

@@ -101,7 +101,8 @@ def invoke(arguments: list[str], output: Output) -> int:
     if command is not None:
         rest = words[len(command.name.split()) :]
         args = _parser_of(command).parse_args([*leading, *rest])
-        output.json = args.json  # a program that is run may have an option of that name
+        if isinstance(output, StandardOutput):
+            output.json = args.json  # a program that is run may have an option of that name
         with listening(output, args.events), output.progress.step(command.name, whole=True):
             return command.run(args, output) or 0
     if not {"--help", "-h"} & set(leading):

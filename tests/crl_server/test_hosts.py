@@ -98,7 +98,8 @@ def test_a_host_speaks_for_itself_alone(live: Live, token: str) -> None:
     refusal(acknowledge(live, "", claim()), 401, "auth.token")
     live.authority.hearing.keep()
     assert states(live.authority) == {}
-    assert denials(live.authority) == [("anonymous", "host.acknowledge", "auth.token")]
+    foreign = ("token:web-1-token", "host.acknowledge", "auth.host")
+    assert denials(live.authority) == [foreign, foreign, foreign, ("anonymous", "host.acknowledge", "auth.token")]
 
 
 def test_the_token_of_somebody_else_is_no_hosts(live: Live) -> None:

@@ -17,9 +17,11 @@ MAX_PLUGINS = 500
 """How many plugins a claim may name."""
 MAX_IDENTITY = 4_096
 """Size cap of ``identity.json`` in bytes."""
+MAX_NUMBER = 2_000_000_000
+"""The highest number of a list, a policy or plugins that a claim may name: no server's rows are numbered higher."""
 
-_Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
-_Version = Annotated[int, Meta(ge=1, le=2**31)]
+_Count = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
+_Version = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
 
 
 class Instance(Text):

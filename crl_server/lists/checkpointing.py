@@ -44,15 +44,23 @@ class Prepared(NamedTuple):
     requests: tuple[int, ...]
 
 
+# Each publication asks this: columns cost a quarter of what a row's object does.
+_PREPARED = (
+    select(CheckpointRow.through)
+    .where(col(CheckpointRow.signed).is_(None))
+    .order_by(col(CheckpointRow.epoch).desc())
+    .limit(1)
+)
+
+
 class _Undone(Exception):
     """Ends a transaction that only wanted to know."""
 
 
 def prepared_through(ledger: Ledger) -> int:
     """The last event of the checkpoint that awaits its signatures; 0 when there is none."""
-    query = select(CheckpointRow).where(col(CheckpointRow.signed).is_(None)).order_by(col(CheckpointRow.epoch).desc())
-    row = ledger.session.exec(query.limit(1)).first()
-    return 0 if row is None else row.through
+    found: int | None = ledger.session.connection().execute(_PREPARED).scalar()
+    return found or 0
 
 
 class Checkpoints:

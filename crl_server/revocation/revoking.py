@@ -173,7 +173,7 @@ def give_reasons(
     pinned = ledger.newest_pinned()  # older reasons may be withdrawn by a request that is open; this one must not be
     acts = []
     for digest, why in given.items():
-        if all(known.reason != why.reason or (known.id or 0) <= pinned for known in ledger.reasons(digest)):
+        if why.reason not in ledger.reasons_newer_than(pinned, digest):
             ledger.add_reason(Revocation(digest=digest, at=Time.of(now), by=actor, **why._asdict()))
         known = listed[digest]
         detail = {**why.detail, "seq": seq if known is None else known}

@@ -111,23 +111,32 @@ class NewRule:
         return fingerprint(b"rule", dumps(self.numbered(1)), self.note.encode(), dumps(self.severity))
 
 
+# Each publication asks these: columns cost a quarter of what a row's object does.
+_EXCEPTIONS = select(RuleException.rule, RuleException.digest).order_by(col(RuleException.digest))
+_IN_FORCE = (
+    select(StandingRule.number, StandingRule.kind, StandingRule.match, StandingRule.reason)
+    .where(col(StandingRule.removed).is_(None))
+    .order_by(col(StandingRule.number))
+)
+
+
 def in_force(ledger: Ledger) -> Rules:
     """The standing rules that are committed and not taken out of force."""
-    excepted: dict[int, list[Digest]] = {}
-    for row in ledger.session.exec(select(RuleException).order_by(col(RuleException.digest))):
-        excepted.setdefault(row.rule, []).append(Digest(row.digest))
-    query = select(StandingRule).where(col(StandingRule.removed).is_(None)).order_by(col(StandingRule.number))
+    ledger.session.flush()
+    connection, excepted = ledger.session.connection(), dict[int, list[Digest]]()
+    for rule, digest in connection.execute(_EXCEPTIONS):
+        excepted.setdefault(rule, []).append(Digest(digest))
     return Rules(
         v=1,
         rules=tuple(
             Rule(
-                id=f"R{row.number}",
-                kind=row.kind,
-                match=loads(row.match, limit=MAX_MATCH, what="stored rule"),
-                reason=row.reason,
-                excepted=tuple(excepted.get(row.number, ())),
+                id=f"R{number}",
+                kind=kind,
+                match=loads(match, limit=MAX_MATCH, what="stored rule"),
+                reason=reason,
+                excepted=tuple(excepted.get(number, ())),
             )
-            for row in ledger.session.exec(query)
+            for number, kind, match, reason in connection.execute(_IN_FORCE)
         ),
     )
 

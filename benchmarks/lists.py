@@ -8,7 +8,7 @@ before, once 200 plugins were asked for: its own, and pages of mapped files, whi
 it likes; beside it a frozenset of the same entries.
 wire: what a host downloads that has the list already, when 100 entries are added: the head and the new segment.
 refresh: an unchanged list, asked of a server on loopback by one kept connection; beside it python-tuf's client, which
-asks the same server for unchanged metadata.
+asks the same server for unchanged metadata. The server is ``loadlock serve``.
 ``--write`` replaces ``benchmarks/results/lists.md``.
 """
 
@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,12 +32,15 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from benchmarks.serving import serving
+from tests.crl_server.deployments import made, revoke
 from tests.live_deployment import LiveDeployment, digest
 from verifier.deployment.home import Home
 from verifier.deployment.tuf_client import Fetcher, fetch_repository
 from verifier.formats.revocations import PREFIX
 from verifier.formats.text import Hex
-from verifier.refreshing.refresh import Refresher
+from verifier.refreshing.refresh import Refresher, enroll
+from verifier.refreshing.transport import Transport
 
 RESULTS: Final = Path(__file__).with_name("results") / "lists.md"
 SIZES: Final = {"1M": 1_000_000, "10M": 10_000_000}
@@ -150,19 +154,22 @@ def wire() -> tuple[int, int]:
 def refreshed(folder: Path) -> dict[str, float]:
     """The median of an unchanged refresh, in milliseconds: of ours, and of python-tuf's client."""
     times: dict[str, list[float]] = {"list": [], "tuf": []}
-    with LiveDeployment() as live:
-        host: Refresher = live.host(folder)
-        fetcher, pinned = Fetcher(host.transport), host.home.pinned_root
-        stored = host.home.stored_trust(host.home.state().trust or Hex("0" * 64))
+    now = datetime.now(UTC).replace(microsecond=0)
+    with closing(made(folder / "acme", now=now)) as authority:
+        revoke(authority, "one", now=now)
+        root = authority.first_root()
+    with serving(folder / "acme", workers=1) as url:
+        home = enroll(url, root, folder / "host")
+        host = Refresher(home, Transport(url))
+        host.refresh(now)
+        fetcher, pinned = Fetcher(host.transport), home.pinned_root
+        stored = home.stored_trust(home.state().trust or Hex("0" * 64))
 
         def tuf() -> None:
             with TemporaryDirectory() as staging:
-                fetch_repository(fetcher, live.server.url, pinned, stored, Path(staging))
+                fetch_repository(fetcher, url, pinned, stored, Path(staging))
 
-        sides: dict[str, Callable[[], object]] = {
-            "list": lambda: host.refresh(live.now, trust=False),
-            "tuf": tuf,
-        }
+        sides: dict[str, Callable[[], object]] = {"list": lambda: host.refresh(now, trust=False), "tuf": tuf}
         for _ in range(REFRESHES):
             for name, act in sides.items():
                 began = perf_counter()

@@ -160,9 +160,9 @@ class Refresher:
         """
         with self.home.writing():
             self._last = damaged or self._in_force
-            self._mend_record()
-            current = self._current(again=damaged is not None or self._trust_is_due(now))
-            _check_clock(self.home.state(), now)
+            state = self._record()
+            current = self._current(state, again=damaged is not None or self._trust_is_due(now))
+            _check_clock(state, now)
             self._offered = {sha256_hex(offer.segment): offer.segment} if offer and offer.segment else {}
             envelope = offer.head if offer else self._fetch_head()  # (1)
             if current is not None and envelope == self._outrun:
@@ -195,26 +195,28 @@ class Refresher:
     def _trust_is_due(self, now: datetime) -> bool:
         return self._trust_fetched is None or abs(now - self._trust_fetched) >= TRUST_INTERVAL
 
-    def _mend_record(self) -> None:
-        """Write the record anew from what this process knows, where it is gone, damaged or older."""
+    def _record(self) -> State:
+        """What this host has seen; written anew from what this process knows, where it is gone, damaged or older."""
         last = self._last
         try:
             state = self.home.state()
             if last is not None:
                 state.seen.check_follows(last.state.seen)
+            return state
         except Refused as error:
             if last is None:
                 raise  # nobody knows what it said
             logger.warning("the record of what this host has seen is written anew: %s", error)
             self.home.restore(last.state)
+            return last.state
 
-    def _current(self, *, again: bool) -> InForce | None:
+    def _current(self, state: State, *, again: bool) -> InForce | None:
         """What is in force, judged at the last signed moment: a record of the past, not a permission to load.
 
         Args:
+            state: the record.
             again: read it from disk also if the record is as it was.
         """
-        state = self.home.state()
         if again or self._in_force is None or self._in_force.state != state:
             try:
                 self._in_force = self.home.in_force(state.seen.issued.instant) if state.trust else None

@@ -57,8 +57,10 @@ class Transport:
             )
         self.server = server.rstrip("/")
         self._deadline = deadline
+        self._proxy = _proxy_of(self.server)
+        self._base = self.server if self._proxy else ""
         self._process = -1
-        self._pool = self._connected()
+        self._pool: urllib3.PoolManager | urllib3.HTTPConnectionPool
 
     def request(self, path: str, limit: int, etag: str | None = None) -> Response:
         """GET ``path``, on the condition that its entity tag is no longer ``etag``.
@@ -73,11 +75,10 @@ class Transport:
             FormatError: ``format.too-large``.
         """
         headers = _HEADERS | ({"If-None-Match": etag} if etag else {})
-        url = f"{self.server}{path}"
         end = time.monotonic() + self._deadline
         try:
             response = self._connected().request(
-                "GET", url, headers=headers, preload_content=False, decode_content=False
+                "GET", f"{self._base}{path}", headers=headers, preload_content=False, decode_content=False
             )
             try:
                 body = _read(response, limit if response.status == 200 else ERROR_LIMIT, end, path)
@@ -111,7 +112,7 @@ class Transport:
         timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=SILENCE)
         try:
             response = self._connected().request(
-                "GET", f"{self.server}{path}", headers=headers, preload_content=False, decode_content=False,
+                "GET", f"{self._base}{path}", headers=headers, preload_content=False, decode_content=False,
                 timeout=timeout, retries=False,
             )  # fmt: skip
         except (HTTPError, OSError) as error:
@@ -121,14 +122,16 @@ class Transport:
             raise _unreachable(self.server, f"status {response.status} for {path}")
         return Stream(response, self.server)
 
-    def _connected(self) -> urllib3.PoolManager:
+    def _connected(self) -> urllib3.PoolManager | urllib3.HTTPConnectionPool:
         if self._process != os.getpid():  # a connection shared with the parent would mix up the answers of both
             self._process = os.getpid()
             retries = urllib3.Retry(total=1, redirect=0, status=0, raise_on_redirect=False, backoff_factor=0)
             timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
-            proxy = _proxy_of(self.server)
+            proxy = self._proxy
             if proxy is None:
-                self._pool = urllib3.PoolManager(maxsize=4, retries=retries, timeout=timeout)
+                # One server, one pool, asked by path alone: to look the pool up takes as long as to send a request.
+                self._base = parse_url(self.server).path or ""
+                self._pool = urllib3.connection_from_url(self.server, maxsize=4, retries=retries, timeout=timeout)
             else:
                 headers = urllib3.make_headers(proxy_basic_auth=unquote(proxy.auth) if proxy.auth else None)
                 address = proxy._replace(auth=None).url

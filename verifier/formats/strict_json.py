@@ -93,6 +93,7 @@ def read_common(data: bytes, type_: type[T], *, limit: int) -> T | None:
 
 @cache  # made when it is needed: it takes a millisecond
 def _reader_of(type_: type[Any]) -> Callable[[bytes], Any]:
+    prepare(type_)
     return msgspec.json.Decoder(type_).decode
 
 

@@ -15,7 +15,7 @@ from crl_server.storage.tables import Artifact, Component, ListEntry
 from verifier.errors import Refused
 from verifier.formats.bundle import parse_set
 from verifier.formats.sbom import Component as SbomComponent
-from verifier.formats.tables import prepare
+from verifier.formats.tables import reader
 from verifier.formats.text import Digest, PluginId
 
 
@@ -74,8 +74,8 @@ def cards(ledger: Ledger) -> list[Card]:
 
 def _declared(ledger: Ledger, digest: str) -> _Declared:
     manifest = ledger.session.exec(select(Artifact.manifest).where(Artifact.digest == digest)).one()
-    prepare(_Declared)
-    return msgspec.json.decode(manifest, type=_Declared)  # the server's own, verified when it was admitted
+    found: _Declared = reader(_Declared).decode(manifest)
+    return found  # the server's own, verified when it was admitted
 
 
 def artifacts(

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from crl_server.background import Background
 from crl_server.processes.board import Board
-from verifier.formats.tables import prepare
+from verifier.formats.tables import reader
 
 EVERY: Final = 1.0
 """How often, in seconds, a worker writes its numbers down."""
@@ -81,9 +81,8 @@ class Together(Collector):
         """Every family once, with the numbers of each worker."""
         told = {self._board.own: written(self._own.collect()), **self._board.others()}
         found: dict[str, Metric] = {}
-        prepare(list[Family])
         for number, data in sorted(told.items()):
-            for family in msgspec.json.decode(data, type=list[Family]):
+            for family in reader(list[Family]).decode(data):
                 metric = found.setdefault(family.name, Metric(family.name, family.text, family.kind))
                 more = {} if family.name.startswith(ALONE) else {LABEL: str(number)}
                 for sample in family.samples:

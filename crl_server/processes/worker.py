@@ -14,8 +14,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import cast
 
-import msgspec
-
 from crl_server.export.worker import exporters
 from crl_server.operating import logs
 from crl_server.operating.serving import utc_now
@@ -25,6 +23,7 @@ from crl_server.processes.process import Process
 from crl_server.processes.team import Errand
 from crl_server.service import Authority
 from verifier.errors import LoadlockError
+from verifier.formats.tables import reader
 
 FAILED = 1
 """The exit status of a worker that could not serve; the log says why."""
@@ -34,7 +33,7 @@ log = logging.getLogger("crl_server")
 
 def main(words: list[str]) -> int:
     """Serve as the errand says; the exit status."""
-    errand = msgspec.json.decode(words[0], type=Errand)
+    errand = reader(Errand).decode(words[0])
     with logs.configured(cast("logs.Format", errand.log_format), errand.log_level, worker=errand.number):
         try:
             with closing(Authority(Path(errand.directory))) as authority:

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from verifier.errors import FormatError
 from verifier.formats.strict_json import Document, convert, dumps, loads, parse, quoted
-from verifier.formats.tables import prepare
+from verifier.formats.tables import reader
 from verifier.formats.text import PLAIN, Digest, Hex, Line, Time, Uri
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -76,9 +76,8 @@ def parse_statement(payload: bytes, *, what: str = "statement") -> Statement:
             "subject.count", f"{what} must have exactly one subject", found=f"{len(wire.subject)} subjects"
         )
     subject = convert(wire.subject[0], _Subject, what=f"{what}'s subject")
-    prepare(_Exact)
     try:
-        exact = msgspec.json.decode(payload, type=_Exact)  # the same document, for the predicate's exact bytes alone
+        exact = reader(_Exact).decode(payload)  # the same document, for the predicate's exact bytes alone
     except msgspec.DecodeError as error:
         raise FormatError("format.syntax", f"{what} is not JSON", found=quoted(str(error))) from None
     return Statement(

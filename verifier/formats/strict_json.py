@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import msgspec
 
 from verifier.errors import FormatError
-from verifier.formats.tables import prepare
+from verifier.formats.tables import prepare, reader
 from verifier.formats.text import PATTERNS, Text
 
 T = TypeVar("T")
@@ -86,15 +86,9 @@ def read_common(data: bytes, type_: type[T], *, limit: int) -> T | None:
         limit: the document's size cap in bytes.
     """
     known: Any = type_  # a class is hashable, which mypy does not see of a type variable
-    value: Any = _NONE if len(data) > limit else _read_back(data, _reader_of(known))
+    value: Any = _NONE if len(data) > limit else _read_back(data, reader(known).decode)
     found: T | None = None if value is _NONE else value
     return found
-
-
-@cache  # made when it is needed: it takes a millisecond
-def _reader_of(type_: type[Any]) -> Callable[[bytes], Any]:
-    prepare(type_)
-    return msgspec.json.Decoder(type_).decode
 
 
 def _read_back(data: bytes, read: Callable[[bytes], Any]) -> Any:
@@ -115,7 +109,7 @@ def _reader() -> Callable[[bytes], Any]:
     for _ in range(COMMON_DEPTH):
         table = GenericAlias(dict, (str, anything))
         anything, no_list = scalar | GenericAlias(list, (no_list,)) | table, scalar | table
-    return msgspec.json.Decoder(anything).decode
+    return reader(anything).decode
 
 
 def _uncommon(data: bytes, what: str) -> Any:

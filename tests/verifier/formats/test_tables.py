@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.hosts import in_fresh_process
+import re
+
+from tests.hosts import ROOT, in_fresh_process
 
 AT_ONCE = """
 import sys, threading
@@ -35,6 +37,23 @@ if child == 0:
     os._exit(7)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
+
+
+def test_nobody_reads_into_a_type_that_was_not_prepared() -> None:
+    direct = re.compile(r"msgspec[.](convert|json[.](decode|Decoder))[(]|from msgspec([.]json)? import .*(convert|decode)")
+        r"msgspec\.(?:convert|json\.(?:decode|Decoder))\(|from msgspec(?:\.json)? import .*(?:convert|decode)"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for package in ("attestor", "crl_server", "loadlock", "verifier")
+        for path in (ROOT / package).rglob("*.py")
+        for line in path.read_text().splitlines()
+        if direct.search(line)
+    ]
+    assert [line.partition(":")[0] for line in sorted(found)] == [
+        "verifier/formats/strict_json.py",  # convert, after prepare
+        *["verifier/formats/tables.py"] * 2,
+    ], found
 
 
 def test_many_threads_at_once() -> None:

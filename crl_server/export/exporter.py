@@ -20,7 +20,7 @@ from crl_server.export import leftovers
 from crl_server.export.places import Held, Place
 from crl_server.export.tree import MAX_POINTER, Tree, read_tree
 from crl_server.lists.public_files import ENROLMENT, HEAD, TIMESTAMP, kind_of
-from crl_server.lists.stamps import stamps
+from crl_server.lists.stamps import Stamp, stamp
 from crl_server.service import Authority
 from crl_server.storage.locking import exclusive
 from verifier.deployment.trust import Trust
@@ -62,7 +62,7 @@ class Exporter:
         self._keep = keep
         self._lock = authority.layout.lock.with_name(f"export-{name}.lock")
         self._marks: dict[str, str] = {}
-        self._stamps: dict[str, object] = {}
+        self._stamps: dict[str, Stamp | None] = {}
         self._looked: datetime | None = None
         self._written = 0
 
@@ -109,8 +109,8 @@ class Exporter:
     def _write(self, path: str) -> None:
         """Write a file unless it is there as it is here."""
         source = self._authority.layout.public / path
-        stamp = stamps([source])
-        if self._stamps.get(path) == stamp and path in self._marks:
+        seen = stamp(source)
+        if self._stamps.get(path) == seen and path in self._marks:
             return
         data = read_capped(source, MAX_BASE, path)
         mark = self._place.mark(data)
@@ -120,7 +120,7 @@ class Exporter:
             self._place.put(path, data, kind)
             self._marks[path] = mark
             self._written += 1
-        self._stamps[path] = stamp
+        self._stamps[path] = seen
 
     def _point(self, tree: Tree) -> None:
         pending = [(path, data) for path, data in tree.pointers if self._marks.get(path) != self._place.mark(data)]

@@ -23,7 +23,7 @@ from crl_server.lists import checkpointing, rules
 from crl_server.lists.list_checker import ListChecker, Occasion
 from crl_server.lists.public_tree import MAX_ENVELOPE, PublicTree
 from crl_server.lists.rules import Span
-from crl_server.lists.stamps import stamps
+from crl_server.lists.stamps import Stamp, stamp
 from crl_server.operating import tracing
 from crl_server.records.audit import Act
 from crl_server.revocation import standing
@@ -97,7 +97,7 @@ class Publisher:
         self._repository = tree.repository
         self._checker = ListChecker(self._file)
         self._last: tuple[Trust, RevocationList] | None = None
-        self._signer: tuple[object, SigningKey] | None = None
+        self._signer: tuple[Stamp | None, SigningKey] | None = None
 
     def publish(self, now: datetime, seq: int = 0) -> RevocationList:
         """Publish what is committed, unless the head on disk is current and covers event ``seq``.
@@ -172,7 +172,7 @@ class Publisher:
     def _head_signer(self) -> SigningKey:
         """The key, read again when its file is another."""
         path = self._layout.online / "head.pem"
-        seen = stamps([path])
+        seen = stamp(path)
         if self._signer is None or self._signer[0] != seen:
             self._signer = seen, SigningKey.read(path)
         return self._signer[1]

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
+Stamp = tuple[int, int, int, int]
+"""What changes about a file when somebody replaces or edits it: its number, size, and times of writing and change."""
 
-def stamps(paths: Iterable[Path]) -> dict[Path, tuple[int, ...] | None]:
-    """What changes about files when somebody replaces or edits them; None for one that is not there."""
-    found: dict[Path, tuple[int, ...] | None] = {}
-    for path in paths:
-        try:
-            status = path.stat()
-            found[path] = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        except OSError:
-            found[path] = None
-    return found
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """The stamp of a file of this status."""
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def stamp(path: str | Path) -> Stamp | None:
+    """The stamp of the file that a path leads to; None where there is none."""
+    try:
+        return stamp_of(os.stat(path))
+    except OSError:
+        return None
+
+
+def stamps(paths: Iterable[Path]) -> dict[Path, Stamp | None]:
+    """The stamps of several files."""
+    return {path: stamp(path) for path in paths}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import types
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 from crl_server.api import problems
 from crl_server.layout import Layout
+from crl_server.lists.stamps import Stamp, stamp
 from verifier.errors import LoadlockError, Refused
 from verifier.files import read_capped
 from verifier.formats import dsse
@@ -73,8 +73,8 @@ class Hub:
         self._layout = layout
         self._look, self._ping, self._limit = look, ping, limit
         self._listeners: set[_Listener] = set()
-        self._seen: tuple[int, ...] | None = None
-        self._unreadable: tuple[int, ...] | None = None
+        self._seen: Stamp | None = None
+        self._unreadable: Stamp | None = None
         self._event, self._version = b"", 0
         self._looking: asyncio.Task[None] | None = None
         self._closed = False
@@ -131,12 +131,8 @@ class Hub:
 
     async def _refresh(self) -> bool:
         """Read the head if it is another one, and give it to everybody; whether it was."""
-        try:
-            status = os.stat(self._layout.head)
-        except OSError:
-            return False  # none yet, or not now: the next look may find it
-        seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if seen == self._seen:
+        seen = stamp(self._layout.head)
+        if seen is None or seen == self._seen:  # none yet, or not now: the next look may find it
             return False
         try:
             event = await asyncio.to_thread(read_event, self._layout)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from crl_server.lists.public_files import IMMUTABLE, PublicKind, file_headers, kind_of, tag_of
+from crl_server.lists.stamps import Stamp, stamp_of
 
 HELD: Final = ("lists/", "trust/", "enrolment.json")
 """How names of files begin that are held: attestation sets and the like are asked for once and not again."""
@@ -25,8 +26,6 @@ MAX_FILE: Final = 256 * 1024
 MAX_TOTAL: Final = 16 * 1024 * 1024
 """How many bytes are held at a time; what was read first is let go first."""
 REASONS: Final = {200: b"OK", 304: b"Not Modified"}
-
-Identity = tuple[int, int, int, int]
 
 
 class Asked(NamedTuple):
@@ -62,7 +61,7 @@ class Answer(NamedTuple):
 class Held(NamedTuple):
     """A file with its three answers; ``descriptor`` is open where the file can be replaced, -1 elsewhere."""
 
-    identity: Identity
+    stamp: Stamp
     tag: str
     whole: Answer
     bare: Answer
@@ -103,16 +102,16 @@ class Shelf:
         if held is None and not (name.startswith(HELD) and kind_of(name)):
             return None
         try:
-            identity = _identity(os.lstat(self._root + name))
+            stamp = stamp_of(os.lstat(self._root + name))
         except (OSError, ValueError):  # a ValueError: a name that no file can have
-            identity = None
+            stamp = None
         if held is not None:
-            if held.identity == identity:
+            if held.stamp == stamp:
                 return held
             self._let_go(name)
-        return None if identity is None else self._read(name, identity)
+        return None if stamp is None else self._read(name, stamp)
 
-    def _read(self, name: str, identity: Identity) -> Held | None:
+    def _read(self, name: str, stamp: Stamp) -> Held | None:
         """Hold a file, if it is still the one that was looked at, and small enough."""
         kind = kind_of(name)
         try:
@@ -122,7 +121,7 @@ class Shelf:
             return None
         try:
             status = os.fstat(descriptor)
-            usable = stat.S_ISREG(status.st_mode) and status.st_size <= self._largest and _identity(status) == identity
+            usable = stat.S_ISREG(status.st_mode) and status.st_size <= self._largest and stamp_of(status) == stamp
             data = os.read(descriptor, self._largest + 1) if usable else b""
             if kind is None or not usable or len(data) != status.st_size:
                 return None
@@ -156,7 +155,7 @@ def _held(name: str, kind: PublicKind, data: bytes, status: os.stat_result, desc
     if kind.caching == IMMUTABLE:  # parts of these are served, though not from here
         whole |= {"accept-ranges": "bytes", "last-modified": formatdate(status.st_mtime, usegmt=True)}
     return Held(
-        _identity(status),
+        stamp_of(status),
         common["etag"],
         _answer(200, whole, data),
         _answer(200, whole, b""),
@@ -169,7 +168,3 @@ def _answer(status: int, headers: dict[str, str], body: bytes) -> Answer:
     pairs = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items())
     lines = b"".join(b"%s: %s\r\n" % pair for pair in pairs)
     return Answer(status, pairs, body, b"HTTP/1.1 %d %s\r\n%s" % (status, REASONS[status], lines))
-
-
-def _identity(status: os.stat_result) -> Identity:
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

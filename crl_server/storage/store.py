@@ -137,9 +137,8 @@ class Store:
         Raises:
             Unreachable: ``io.failed``; nothing was written, unless the connection was lost while it was committed.
         """
-        with self._session(self._backend.begin_write) as session:
-            yield Ledger(session)
-            session.commit()
+        with self._transaction(self._backend.begin_write) as ledger:
+            yield ledger
 
     @contextmanager
     def claim(self) -> Iterator[Ledger]:
@@ -148,9 +147,8 @@ class Store:
         Raises:
             Unreachable: ``io.failed``; nothing was written, unless the connection was lost while it was committed.
         """
-        with self._session(self._backend.begin_claim) as session:
-            yield Ledger(session)
-            session.commit()
+        with self._transaction(self._backend.begin_claim) as ledger:
+            yield ledger
 
     @contextmanager
     def publishing(self) -> Iterator[None]:
@@ -198,6 +196,12 @@ class Store:
         with self._failing(), Session(self._backend.held() or self._backend.engine, expire_on_commit=False) as session:
             session.connection().exec_driver_sql(begin)
             yield session
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Ledger]:
+        with self._session(begin) as session:
+            yield Ledger(session)
+            session.commit()
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

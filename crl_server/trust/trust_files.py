@@ -10,7 +10,7 @@ from typing import TypeVar
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
-from crl_server.lists.stamps import stamps
+from crl_server.lists.stamps import Stamp, stamps
 from verifier.deployment.chain import trusted_root_name
 from verifier.deployment.trust import Trust, verify_trust
 from verifier.errors import LoadlockError, Refused
@@ -35,8 +35,8 @@ class TrustFiles:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._read_so_far: dict[Path, tuple[int, ...] | None] = {}
-        self._known: tuple[dict[Path, tuple[int, ...] | None], Trust] | None = None
+        self._read_so_far: dict[Path, Stamp | None] = {}
+        self._known: tuple[dict[Path, Stamp | None], Trust] | None = None
         self._lock = threading.Lock()
 
     def trust(self) -> Trust:

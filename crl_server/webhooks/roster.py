@@ -7,11 +7,11 @@ nothing: whoever was told before goes on being told, and the log says what is wr
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from crl_server.background import Background
+from crl_server.lists.stamps import Stamp, stamp
 from crl_server.service import Authority
 from crl_server.settings import Webhook, read_settings
 from crl_server.webhooks.worker import Sent, WebhookWorker
@@ -37,7 +37,7 @@ class Roster(Background):
         self._authority, self._clock, self._look = authority, clock, look
         self._sent: dict[str, Sent] = {}
         self._workers: dict[Webhook, WebhookWorker] = {}
-        self._read: tuple[int, ...] | None = None
+        self._read: Stamp | None = None
         self._wanted: Sequence[Webhook] = authority.settings.webhook
 
     def __iter__(self) -> Iterator[WebhookWorker]:
@@ -48,20 +48,12 @@ class Roster(Background):
         self._change()
         try:
             while not self._end.wait(self._look):
-                if (found := self._file()) != self._read:
+                if (found := stamp(self._authority.layout.settings)) != self._read:
                     self._read = found
                     self._take_up()
         finally:
             self._wanted = ()
             self._change()
-
-    def _file(self) -> tuple[int, ...] | None:
-        """What tells the file of the settings from another one in its place."""
-        try:
-            found = os.stat(self._authority.layout.settings)
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _take_up(self) -> None:
         try:

@@ -17,7 +17,6 @@ sides are run in turn, round after round, so that whatever else the machine does
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import shutil
@@ -31,9 +30,9 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from attestor.building.wheelhouse import prepare
+from benchmarks.pages import options, show
 from loadlock.stage import Stage, example_plugin
 
-RESULTS: Final = Path(__file__).with_name("results") / "attest.md"
 PLAIN: Final = "two builds, uv"
 TARGET: Final = 2.0
 REBUILD_TARGET: Final = 5.0
@@ -140,14 +139,11 @@ def report(seconds: Mapping[str, Sequence[float]]) -> str:
 
 def main() -> None:
     """Run, and print or write the result."""
-    parser = argparse.ArgumentParser(description="Attest and rebuild, side by side with two plain builds.")
+    parser = options("attest", "Attest and rebuild, side by side with two plain builds.")
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is run (default: 7)")
-    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
     arguments = parser.parse_args()
     page = report(measure(arguments.rounds))
-    if arguments.write:
-        RESULTS.write_text(page, encoding="utf-8")
-    sys.stdout.write(page)
+    show("attest", page, keep=arguments.write)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ tried. What is demanded after each kill stands in tests/crl_server/kills.py.
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import sqlite3
@@ -16,21 +15,18 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
 
+from benchmarks.pages import options, show
 from tests import postgresql
 from tests.crl_server.deployments import made
 from tests.crl_server.kills import Outcome, kill_often
 
-RESULTS: Final = Path(__file__).with_name("results") / "crashes.md"
-
 
 def main(words: Sequence[str]) -> None:
     """Kill, print, and write the page if asked to."""
-    parser = argparse.ArgumentParser(description="kill whoever writes, and look at what is left")
+    parser = options("crashes", "kill whoever writes, and look at what is left")
     parser.add_argument("--kills", type=int, default=150, help="on each engine")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
-    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
     args = parser.parse_args(words)
     rows = []
     with ExitStack() as stack:
@@ -42,9 +38,7 @@ def main(words: Sequence[str]) -> None:
             rows.append((engine, kill_often(authority, args.kills, args.seed), time.monotonic() - began))
             authority.close()
     page = report(args.seed, rows)
-    sys.stdout.write(page)
-    if args.write:
-        RESULTS.write_text(page, encoding="utf-8")
+    show("crashes", page, keep=args.write)
 
 
 def report(seed: int, rows: Sequence[tuple[str, Outcome, float]]) -> str:

@@ -17,7 +17,6 @@ machine blurs less.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
 import os
@@ -31,10 +30,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
+from benchmarks.pages import options, show
 from tests.verifier.importing.children import bare_directory
 from tests.verifier.importing.real_wheels import fetch, pins
 
-RESULTS: Final = Path(__file__).with_name("results") / "imports.md"
 MODES: Final = ("plain", "second", "first", "floor")
 PURE_TARGET, COMPILED_TARGET = 1.2, 1.5
 
@@ -210,19 +209,16 @@ def report(samples: Mapping[str, Mapping[str, Sequence[Sample]]], rounds: int) -
 
 def main() -> None:
     """Run, and print or write the result."""
-    parser = argparse.ArgumentParser(description="Verify and import ten packages, against plain imports.")
+    parser = options("imports", "Verify and import ten packages, against plain imports.")
     parser.add_argument("--rounds", type=int, default=30, help="counted rounds (default: 30)")
     parser.add_argument("--package", action="append", choices=list(PACKAGES), help="only this one; may be repeated")
-    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
     parser.add_argument("--json", type=Path, help="also write every sample, as seconds, to this file")
     arguments = parser.parse_args()
     samples = measure(arguments.package or list(PACKAGES), arguments.rounds)
     if arguments.json:
         arguments.json.write_text(json.dumps(samples), encoding="utf-8")
     page = report(samples, arguments.rounds)
-    if arguments.write:
-        RESULTS.write_text(page, encoding="utf-8")
-    sys.stdout.write(page)
+    show("imports", page, keep=arguments.write)
 
 
 if __name__ == "__main__":

@@ -20,22 +20,20 @@ triples what it shows: then the ratio of processor time is the one to go by.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
 import os
 import platform
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from time import perf_counter, process_time
 from typing import Final, NamedTuple
 
 from sigstore.models import Bundle, TrustedRoot
 from sigstore.verify import Verifier, policy
 
+from benchmarks.pages import options, show
 from tests.sigstore import KeylessPerson, PrivateSigstore, workflow_claims
 from tests.verifier.test_keyless_public import MODELS, TRUSTED_ROOT, bundle_of
 from verifier.formats.bundle import dump_bundle, parse_bundle
@@ -43,7 +41,6 @@ from verifier.formats.identity import WorkflowIdentity
 from verifier.formats.strict_json import convert
 from verifier.signatures.identities import KeylessSignatory, load_certificate, read_claims
 
-RESULTS: Final = Path(__file__).with_name("results") / "keyless.md"
 STATEMENT: Final = (
     b'{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a.whl","digest":{"sha256":"%s"}}],'
     b'"predicateType":"https://slsa.dev/provenance/v1","predicate":{}}' % (b"ab" * 32)
@@ -127,9 +124,8 @@ def row(name: str, times: dict[str, list[float]]) -> str:
 
 def main() -> None:
     """Measure, show, and with ``--write`` keep the page."""
-    parser = argparse.ArgumentParser(description="Keyless verification, against sigstore-python by itself.")
+    parser = options("keyless", "Keyless verification, against sigstore-python by itself.")
     parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     with PrivateSigstore() as sigstore:
         rows = [row(which.name, measure(which, args.rounds)) for which in cases(sigstore)]
@@ -148,9 +144,7 @@ def main() -> None:
             "",
         ]
     )
-    sys.stdout.write(page)
-    if args.write:
-        RESULTS.write_text(page, encoding="utf-8")
+    show("keyless", page, keep=args.write)
 
 
 if __name__ == "__main__":

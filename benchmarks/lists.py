@@ -14,7 +14,6 @@ asks the same server for unchanged metadata. The server is ``loadlock serve``.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -32,6 +31,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from benchmarks.pages import options, show
 from benchmarks.serving import serving
 from tests.crl_server.deployments import made, revoke
 from tests.live_deployment import LiveDeployment, digest
@@ -42,7 +42,6 @@ from verifier.formats.text import Hex
 from verifier.refreshing.refresh import Refresher, enroll
 from verifier.refreshing.transport import Transport
 
-RESULTS: Final = Path(__file__).with_name("results") / "lists.md"
 SIZES: Final = {"1M": 1_000_000, "10M": 10_000_000}
 ADDED: Final = 100
 ASKED: Final = 20_000
@@ -55,16 +54,13 @@ def main(words: Sequence[str]) -> None:
     if words[:1] == ["--child"]:
         sys.stdout.write(json.dumps(_child(words[1], Path(words[2]), Path(words[3]))))
         return
-    parser = argparse.ArgumentParser(description="a host's revocation list")
+    parser = options("lists", "a host's revocation list")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
     args = parser.parse_args(words)
     with TemporaryDirectory(dir=Path.cwd()) as folder:
         sizes = {name: opened(Path(folder) / name, count, args.rounds) for name, count in SIZES.items()}
         page = report(args.rounds, sizes, wire(), refreshed(Path(folder) / "refresh"))
-    sys.stdout.write(page)
-    if args.write:
-        RESULTS.write_text(page, encoding="utf-8")
+    show("lists", page, keep=args.write)
 
 
 # -- opening and asking ------------------------------------------------------------------------------------------------

@@ -20,7 +20,6 @@ The development environment has a cloud's SDK, which python-tuf's library of key
 
 from __future__ import annotations
 
-import argparse
 import copy
 import inspect
 import shutil
@@ -31,12 +30,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
+from benchmarks.pages import options, show
 from benchmarks.tables import about, row
 from tests.hosts import HostedDeployment
 from tests.simulator.deployment import REPOSITORY
 from tests.verifier.installations import install, sync
 
-RESULTS: Final = Path(__file__).with_name("results") / "many.md"
 SOURCES: Final = ("argparse", "csv", "textwrap", "configparser", "fractions", "string")
 SIDES: Final = ("plain", "gate", "installed", "first", "source")
 
@@ -166,15 +165,12 @@ def page(count: int, rounds: int) -> str:
 
 def main() -> None:
     """Measure, show, and with ``--write`` keep the page."""
-    parser = argparse.ArgumentParser(description="200 plugins in one host, against plain imports.")
+    parser = options("many", "200 plugins in one host, against plain imports.")
     parser.add_argument("--plugins", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
     arguments = parser.parse_args()
     text = page(arguments.plugins, arguments.rounds)
-    if arguments.write:
-        RESULTS.write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
+    show("many", text, keep=arguments.write)
 
 
 if __name__ == "__main__":

@@ -18,28 +18,26 @@ Everything talks to loopback alone. ``--write`` replaces ``benchmarks/results/pu
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import json
 import os
 import platform
 import shutil
 import socket
 import statistics
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import urllib3
 
+from benchmarks.listeners import Streams
+from benchmarks.pages import options, show
+from benchmarks.push_servers import SERVERS, processor_seconds, resident_bytes, serving
 from crl_server.layout import Deployment
 from crl_server.service import Authority
 from crl_server.trust.initialise import Plan, initialise
@@ -52,10 +50,8 @@ from verifier.formats.text import Hex, Name, Time, Version
 from verifier.refreshing.refresh import Refresher, enroll
 from verifier.revocation.revocation_list import RevocationList
 
-RESULTS: Final = Path(__file__).with_name("results") / "push.md"
 SETTLE: Final = 0.5
 """Seconds of silence before each round."""
-TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 class Round(NamedTuple):
@@ -64,103 +60,6 @@ class Round(NamedTuple):
     call_ms: float
     arrivals: list[float]
     processor: float
-
-
-# -- the servers, in processes of their own ----------------------------------------------------------------------------
-
-
-def serve_lean(directory: Path, port: int) -> None:
-    """The server as it is."""
-    from crl_server.operating.serving import serve
-
-    serve(Authority(directory), "127.0.0.1", port, lambda _: None)
-
-
-def serve_queues(directory: Path, port: int) -> None:
-    """The same, with a StreamingResponse and a queue for each connection."""
-    import uvicorn
-    from fastapi.responses import StreamingResponse
-
-    from crl_server.api.app import create_app
-    from crl_server.operating.push import read_event
-
-    authority = Authority(directory)
-    application = create_app(authority, lambda: datetime.now(UTC))
-    queues: set[asyncio.Queue[bytes]] = set()
-    tasks: list[asyncio.Task[None]] = []
-
-    async def look() -> None:
-        seen = os.stat(authority.layout.head).st_ino
-        while True:
-            await asyncio.sleep(0.05)
-            if (now := os.stat(authority.layout.head).st_ino) != seen:
-                seen = now
-                event = read_event(authority.layout)
-                for queue in queues:
-                    queue.put_nowait(event)
-
-    async def events() -> AsyncIterator[bytes]:
-        queue: asyncio.Queue[bytes] = asyncio.Queue()
-        queues.add(queue)
-        yield read_event(authority.layout)
-        while True:
-            yield await queue.get()
-
-    async def stream() -> StreamingResponse:
-        if not tasks:
-            tasks.append(asyncio.create_task(look()))
-        return StreamingResponse(events(), media_type="text/event-stream")
-
-    application.add_api_route("/v1/queues", stream, methods=["GET"])
-    application.router.routes.insert(0, application.router.routes.pop())
-    uvicorn.run(application, port=port, log_level="error", access_log=False, timeout_graceful_shutdown=1)
-
-
-SERVERS: Final[dict[str, tuple[Callable[[Path, int], None], str]]] = {
-    "hub": (serve_lean, "/v1/stream"),
-    "StreamingResponse and queues": (serve_queues, "/v1/queues"),
-}
-
-
-@contextmanager
-def serving(kind: str, directory: Path, port: int) -> Any:
-    """A server in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.push", "--serve", kind, str(directory), str(port)]
-    process = subprocess.Popen(command)
-    try:
-        until = time.monotonic() + 120
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > until:
-                    raise SystemExit(f"the server ({kind}) did not start") from None
-                time.sleep(0.05)
-        yield process.pid
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def processor_seconds(pid: int) -> float:
-    """Processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def processor_of_a_call(site: Site, pid: int, calls: int = 10) -> float:
-    """What a revocation takes of the server when nobody listens."""
-    site.revoke()
-    used = processor_seconds(pid)
-    for _ in range(calls):
-        site.revoke()
-    return (processor_seconds(pid) - used) / calls
-
-
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 # -- the deployment ----------------------------------------------------------------------------------------------------
@@ -199,65 +98,16 @@ class Site:
         return digest, (answered - began) * 1000, answered
 
 
+def processor_of_a_call(site: Site, pid: int, calls: int = 10) -> float:
+    """What a revocation takes of the server when nobody listens."""
+    site.revoke()
+    used = processor_seconds(pid)
+    for _ in range(calls):
+        site.revoke()
+    return (processor_seconds(pid) - used) / calls
+
+
 # -- streams -----------------------------------------------------------------------------------------------------------
-
-
-class Streams:
-    """Many idle connections, read by one event loop in a thread of this process."""
-
-    def __init__(self, port: int, path: str, count: int, hear: Callable[[int, bytes], None]) -> None:
-        self._port, self._path, self._count, self._hear = port, path, count, hear
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def __enter__(self) -> Streams:
-        self._thread.start()
-        if not self._ready.wait(120):
-            raise SystemExit("the connections could not be opened")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        def end() -> None:
-            for task in self._tasks:
-                task.cancel()
-
-        self._loop.call_soon_threadsafe(end)
-        self._thread.join(30)
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._main())
-
-    async def _main(self) -> None:
-        first = asyncio.Semaphore(0)
-        gate = asyncio.Semaphore(100)
-        self._tasks = [asyncio.create_task(self._follow(number, gate, first)) for number in range(self._count)]
-        for _ in range(self._count):
-            await first.acquire()
-        self._ready.set()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _follow(self, number: int, gate: asyncio.Semaphore, first: asyncio.Semaphore) -> None:
-        async with gate:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=4 * 1024 * 1024)
-            writer.write(f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            await _event(reader)
-        first.release()
-        try:
-            while True:
-                self._hear(number, await _event(reader))
-        finally:
-            writer.close()
-
-
-async def _event(reader: asyncio.StreamReader) -> bytes:
-    """The data of the next event."""
-    while not (line := await reader.readline()).startswith(b"data:"):
-        if not line:
-            raise ConnectionError("the stream ended")
-    return line[5:].strip()
 
 
 def measure_streams(site: Site, kind: str, count: int, rounds: int) -> tuple[list[Round], float]:
@@ -384,14 +234,10 @@ def report(rows: list[str], load: tuple[float, ...]) -> str:
 
 def main() -> None:
     """Measure, and print or write the result."""
-    if sys.argv[1:2] == ["--serve"]:
-        SERVERS[sys.argv[2]][0](Path(sys.argv[3]), int(sys.argv[4]))
-        return
-    parser = argparse.ArgumentParser(description="How long until everybody has heard of a revocation.")
+    parser = options("push", "How long until everybody has heard of a revocation.")
     parser.add_argument("--streams", type=int, default=5000)
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
     arguments = parser.parse_args()
     load, rows = os.getloadavg(), []
     with TemporaryDirectory(prefix="loadlock-benchmark-") as name:
@@ -404,9 +250,7 @@ def main() -> None:
         rounds = measure_hosts(Site(scratch / "hosts"), scratch / "hosts", arguments.hosts, arguments.rounds)
         rows.append(row("hosts that refuse", arguments.hosts, rounds, None))
     page = report(rows, load)
-    if arguments.write:
-        RESULTS.write_text(page, encoding="utf-8")
-    sys.stdout.write(page)
+    show("push", page, keep=arguments.write)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ falls on both. ``--write`` replaces ``benchmarks/results/revoke.md``.
 
 from __future__ import annotations
 
-import argparse
 import platform
 import sqlite3
 import statistics
@@ -22,12 +21,12 @@ from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import Final, NamedTuple
 
+from benchmarks.pages import options, show
 from crl_server.revocation.revoking import Order
 from crl_server.service import Authority
 from tests.crl_server.deployments import digest, made
 from verifier.files import write_atomic
 
-RESULTS: Final = Path(__file__).with_name("results") / "revoke.md"
 TARGET_MS: Final = 10.0
 WARM_UP: Final = 20
 
@@ -41,15 +40,12 @@ class Times(NamedTuple):
 
 def main(words: Sequence[str]) -> None:
     """Measure, print, and write the page if asked to."""
-    parser = argparse.ArgumentParser(description="one revocation, beside what the disk alone takes")
+    parser = options("revoke", "one revocation, beside what the disk alone takes")
     parser.add_argument("--calls", type=int, default=200)
-    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
     args = parser.parse_args(words)
     with TemporaryDirectory(dir=Path.cwd()) as folder:
         page = report(args.calls, *measured(Path(folder), args.calls))
-    sys.stdout.write(page)
-    if args.write:
-        RESULTS.write_text(page, encoding="utf-8")
+    show("revoke", page, keep=args.write)
 
 
 def measured(folder: Path, calls: int) -> tuple[Times, Times]:

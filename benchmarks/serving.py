@@ -11,7 +11,6 @@ sides. ``--write`` replaces ``benchmarks/results/serving.md``.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -29,10 +28,10 @@ from typing import Final, NamedTuple
 
 import urllib3
 
+from benchmarks.pages import options, show
 from tests.crl_server.deployments import made, revoke
 from tests.waiting import free_port
 
-RESULTS: Final = Path(__file__).with_name("results") / "serving.md"
 HEAD: Final = "/lists/head.json"
 SECONDS: Final = 3
 CONNECTIONS: Final = 32
@@ -68,9 +67,8 @@ class Case(NamedTuple):
 
 def main(words: Sequence[str]) -> None:
     """Measure, print, and write the page if asked to."""
-    parser = argparse.ArgumentParser(description="heads served, beside nginx")
+    parser = options("serving", "heads served, beside nginx")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
     parser.add_argument("--workers", type=int, action="append", help="how many on each side (1, then 2)")
     args = parser.parse_args(words)
     found: dict[Case, float] = {}
@@ -86,9 +84,7 @@ def main(words: Sequence[str]) -> None:
                 }
                 found |= measured(servers, workers, args.rounds)
     page = report(args.rounds, found)
-    sys.stdout.write(page)
-    if args.write:
-        RESULTS.write_text(page, encoding="utf-8")
+    show("serving", page, keep=args.write)
 
 
 @contextmanager

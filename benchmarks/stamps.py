@@ -21,26 +21,24 @@ table gives what one call and one record cost by themselves, so that other work 
 
 from __future__ import annotations
 
-import argparse
 import gc
 import io
 import logging
 import os
 import statistics
 import struct
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Final
 
+from benchmarks.pages import options, show
 from benchmarks.tables import about, percentile
 from tests.hosts import HostedDeployment
 from verifier.clock import utc_now
 from verifier.runtime import observation, stamps
 
-RESULTS: Final = Path(__file__).with_name("results") / "stamps.md"
 WORK: Final = """
 import hashlib, json, logging
 logger = logging.getLogger("work")
@@ -183,14 +181,11 @@ def page(rounds: int) -> str:
 
 def main() -> None:
     """Measure, show, and with ``--write`` keep the page."""
-    parser = argparse.ArgumentParser(description="What runs, stamps and observation cost.")
+    parser = options("stamps", "What runs, stamps and observation cost.")
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
     arguments = parser.parse_args()
     text = page(arguments.rounds)
-    if arguments.write:
-        RESULTS.write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
+    show("stamps", text, keep=arguments.write)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ takes less in nearly none: the ratio by the clock then says more of the machine 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
@@ -37,6 +36,7 @@ from typing import Final
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from benchmarks.pages import options, show
 from benchmarks.tables import about, row
 from tests.hosts import HostedDeployment
 from tests.sigstore import KeylessPerson, PrivateSigstore, workflow_claims
@@ -49,7 +49,6 @@ from verifier.judging.verify import verify
 from verifier.private_cache import PrivateCache
 from verifier.wheels.wheel import parse_file_name, read_wheel
 
-RESULTS: Final = Path(__file__).with_name("results") / "verify.md"
 BIN: Final = Path(sys.executable).parent
 IMPORTS: Final = {
     "cryptography": "from cryptography.hazmat.primitives import hashes, serialization\n"
@@ -244,14 +243,11 @@ def page(rounds: int) -> str:
 
 def main() -> None:
     """Measure, show, and with ``--write`` keep the page."""
-    parser = argparse.ArgumentParser(description="What verifying costs a host.")
+    parser = options("verify", "What verifying costs a host.")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--write", action="store_true", help=f"replace {RESULTS.name}")
     arguments = parser.parse_args()
     text = page(arguments.rounds)
-    if arguments.write:
-        RESULTS.write_text(text, encoding="utf-8")
-    sys.stdout.write(text)
+    show("verify", text, keep=arguments.write)
 
 
 if __name__ == "__main__":

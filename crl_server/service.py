@@ -27,7 +27,7 @@ from crl_server.operating import endings
 from crl_server.operating.endings import Ending, Endings
 from crl_server.operating.expiries import Expiry, expiries
 from crl_server.plugins import admission, registry, releases
-from crl_server.plugins.admission import Admission, Upload
+from crl_server.plugins.admission import Admission, Admitted, Upload
 from crl_server.records.audit import Act, verify_log
 from crl_server.revocation import backfill, reinstating
 from crl_server.revocation.denying import Denying
@@ -48,7 +48,7 @@ from crl_server.webhooks import outbox
 from verifier.deployment.trust import Trust
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.formats.revocations import AuditHead, sha256_hex
-from verifier.formats.strict_json import dumps, parse
+from verifier.formats.strict_json import parse
 from verifier.formats.text import Digest, Name, PluginId, Time
 from verifier.revocation.revocation_list import RevocationList
 
@@ -226,13 +226,16 @@ class Authority(Denying):
         standing = self.standing(now)
         admitted = admission.judge(upload, standing.trust, standing.revocations, now)
         who.check_plugin(admitted.plugin.plugin_id)
+        asked = Asked(who.actor, key, upload.fingerprint)
         with self.store.write() as ledger:
-            admission.keep(ledger, upload, admitted, who.actor, now)
-            idempotency.remember(ledger, who.actor, key, upload.fingerprint, dumps(admitted.outcome), now)
-            # Before the commit: a set that verified and is not registered does no harm; the reverse would be a gap.
-            path = self.layout.set_file(admitted.plugin.artifact_digest.hex)
-            self.tree.place(ledger, path, upload.attestations)
-            releases.publish(ledger, self.tree, admitted.plugin.plugin_id, admitted.plugin.version)
+            return once(ledger, asked, Admission, lambda: self._keep(ledger, upload, admitted, who.actor, now), now)
+
+    def _keep(self, ledger: Ledger, upload: Upload, admitted: Admitted, actor: str, now: datetime) -> Admission:
+        admission.keep(ledger, upload, admitted, actor, now)
+        # Before the commit: a set that verified and is not registered does no harm; the reverse would be a gap.
+        path = self.layout.set_file(admitted.plugin.artifact_digest.hex)
+        self.tree.place(ledger, path, upload.attestations)
+        releases.publish(ledger, self.tree, admitted.plugin.plugin_id, admitted.plugin.version)
         return admitted.outcome
 
     # -- taking back ---------------------------------------------------------------------------------------------------

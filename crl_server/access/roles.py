@@ -88,6 +88,14 @@ class Identity:
             )  # fmt: skip
 
 
+def is_same(one: str, other: str) -> bool:
+    """Whether two actors may be one person: what differs in nothing but upper and lower case counts as one.
+
+    Issuers that tell people apart by their mail address spell it as it was typed.
+    """
+    return one.casefold() == other.casefold()
+
+
 def authorise(identity: Identity, operation: Operation) -> None:
     """Demand that ``identity`` may do ``operation``.
 

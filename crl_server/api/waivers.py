@@ -16,10 +16,10 @@ from crl_server.revocation import waiving
 from crl_server.revocation.reinstating import Requested
 from crl_server.revocation.waiving import MAX_REASON, Plea
 from crl_server.service import Authority
-from crl_server.storage import idempotency
+from crl_server.storage.idempotency import Asked, check_key, fingerprint, once
 from crl_server.storage.store import Store
 from verifier.formats.policy_terms import Lifted
-from verifier.formats.strict_json import Document, dumps, parse
+from verifier.formats.strict_json import Document
 from verifier.formats.text import PLAIN, Digest, Time
 
 
@@ -77,7 +77,8 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
     )  # fmt: skip
     async def approve_waiver(request: Request, number: NumberPart) -> Response:
         identity, now = await edge.admit(request, "waiver.approve")
-        return answer(await run_in_threadpool(agree, edge.authority.store, number, identity.actor, now))
+        agreed = run_in_threadpool(agree, edge.authority.store, number, identity.actor, now, key_of(request))
+        return answer(await agreed)
 
     @app.post("/v1/waivers/{number}/end")
     @told(
@@ -86,7 +87,8 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
     )  # fmt: skip
     async def end_waiver(request: Request, number: NumberPart) -> Response:
         identity, now = await edge.admit(request, "waiver.end")
-        return answer(await run_in_threadpool(end, edge.authority.store, number, identity.actor, now))
+        ended = run_in_threadpool(end, edge.authority.store, number, identity.actor, now, key_of(request))
+        return answer(await ended)
 
     @app.get("/v1/waivers")
     @told("Waivers that were asked for, with their approvals.", "revocation.read", answer=WaiverPage, tagged=True)
@@ -99,26 +101,30 @@ def ask(authority: Authority, plea: Plea, actor: str, now: datetime, key: str = 
     """Record a plea; raises as :func:`crl_server.revocation.waiving.ask`, and as
     :func:`crl_server.storage.idempotency.answered`.
     """
-    idempotency.check_key(key)
+    check_key(key)
     with authority.store.write() as ledger:
-        known = idempotency.answered(ledger, actor, key, plea.fingerprint)
-        if known is not None:
-            return parse(known, Requested, limit=idempotency.MAX_ANSWER, what="remembered answer")
-        done = waiving.ask(ledger, plea, actor, now)
-        idempotency.remember(ledger, actor, key, plea.fingerprint, dumps(done), now)
-    return done
+        asked = Asked(actor, key, plea.fingerprint)
+        return once(ledger, asked, Requested, lambda: waiving.ask(ledger, plea, actor, now), now)
 
 
-def agree(store: Store, number: int, actor: str, now: datetime) -> Requested:
-    """Agree to a plea; raises as :func:`crl_server.revocation.waiving.approve`."""
+def agree(store: Store, number: int, actor: str, now: datetime, key: str = "") -> Requested:
+    """Agree to a plea; raises as :func:`crl_server.revocation.waiving.approve`, and as
+    :func:`crl_server.storage.idempotency.answered`.
+    """
+    check_key(key)
     with store.write() as ledger:
-        return waiving.approve(ledger, number, actor, now)
+        asked = Asked(actor, key, fingerprint(b"approve a waiver", str(number).encode()))
+        return once(ledger, asked, Requested, lambda: waiving.approve(ledger, number, actor, now), now)
 
 
-def end(store: Store, number: int, actor: str, now: datetime) -> Requested:
-    """End a waiver; raises as :func:`crl_server.revocation.waiving.end`."""
+def end(store: Store, number: int, actor: str, now: datetime, key: str = "") -> Requested:
+    """End a waiver; raises as :func:`crl_server.revocation.waiving.end`, and as
+    :func:`crl_server.storage.idempotency.answered`.
+    """
+    check_key(key)
     with store.write() as ledger:
-        return waiving.end(ledger, number, actor, now)
+        asked = Asked(actor, key, fingerprint(b"end a waiver", str(number).encode()))
+        return once(ledger, asked, Requested, lambda: waiving.end(ledger, number, actor, now), now)
 
 
 def waivers(store: Store, after: int, limit: int) -> WaiverPage:

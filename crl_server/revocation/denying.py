@@ -4,7 +4,7 @@ answered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TypeVar
@@ -21,6 +21,7 @@ from crl_server.storage.ledger import Ledger
 from crl_server.storage.store import Store
 from crl_server.trust.repository import Repository
 from verifier.errors import LoadlockError, Refused
+from verifier.formats.text import Digest
 from verifier.revocation.revocation_list import RevocationList
 
 Done = TypeVar("Done", Revoked, RuleAdded, Swept)
@@ -55,9 +56,7 @@ class Denying:
             return revoking.commit(ledger, order, through, actor, now)
 
         done, published = self._deny(asked, Revoked, commit, now)
-        missing = [digest for digest in order.digests if not published.lists(digest)]
-        if missing:
-            raise Refused("server.lint", "the published list lacks what was revoked", found=", ".join(missing[:3]))
+        self._check_named(published, order.digests)
         return done
 
     def radius(self, wanted: NewRule | Order | Sweep, now: datetime) -> Radius:
@@ -92,8 +91,7 @@ class Denying:
             return standing.commit(ledger, wanted, through, actor, now)
 
         done, published = self._deny(asked, RuleAdded, commit, now)
-        if done.rule not in {rule.id for rule in published.rules.rules}:
-            raise Refused("server.lint", "the published list lacks the rule", found=done.rule)
+        self._check_named(published, (), (done.rule,))
         return done
 
     def sweep(self, wanted: Sweep, actor: str, now: datetime, key: str = "") -> Swept:
@@ -114,9 +112,7 @@ class Denying:
             return sweeping.commit(ledger, wanted, through, actor, now)
 
         done, published = self._deny(asked, Swept, commit, now)
-        missing = [digest for digest in (*wanted.digests, *done.digests) if not published.lists(digest)]
-        if missing or not set(done.rules) <= {rule.id for rule in published.rules.rules}:
-            raise Refused("server.lint", "the published list lacks what was revoked", found=", ".join(missing[:3]))
+        self._check_named(published, (*wanted.digests, *done.digests), done.rules)
         return done
 
     def _deny(
@@ -130,6 +126,27 @@ class Denying:
             done = once(ledger, asked, kind, lambda: commit(ledger, through), now)
         with _committed():
             return done, self.publisher.publish(now, done.seq)
+
+    def _check_named(self, published: RevocationList, digests: Iterable[Digest], in_force: Iterable[str] = ()) -> None:
+        """Demand that a list names what was answered, whether it was done just now or under the same key before.
+
+        Raises:
+            Refused: ``server.lint``; ``request.idempotency`` when it was done before and has been taken back since.
+        """
+        missing = [digest for digest in digests if not published.lists(digest)]
+        rules = set(in_force).difference(rule.id for rule in published.rules.rules)
+        if not missing and not rules:
+            return
+        found = ", ".join([*missing[:3], *sorted(rules)[:3]])
+        with self.store.read() as ledger:
+            still = rules.intersection(rule.id for rule in standing.in_force(ledger).rules)
+            still.update(digest for digest in missing if ledger.listed(digest) is not None)
+        if still:
+            raise Refused("server.lint", "the published list lacks what was revoked", found=found)
+        raise Refused(
+            "request.idempotency", "what was revoked under this key has been taken back since", found=found,
+            expected="another key, to revoke it once more",
+        )  # fmt: skip
 
 
 @contextmanager

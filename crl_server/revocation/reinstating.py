@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlmodel import col, func, select, update
 
+from crl_server.access.roles import is_same
 from crl_server.records.audit import Act
 from crl_server.revocation.revoking import check_note
 from crl_server.storage.idempotency import fingerprint
@@ -96,7 +97,7 @@ def approve(ledger: Ledger, number: int, actor: str, now: datetime) -> Requested
     request = ledger.session.get(Reinstatement, number) if number <= MAX_ID else None
     if request is None or request.epoch is not None:
         raise _unknown(f"request {number}")
-    if request.by == actor:
+    if is_same(request.by, actor):
         raise Refused(
             "reinstatement.own", "nobody approves a request of their own", found=actor, expected="a second person"
         )

@@ -13,6 +13,7 @@ from datetime import datetime
 
 from sqlmodel import col, func, select
 
+from crl_server.access.roles import is_same
 from crl_server.records.audit import Act
 from crl_server.revocation.reinstating import Requested
 from crl_server.storage.idempotency import fingerprint
@@ -85,7 +86,7 @@ def approve(ledger: Ledger, number: int, actor: str, now: datetime) -> Requested
     row = _known(ledger, number)
     if row.ended_at is not None:
         raise Refused("waiver.ended", "somebody has ended this waiver", found=f"ended by {row.ended_by}")
-    if row.by.casefold() == actor.casefold():
+    if is_same(row.by, actor):
         raise Refused("waiver.own", "nobody approves a waiver of their own", found=actor, expected="a second person")
     _check_end(Time(row.until), now)
     if row.approved_by is None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -12,8 +14,8 @@ import pytest
 from crl_server.access.roles import STAFF, Identity
 from crl_server.api import bodies, health
 from crl_server.lists import public_tree
-from crl_server.plugins import registry
-from crl_server.plugins.admission import Upload
+from crl_server.plugins import admission, registry
+from crl_server.plugins.admission import Admitted, Upload
 from crl_server.records.audit import parse_entry, verify_log
 from crl_server.service import Authority
 from crl_server.settings import Metrics, Settings
@@ -329,6 +331,30 @@ def test_an_upload_under_one_key_is_done_once(live: Live, tokens: dict[str, str]
     assert send(attestations).body == first.body
     refusal(send(simulator.attest(wheel) + attestations), 422, "request.idempotency")
     assert live.authority.verify_audit(NOW) == log
+
+
+def test_an_upload_that_is_sent_twice_at_once_is_done_once(
+    live: Live, tokens: dict[str, str], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a proxy that has lost its patience: neither of the two finds the other when it begins."""
+    wheel = simulator.wheel(version="3.1")
+    fields, key = upload(wheel, simulator.attest(wheel)), {"Idempotency-Key": "upload-2"}
+    judge, together = admission.judge, Barrier(2)
+
+    def meet(*given: Any) -> Admitted:
+        together.wait(20)
+        return judge(*given)
+
+    monkeypatch.setattr(admission, "judge", meet)
+    with ThreadPoolExecutor(2) as pool:
+        calls = [
+            pool.submit(live.ask, "POST", "/v1/artifacts", tokens["publisher"], None, key, fields) for _ in range(2)
+        ]
+        one, other = (call.result() for call in calls)
+    assert (one.status, other.status, one.body) == (201, 201, other.body), other.body
+    with live.authority.store.read() as ledger:
+        entries = [parse_entry(line) for line in ledger.audit_lines()]
+    assert [entry.subject for entry in entries if entry.action == "artifact.admit"].count(wheel.digest) == 1
 
 
 # -- revoking ----------------------------------------------------------------------------------------------------------

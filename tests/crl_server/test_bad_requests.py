@@ -99,6 +99,22 @@ def test_a_request_that_is_sent_again_changes_nothing(live: Live, token: str) ->
     assert len(lines) == 1
 
 
+@pytest.mark.parametrize("step", ["approval", "end"])
+def test_a_step_of_a_waiver_under_one_key_is_done_once(live: Live, token: str, step: str) -> None:
+    """And answered alike, whatever has become of the waiver since."""
+    one, other = (live.ask("POST", "/v1/waivers", token, body(**PLEA)).json["id"] for _ in range(2))
+    name, key = Name(f"eve-{step}"), {"Idempotency-Key": "step"}
+    eve = live.authority.create_token(name, ["approver"], DAY, ACTOR, NOW)
+    first = live.ask("POST", f"/v1/waivers/{one}/{step}", eve, headers=key)
+    assert first.status == 200
+    refusal(live.ask("POST", f"/v1/waivers/{other}/{step}", eve, headers=key), 422, "request.idempotency")
+    rows = {row["id"]: row for row in live.ask("GET", "/v1/waivers?limit=1000", token).json["waivers"]}
+    assert (rows[other]["approved_by"], rows[other]["ended_by"]) == (None, None)
+    live.ask("POST", f"/v1/waivers/{one}/end", token)
+    again = live.ask("POST", f"/v1/waivers/{one}/{step}", eve, headers=key)
+    assert (again.status, again.body) == (200, first.body)
+
+
 # -- what one engine takes and the other does not ----------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 from crl_server.lists.countersigning import review, sign
 from crl_server.lists.dossier import Dossier
 from crl_server.revocation.reinstating import Wish
+from crl_server.revocation.revoking import Order, Why
 from crl_server.revocation.standing import NewRule
+from crl_server.revocation.sweeping import Sweep
 from crl_server.service import Authority
 from crl_server.trust.repository import Repository
 from crl_server.trust.signing import SigningKey
@@ -127,6 +130,28 @@ def test_one_idempotency_key_adds_one_rule(authority: Authority) -> None:
     assert code_of(lambda: authority.add_rule(other, ACTOR, NOW, "once")) == "request.idempotency"
 
 
+def test_what_was_taken_back_is_not_answered_as_revoked_under_its_old_key(authority: Authority, tmp_path: Path) -> None:
+    """Nor is it told as a fault of the server: whoever means it revokes it once more."""
+    order, rule = Order((digest("x"),), "mistake"), NewRule("signer", {"principal": "team-a"}, "malicious")
+    sweep = Sweep((digest("y"),), Why("mistake"), (NewRule("signer", {"principal": "team-b"}, "malicious"),))
+    calls: tuple[Callable[[str], object], ...] = (
+        lambda key: authority.revoke(order, ACTOR, NOW, f"{key} revoke"),
+        lambda key: authority.add_rule(rule, ACTOR, NOW, f"{key} rule"),
+        lambda key: authority.sweep(sweep, ACTOR, NOW, f"{key} sweep"),
+    )
+    for call in calls:
+        assert call("old") == call("old")
+    for label, number in (("x", None), ("y", None), (None, 1), (None, 2)):
+        reinstate(authority, label, number)
+    checkpoint(authority, tmp_path / "dossier")
+    for call in calls:
+        log = authority.verify_audit(NOW)
+        assert code_of(partial(call, "old")) == "request.idempotency"
+        assert authority.verify_audit(NOW) == log
+        call("new")
+    calls[0]("old")  # it is on the list again, and answered as it was
+
+
 # -- reinstatement -----------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +171,7 @@ def test_nobody_approves_their_own_request(authority: Authority, tmp_path: Path)
     revoke(authority, 1)
     number = authority.request_reinstatement(Wish(digest(1), None, "please"), ALICE, NOW).id
     assert code_of(lambda: authority.approve_reinstatement(number, ALICE, NOW)) == "reinstatement.own"
+    assert code_of(lambda: authority.approve_reinstatement(number, ALICE.title(), NOW)) == "reinstatement.own"
     assert checkpoint(authority, tmp_path / "c").digests == ()
     assert Reader(authority).refresh().lists(digest(1))
 

@@ -20,6 +20,7 @@ from verifier.errors import PluginFailed, Refused
 from verifier.importing import environment
 from verifier.importing.clashes import check_clashes
 from verifier.importing.code_cache import CodeCache
+from verifier.importing.collecting import seldom
 from verifier.importing.finder import Finder
 from verifier.importing.loader import ModuleLoader, NamespaceLoader, Portion
 from verifier.importing.modules import Modules
@@ -70,7 +71,8 @@ class Registration:
             is_first = not portion.executed
             try:
                 _FINDER.install()
-                portion.ready[name] = _import_from(portion, name)
+                with seldom():
+                    portion.ready[name] = _import_from(portion, name)
             except BaseException:
                 if is_first:
                     _forget((portion,), _traces((portion,)))

@@ -1,0 +1,32 @@
+"""While modules are imported, the collector of cycles looks more seldom: nearly all that an import makes is to stay.
+
+Every few hundred new containers the collector looks at the newest ones, and again and again at all there are. While
+many plugins are imported that takes a third of the time, and finds nothing. So it waits for more of them for so long.
+Whoever has chosen a setting of their own, before or meanwhile, keeps it.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+MANY: Final = 100_000
+"""New containers after which the collector looks all the same, so that code that runs for long is not left alone."""
+
+
+@contextmanager
+def seldom() -> Iterator[None]:
+    """Let the collector look seldom for as long as this is entered. Of several threads that are inside, the first one
+    that leaves ends it for all, which costs them time and nothing else.
+    """
+    before, *older = gc.get_threshold()
+    is_ours = 0 < before < MANY  # nought: the collector is off
+    if is_ours:
+        gc.set_threshold(MANY, *older)
+    try:
+        yield
+    finally:
+        if is_ours and gc.get_threshold() == (MANY, *older):
+            gc.set_threshold(before, *older)

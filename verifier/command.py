@@ -6,12 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from verifier.errors import UsageError
 from verifier.progress import Lines, Progress
+from verifier.value import Value
 
 if TYPE_CHECKING:
     import argparse
@@ -63,8 +63,7 @@ class StandardOutput:
             sys.stdout.flush()
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(Value, frozen=True):
     """One subcommand.
 
     Attributes:

@@ -16,11 +16,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from verifier import importing
 from verifier.artifacts import set_of

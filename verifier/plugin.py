@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from operator import attrgetter
 from types import ModuleType
 from typing import Any, NoReturn
 
+from msgspec.structs import replace
 from packaging.version import Version
 
 from verifier import importing

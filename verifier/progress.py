@@ -14,11 +14,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from verifier.errors import LoadlockError, Unreachable, UsageError
 
@@ -27,8 +28,7 @@ WIDTH = 20
 UNEXPECTED = "internal.unexpected"
 
 
-@dataclass
-class Step:
+class Step(Struct):
     """One step of the work.
 
     Attributes:

@@ -8,7 +8,7 @@ Nothing that a stand-in signed is handed out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from msgspec import structs
@@ -150,7 +150,7 @@ class Cast:
         """Verify a set as a registry would admit it; raises as :func:`verifier.judging.verify.verify`."""
         real, case = self.case.ground, self.case
         ground = Ground(
-            deployment=real.deployment, floor=real.floor, trust=replace(real.trust, policy=self.policy),
+            deployment=real.deployment, floor=real.floor, trust=structs.replace(real.trust, policy=self.policy),
             revocations=real.revocations, time_floor=real.time_floor,
         )  # fmt: skip
         return verify(case.wheel, case.file_name, attestations, ground, case.now, ADMISSION)

@@ -93,6 +93,16 @@ def test_importing_the_verifier_loads_no_network_code(statement: str) -> None:
     assert loaded & HEAVY == set()
 
 
+def test_values_of_the_verifier_are_no_dataclasses() -> None:
+    """They are structs (``verifier/value.py``): making the classes is a part of each start of each host."""
+    made = [
+        str(path.relative_to(ROOT))
+        for path in modules("verifier")
+        if any(name.partition(".")[0] == "dataclasses" for _, name in imports(path))
+    ]
+    assert made == []
+
+
 # A table of commands is all that the root needs to print its help; what an extra brings is imported when it is used.
 @pytest.mark.parametrize(
     ("package", "brought_by_the_extra"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.simulator import EVERYTHING, NOW, Simulator
 from verifier.errors import Refused
@@ -98,7 +98,7 @@ class Scene:
         except Refused as error:
             return error.code, error.step, error.what, error.found
         assert isinstance(found, VerifiedPlugin)
-        return replace(found, snapshot=None)  # type: ignore[arg-type]
+        return structs.replace(found, snapshot=None)
 
 
 def _listed(value: Any) -> list[Any]:

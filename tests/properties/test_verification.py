@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.simulator import EVERYTHING, NOW, Claims, Simulator
 from verifier.codes import CODES
@@ -24,7 +25,7 @@ WHEEL = SIM.wheel()
 CLAIMS = SIM.claims(WHEEL)
 SET = CLAIMS.sign()
 GROUND = SIM.ground()
-CORE = replace(EVERYTHING, tier="core")
+CORE = structs.replace(EVERYTHING, tier="core")
 HONEST = verify(WHEEL.data, WHEEL.file_name, SET, GROUND, NOW, EVERYTHING)
 
 MESSAGE = 4000

@@ -62,6 +62,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from msgspec import structs
+
 from loadlock.testing.documents import envelope
 from loadlock.testing.people import Person
 from loadlock.testing.repository import CHECKPOINT
@@ -90,7 +92,7 @@ class Scenario:
         self.sim = Simulator()
         self.other = self.sim.wheel("other-plugin")
         self.now = self.sim.started
-        self.request = replace(EVERYTHING, provided={"attrs": "25.4.0"}.get)
+        self.request = structs.replace(EVERYTHING, provided={"attrs": "25.4.0"}.get)
         self.file_name: str | None = None
         self._last: list[Callable[[], None]] = []  # edits of signed bytes wait until all is signed
         self._files: dict[str, bytes] = {}
@@ -117,7 +119,7 @@ class Scenario:
         for act in self._last:
             act()
         wheel = replace(self.wheel, file_name=self.file_name or self.wheel.file_name)
-        request = replace(self.request, offers=None if self.house is None else self._offers)
+        request = structs.replace(self.request, offers=None if self.house is None else self._offers)
         return self.sim.verify(wheel, self.attestations, self.now, request)
 
     def _offers(self, dependency: Dependency) -> list[tuple[str, bytes]]:
@@ -352,10 +354,10 @@ class Scenario:
         change: dict[str, Any] = {edit["request"]: edit["to"]}
         if edit["request"] == "isolations":
             change["isolations"] = frozenset(edit["to"])
-        self.request = replace(self.request, **change)
+        self.request = structs.replace(self.request, **change)
 
     def _provides(self, edit: Edit) -> None:
-        self.request = replace(self.request, provided=dict(edit["provides"]).get)
+        self.request = structs.replace(self.request, provided=dict(edit["provides"]).get)
 
     def _host(self, edit: Edit) -> None:
         assert edit["host"] == "breaks"
@@ -363,7 +365,7 @@ class Scenario:
         def breaks(name: str) -> str | None:
             raise OSError(f"cannot look up {name}")
 
-        self.request = replace(self.request, provided=breaks)
+        self.request = structs.replace(self.request, provided=breaks)
 
     # -- references ----------------------------------------------------------------------------------------------------
 

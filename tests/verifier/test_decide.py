@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.simulator import EVERYTHING, Simulator
 from verifier.errors import Refused, UsageError
@@ -36,7 +36,7 @@ def outcome(sim: Simulator, request: Request = EVERYTHING, tier: str | None = "c
 
 @pytest.mark.parametrize(("asked", "certified"), list(itertools.product(TIERS, TIERS)))
 def test_a_host_gets_no_less_trust_than_it_asks_for(asked: str, certified: str) -> None:
-    request = replace(EVERYTHING, tier=asked)  # type: ignore[arg-type]
+    request = replace(EVERYTHING, tier=asked)
     good = TIERS.index(certified) >= TIERS.index(asked)
     assert outcome(SIM, request, certified) == (certified if good else "decision.tier")
 
@@ -58,7 +58,7 @@ def test_a_tier_isolates_no_less_than_the_owner_accepts(accepted: str, tier: str
 
 @pytest.mark.parametrize(("asked", "declared"), list(itertools.product(CLASSIFICATIONS, CLASSIFICATIONS)))
 def test_data_is_classified_no_higher_than_declared(asked: str, declared: str) -> None:
-    request = replace(EVERYTHING, classification=asked)  # type: ignore[arg-type]
+    request = replace(EVERYTHING, classification=asked)
     good = CLASSIFICATIONS.index(asked) <= CLASSIFICATIONS.index(declared)
     assert outcome(SIM, request, max_classification=declared) == ("core" if good else "decision.classification")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.simulator import EVERYTHING, NOW, Claims, Simulator
 from tests.simulator.findings import waived, with_check, with_vulnerability
@@ -165,7 +165,7 @@ def test_a_request_that_no_longer_fits_stops_it(sim: Simulator, plugin: Verified
 
 def test_an_error_that_nobody_foresaw_stops_it(sim: Simulator, plugin: VerifiedPlugin) -> None:
     with pytest.raises(PluginRevoked) as caught:
-        check_standing(replace(plugin, signers=None), sim.ground())  # type: ignore[arg-type]
+        check_standing(replace(plugin, signers=None), sim.ground())
     assert caught.value.found.startswith("[internal.unexpected]")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -108,7 +107,7 @@ def test_trust_says_which_versions_it_stands_on_and_cannot_be_changed() -> None:
     assert (trust.root_version, trust.targets_version, trust.checkpoints_version) == (2, 3, 2)
     assert (trust.policy.version, trust.checkpoint.epoch, trust.deployment) == (3, 2, DEPLOYMENT)
     trust.check(DEPLOYMENT, Floor(root=2, targets=3, epoch=2, seq=0), NOW)
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         trust.policy = trust.policy  # type: ignore[misc]
 
 

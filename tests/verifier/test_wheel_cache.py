@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from tests.wheels import build_wheel, pack_files, wheel_files
 from verifier.errors import Refused
@@ -37,7 +37,7 @@ def entries(cache: PrivateCache, tmp_path: Path) -> int:
 
 def facts(snapshot: Snapshot) -> dict[str, object]:
     """All that a snapshot says, its files too."""
-    named = {field.name: getattr(snapshot, field.name) for field in dataclasses.fields(snapshot)}
+    named = {field: getattr(snapshot, field) for field in snapshot.__struct_fields__}
     return {**named, "files": list(snapshot.files.items())}
 
 
@@ -70,8 +70,8 @@ def test_known_wheel_under_another_name(name: str, cache: PrivateCache) -> None:
 def test_known_wheel_under_stricter_caps(cache: PrivateCache) -> None:
     read_wheel(WHEEL.data, WHEEL.file_name, cache=cache)
     for limits, code in (
-        (dataclasses.replace(DEFAULT_LIMITS, entries=2), "wheel.bomb"),
-        (dataclasses.replace(DEFAULT_LIMITS, archive=len(WHEEL.data) - 1), "wheel.too-large"),
+        (structs.replace(DEFAULT_LIMITS, entries=2), "wheel.bomb"),
+        (structs.replace(DEFAULT_LIMITS, archive=len(WHEEL.data) - 1), "wheel.too-large"),
     ):
         with pytest.raises(Refused) as refusal:
             read_wheel(WHEEL.data, WHEEL.file_name, limits=limits, cache=cache)

@@ -6,7 +6,6 @@ What is refused already is an error; everything else is a warning in time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from verifier.judging.growth import compare
 from verifier.judging.verify import Ground, VerifiedPlugin
 from verifier.judging.waivers import sentence
 from verifier.refreshing.acknowledging import acknowledged, read_identity
+from verifier.value import Value
 
 UNHEARD = timedelta(hours=1)
 """How long ago a host that watches has acknowledged at most."""
@@ -27,8 +27,7 @@ LIST_SHARE = 3
 """A list is near its end in the last third of its life: the server signs it again after half."""
 
 
-@dataclass(frozen=True)
-class Symptom:
+class Symptom(Value, frozen=True):
     """One thing that is wrong, or will be.
 
     Attributes:
@@ -52,8 +51,7 @@ class Symptom:
         return f"{self.level:<8}{self.name:<24}{self.subject}: {self.what}"
 
 
-@dataclass(frozen=True)
-class Checkup:
+class Checkup(Value, frozen=True):
     """What is looked for.
 
     Attributes:

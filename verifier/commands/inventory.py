@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,13 +20,13 @@ from verifier.installed.installations import all_installations, find_installatio
 from verifier.installed.unattested import Unattested
 from verifier.judging.evidence import payload_digest
 from verifier.judging.verify import VerifiedPlugin
+from verifier.value import Value
 
 MAX_WHEELS = 5_000
 """How many wheels a directory may hold."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Value, frozen=True):
     """A wheel or the dist-info directory of what is installed, and its facts or why there are none; and the exception
     by which ``load_unattested`` would load it all the same.
     """
@@ -59,8 +58,7 @@ class Entry:
         }
 
 
-@dataclass(frozen=True)
-class Planned:
+class Planned(Value, frozen=True):
     """What a host would do with a wheel: ``loads``, ``superseded`` by a newer one, ``clashes``, ``refused``; or
     ``excepted``: refused, but that an exception holds for whoever asks for it by name.
     """

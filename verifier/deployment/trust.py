@@ -10,7 +10,6 @@ that cannot reach its server goes on until the policy's own ``valid_until`` or t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -19,14 +18,14 @@ from verifier.errors import Refused
 from verifier.formats.policy import Policy, parse_policy
 from verifier.formats.revocations import Checkpoint, parse_checkpoint, sha256_hex
 from verifier.formats.text import Name
+from verifier.value import Value
 
 if TYPE_CHECKING:
     from verifier.formats.enrolment import Floor
     from verifier.private_cache import PrivateCache
 
 
-@dataclass(frozen=True)
-class Trust:
+class Trust(Value, frozen=True):
     """What a deployment's offline keys say, verified.
 
     Attributes:
@@ -39,7 +38,7 @@ class Trust:
     policy: Policy
     checkpoint: Checkpoint
     roles: Mapping[str, RoleFacts]
-    trusted_roots: Mapping[Name, bytes] = field(default_factory=dict)
+    trusted_roots: Mapping[Name, bytes] = {}
 
     @property
     def deployment(self) -> str:

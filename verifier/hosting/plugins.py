@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -22,6 +21,7 @@ from verifier.gate import Gate
 from verifier.hosting.settings import Settings
 from verifier.judging.decide import Adapter
 from verifier.plugin import EntryPoint, Plugin
+from verifier.value import Value
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,7 @@ MAX_WHEELS: Final = 5_000
 Listener = Callable[[Plugin, PluginRevoked], object]
 
 
-@dataclass(frozen=True)
-class RefusedPlugin:
+class RefusedPlugin(Value, frozen=True):
     """A wheel that was not let in, or a plugin that failed when it was first used.
 
     Attributes:

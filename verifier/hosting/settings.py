@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -19,6 +18,7 @@ from verifier.formats.policy import TierName
 from verifier.formats.strict_json import Document, convert
 from verifier.formats.text import PluginId
 from verifier.judging.decide import Adapter, Request
+from verifier.value import Value
 
 FILE_NAME: Final = "loadlock.toml"
 """The settings' name in a deployment's directory."""
@@ -54,8 +54,7 @@ class _Written(Document, frozen=True):
     cache: _Place | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Value, frozen=True, kw_only=True):
     """What a host wants, with absolute paths.
 
     Attributes:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import mmap
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 from verifier.errors import Refused
+from verifier.value import Value
 from verifier.wheels.wheel_paths import shown
 
 MAGIC: Final = b"\x7fELF"
@@ -25,8 +25,7 @@ _END, _NEEDED, _STRING_TABLE, _SONAME, _RPATH, _RUNPATH = 0, 1, 5, 14, 15, 29
 _STRINGS: Final = frozenset({_NEEDED, _SONAME, _RPATH, _RUNPATH})
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(Value, frozen=True):
     """Where the fields are that are needed, for 32 and 64 bits.
 
     Attributes:
@@ -49,8 +48,7 @@ _LAYOUTS: Final = {
 _HEADERS_AT, _HEADERS_COUNT = 5, 10  # indexes into the unpacked header
 
 
-@dataclass(frozen=True, slots=True)
-class Dynamic:
+class Dynamic(Value, frozen=True):
     """What the dynamic section says.
 
     Attributes:

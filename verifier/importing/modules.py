@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from typing import Final
 
+from verifier.value import Value
 from verifier.wheels.wheel import Snapshot
 
 _DIGEST_SHOWN: Final = len("sha256:") + 16
 _SUFFIXES: Final = (*EXTENSION_SUFFIXES, ".py")  # the first one wins, as on disk
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Value, frozen=True):
     """Where a module comes from.
 
     Attributes:

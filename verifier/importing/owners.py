@@ -7,12 +7,12 @@ run in. So a module's dictionary is claimed by identity before the module's firs
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import FrameType
 
+from verifier.value import Value
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+
+class Owner(Value, frozen=True):
     """Whose module it is: the plugin's id, and "sha256:<64 hex>" of its wheel."""
 
     plugin_id: str

@@ -14,8 +14,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from verifier.errors import Refused
 from verifier.private_cache import write_all

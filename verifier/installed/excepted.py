@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,10 +11,10 @@ from verifier.files import read_capped
 from verifier.formats.policy import Policy
 from verifier.formats.text import Time
 from verifier.formats.unattested import FILE_NAME, MAX_LINE, MAX_REPORT, LoadedUnattested, parse_report
+from verifier.value import Value
 
 
-@dataclass(frozen=True)
-class Excepted:
+class Excepted(Value, frozen=True):
     """One distribution that was loaded so.
 
     Attributes:

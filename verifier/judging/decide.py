@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
+
+from msgspec.structs import force_setattr
 
 from verifier.errors import Refused, UsageError
 from verifier.formats.manifest import CLASSIFICATIONS, ISOLATIONS, Classification, Isolation, SignedManifest
@@ -17,6 +18,7 @@ from verifier.judging.dependencies import Offers, Provided
 from verifier.judging.evidence import Evidence
 from verifier.judging.findings import Findings
 from verifier.revocation.revocation_list import Freshness
+from verifier.value import Value
 
 EARLY = timedelta(days=14)
 """How long before an expiry a warning is given."""
@@ -26,8 +28,7 @@ Adapter = Callable[[str, str, Any], Any]
 """Makes of what an entry point (its group, its name, the object) leads to what the host's own API has in its place."""
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Value, frozen=True):
     """What a host wants to do with a plugin.
 
     Attributes:
@@ -47,10 +48,10 @@ class Request:
     tier: TierName = "untrusted"
     classification: Classification = "public"
     hermetic: bool = False
-    isolations: frozenset[Isolation] = field(default=frozenset({"in-process"}))
+    isolations: frozenset[Isolation] = frozenset({"in-process"})
     provided: Provided | None = None
     offers: Offers | None = None
-    adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    adapters: Mapping[str, Adapter] = {}
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class Request:
             raise UsageError(
                 "usage.configuration", "the host adapts what is no API version", found=str(error)[:200]
             ) from None
-        object.__setattr__(self, "adapters", MappingProxyType(adapted))
+        force_setattr(self, "adapters", MappingProxyType(adapted))
 
 
 ANY = Request()

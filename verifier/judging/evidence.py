@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -31,6 +30,7 @@ from verifier.formats.text import Digest, Name
 from verifier.signatures.identities import identities_of, nearest, read_claims
 from verifier.signatures.keys import PublicKey
 from verifier.signatures.signatory import NOBODY_VOUCHES, Made, Signatory
+from verifier.value import Value
 
 Role = Literal["builder", "rebuilder", "owner", "certifier"]
 
@@ -54,8 +54,7 @@ TITLES: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Attested:
+class Attested(Value, frozen=True):
     """A statement that counts: its signer, the sha256 of the payload by which others pin it, and how it was signed."""
 
     statement: Statement
@@ -79,14 +78,13 @@ class Rebuilt(NamedTuple):
     made: Made
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(Value, frozen=True):
     """What an attestation set amounts to under a policy, for one plugin."""
 
     attested: Mapping[str, Attested]
     set_aside: tuple[SetAside, ...]
-    ignored: tuple[str, ...] = field(default=())
-    rebuilds: Mapping[Name, Attested] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    rebuilds: Mapping[Name, Attested] = {}
     """The provenance of each rebuilder, by principal."""
 
     @property

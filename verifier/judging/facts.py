@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -14,11 +13,11 @@ from verifier.formats.text import Digest, Name, PluginId, Version
 from verifier.judging.evidence import Rebuilt
 from verifier.revocation.standing_rules import Subject
 from verifier.signatures.signatory import Made
+from verifier.value import Value
 from verifier.wheels.snapshot import Snapshot
 
 
-@dataclass(frozen=True)
-class VerifiedPlugin:
+class VerifiedPlugin(Value, frozen=True):
     """A plugin that may be loaded, and the facts on which that rests. Made by :func:`verifier.judging.verify.judge`
     alone.
 
@@ -47,17 +46,19 @@ class VerifiedPlugin:
         api: the API version by which it is called: the policy's, or one that the host adapts.
     """
 
+    unshown = frozenset({"snapshot", "dependencies", "manifest", "subject"})
+
     plugin_id: PluginId
     version: Version
     artifact_digest: Digest
     tier: TierName
-    snapshot: Snapshot = field(repr=False)
-    dependencies: tuple[Snapshot, ...] = field(repr=False)
-    manifest: SignedManifest = field(repr=False)
+    snapshot: Snapshot
+    dependencies: tuple[Snapshot, ...]
+    manifest: SignedManifest
     signers: Mapping[str, Name]
     made: Mapping[str, Made]
     statements: Mapping[str, Digest]
-    subject: Subject = field(repr=False)
+    subject: Subject
     list_seq: int
     list_epoch: int
     list_age: timedelta
@@ -65,7 +66,7 @@ class VerifiedPlugin:
     verified_at: datetime
     severity: Rating | None = None
     warnings: tuple[str, ...] = ()
-    rebuilders: Mapping[Name, Rebuilt] = field(default_factory=lambda: MappingProxyType({}))
+    rebuilders: Mapping[Name, Rebuilt] = MappingProxyType({})
     assurance: Assurance = "snapshot"
     api: Version | None = None
     waivers: tuple[Waiver, ...] = ()

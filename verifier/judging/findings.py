@@ -7,7 +7,6 @@ it is: a builder who says that a release must not go out is believed. See ``docs
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from packaging.utils import canonicalize_name
@@ -29,6 +28,7 @@ from verifier.formats.policy import TierRule
 from verifier.formats.statement import TEST_RESULT, VULNERABILITIES
 from verifier.formats.text import Time
 from verifier.judging.evidence import Attested, Evidence
+from verifier.value import Value
 
 AHEAD = timedelta(minutes=5)
 """How far the clock of who audited may be ahead of this one."""
@@ -36,8 +36,7 @@ SOURCE = "source"
 """The name of the one thing that was checked and that is the wheel's source."""
 
 
-@dataclass(frozen=True)
-class Findings:
+class Findings(Value, frozen=True):
     """An audit and the outcome of a release checklist, as far as the set has them."""
 
     audit: Vulnerabilities | None

@@ -7,7 +7,6 @@ of a signed manifest is either compared or belongs to a release itself; a test h
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from verifier.formats.manifest import (
     Source,
 )
 from verifier.formats.strict_json import dumps
+from verifier.value import Value
 
 Risk = Literal["high", "medium", "low"]
 RISKS: tuple[Risk, ...] = ("high", "medium", "low")
@@ -36,8 +36,7 @@ POWERFUL = frozenset({"network", "file-read", "file-write", "environment", "subp
 MATURITIES = ("deprecated", "alpha", "beta", "stable")
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Value, frozen=True):
     """One difference.
 
     Attributes:

@@ -8,7 +8,8 @@ with one that somebody emptied, nothing is remembered.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from verifier.errors import Refused
 from verifier.formats.text import Digest, Version

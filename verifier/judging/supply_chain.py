@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +28,7 @@ from verifier.formats.strict_json import plain, quoted
 from verifier.formats.text import Digest, Hex
 from verifier.signatures.keys import PublicKey
 from verifier.signatures.layout_keys import keys_of, layout_key
+from verifier.value import Value
 
 MAX_CHAIN = 4 * 1024 * 1024
 """Size cap of a layout with its links in bytes."""
@@ -47,8 +47,7 @@ _REFUSALS = {
 _IN_TOTO = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Expected:
+class Expected(Value, frozen=True):
     """Which layout is asked for.
 
     Args:
@@ -60,8 +59,7 @@ class Expected:
     payload: Digest | None = None
 
 
-@dataclass(frozen=True)
-class Fulfilled:
+class Fulfilled(Value, frozen=True):
     """A layout that was fulfilled.
 
     Attributes:
@@ -75,8 +73,7 @@ class Fulfilled:
     links: int
 
 
-@dataclass(frozen=True)
-class _Taken:
+class _Taken(Value, frozen=True):
     """A link, and by which of the layout's keys it is signed."""
 
     link: Link

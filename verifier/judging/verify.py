@@ -23,10 +23,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from copy import copy
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from verifier.deployment.trust import Trust
 from verifier.errors import Refused
@@ -59,6 +60,7 @@ from verifier.judging.verdicts import Verdicts
 from verifier.judging.waivers import Waivers
 from verifier.revocation.revocation_list import RevocationList
 from verifier.revocation.standing_rules import Subject, check_rules, subject_of
+from verifier.value import Value
 from verifier.wheels.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
 
 __all__ = ["CLOCK_TOLERANCE", "Candidate", "Ground", "VerifiedPlugin", "WheelReader", "judge", "verify"]
@@ -69,8 +71,7 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far a machine's clock may lie behind the last signed time before nothing is judged any more."""
 
 
-@dataclass(frozen=True)
-class Ground:
+class Ground(Value, frozen=True, dict=True):
     """What every plugin of a host is judged against.
 
     Attributes:
@@ -81,7 +82,6 @@ class Ground:
         time_floor: the latest signed moment this host has seen.
         stateless: whether the host forgets what it has seen; then no list serves beyond its expiry.
         warnings: what every plugin's facts are to warn of.
-        ring: who signs for the policy's principals; made from ``trust``.
     """
 
     deployment: Name
@@ -91,16 +91,19 @@ class Ground:
     time_floor: Time
     stateless: bool = False
     warnings: tuple[str, ...] = ()
-    ring: KeyRing = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ring", KeyRing(self.trust.policy, self.trust.trusted_roots))
+        self.ring  # noqa: B018 - a key that is none refuses here
+
+    @cached_property
+    def ring(self) -> KeyRing:
+        """Who signs for the policy's principals."""
+        return KeyRing(self.trust.policy, self.trust.trusted_roots)
 
     def following(self, revocations: RevocationList, *warnings: str) -> Ground:
         """The same ground with another list in force, and with these warnings."""
-        following = copy(self)  # the ring stays, which takes longer to make than a list to judge
-        object.__setattr__(following, "revocations", revocations)
-        object.__setattr__(following, "warnings", warnings)
+        following = replace(self, revocations=revocations, warnings=warnings)
+        following.__dict__["ring"] = self.ring  # which takes longer to make than a list to judge
         return following
 
     def grace_of(self, *tiers: TierName) -> timedelta:
@@ -122,8 +125,7 @@ class Ground:
         return max(wall, signed)
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(Value, frozen=True):
     """What is to be verified: a wheel in memory, or one that an installer has unpacked.
 
     Attributes:

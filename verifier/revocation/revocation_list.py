@@ -9,13 +9,13 @@ import hashlib
 import mmap
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from verifier.errors import Refused
 from verifier.formats.revocations import PREFIX, Checkpoint, Head, Rules, SegmentRef, prefix_of
 from verifier.formats.text import Digest, Hex
+from verifier.value import Value
 
 Buffer = bytes | mmap.mmap
 """A file's content: in memory, or mapped from where it lies."""
@@ -124,8 +124,7 @@ class Freshness(NamedTuple):
     age: timedelta
 
 
-@dataclass(frozen=True)
-class RevocationList:
+class RevocationList(Value, frozen=True):
     """A revocation list that has passed every rule.
 
     Attributes:
@@ -139,6 +138,8 @@ class RevocationList:
         added: the prefixes of all segments of the tail together.
     """
 
+    unshown = frozenset({"added"})
+
     head: Head
     envelope: bytes
     checkpoint: Checkpoint
@@ -146,7 +147,7 @@ class RevocationList:
     tail: tuple[Segment, ...]
     rules: Rules
     base_rules: Rules
-    added: frozenset[bytes] = field(repr=False)
+    added: frozenset[bytes]
 
     @property
     def count(self) -> int:

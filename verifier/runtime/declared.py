@@ -6,12 +6,12 @@ A finding is no refusal: what a plugin did is done. Specified in ``docs/spec/obs
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final, Literal
 
 from verifier.formats.manifest import Capability, Egress, SignedManifest
 from verifier.runtime.observed import Observed, Record
+from verifier.value import Value
 
 Verdict = Literal["declared", "undeclared", "unattributed"]
 
@@ -19,8 +19,7 @@ _CAPABILITIES: Final[dict[str, Capability]] = {"process": "subprocess", "library
 _UDP: Final = frozenset({"udp"})
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Value, frozen=True):
     """What one record means.
 
     Attributes:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from verifier.runtime.observed import UNOBSERVED, Observed
+from verifier.value import Value
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Output(Generic[T]):
+class Output(Value, Generic[T], frozen=True):
     """What one call of a plugin returned.
 
     Attributes:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import ParamSpec, Self, TypeVar
+
+import msgspec
 
 from verifier.runtime.observed import UNOBSERVED, Log, Observed
 from verifier.runtime.switch import Switch
+from verifier.value import Value
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,8 +26,7 @@ def _new_id() -> str:
     return os.urandom(16).hex()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Run:
+class Run(Value, frozen=True, kw_only=True, eq=False):
     """One run of one plugin; a context manager, inside which it is the current run.
 
     Entering raises ``PluginRevoked`` once the switch was thrown.
@@ -38,11 +39,13 @@ class Run:
         log: what is recorded of it; None where nothing is.
     """
 
+    unshown = frozenset({"switch", "log"})
+
     plugin_id: str
     artifact_digest: str
-    switch: Switch = field(repr=False)
-    run_id: str = field(default_factory=_new_id)
-    log: Log | None = field(default=None, repr=False)
+    switch: Switch
+    run_id: str = msgspec.field(default_factory=_new_id)
+    log: Log | None = None
 
     def __enter__(self) -> Self:
         self.switch.check()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -23,6 +22,7 @@ from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
 from verifier.formats.strict_json import quoted
 from verifier.signatures.key_secrets import PIN, asked
 from verifier.signatures.keys import Algorithm, PublicKey
+from verifier.value import Value
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer, SSlibKey
@@ -33,8 +33,7 @@ DEADLINE = timedelta(seconds=60)
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Service:
+class Service(Value, frozen=True):
     """A kind of place where keys lie.
 
     Args:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from verifier.errors import Refused
+from verifier.value import Value
 from verifier.wheels.archive_headers import (
     CENTRAL,
     FLAG_DESCRIPTOR,
@@ -31,8 +31,7 @@ from verifier.wheels.wheel_paths import Tree, shown
 _MIB: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value, frozen=True):
     """Caps on a wheel. All sizes are bytes.
 
     Attributes:

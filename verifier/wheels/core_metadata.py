@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
-from dataclasses import dataclass
 from typing import Any, Final
 
 from packaging.tags import parse_tag
 from packaging.utils import canonicalize_name
 
 from verifier.errors import Refused
+from verifier.value import Value
 from verifier.wheels.wheel_paths import shown
 
 MAX_METADATA_BYTES: Final = 4 << 20
@@ -27,8 +27,7 @@ _USED_OF_WHEEL: Final = frozenset({"wheel-version", "root-is-purelib", "tag", "b
 _PLAIN: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
-@dataclass(frozen=True, slots=True)
-class CoreMetadata:
+class CoreMetadata(Value, frozen=True):
     """What METADATA says, as far as it is used.
 
     Attributes:
@@ -46,8 +45,7 @@ class CoreMetadata:
     license_expression: str
 
 
-@dataclass(frozen=True, slots=True)
-class WheelFile:
+class WheelFile(Value, frozen=True):
     """What the file WHEEL says: purelib or platlib, expanded tags ("py3-none-any"), and the build number or ""."""
 
     root_is_purelib: bool

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from verifier.errors import Refused
 from verifier.private_cache import PrivateCache, write_all
+from verifier.value import Value
 from verifier.wheels.archive import Span, unpack
 from verifier.wheels.core_metadata import CoreMetadata
 from verifier.wheels.wheel_paths import shown
@@ -20,8 +20,7 @@ KEPT_UNPACKED: Final = 64 << 10
 _KIND: Final = "file"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Snapshot:
+class Snapshot(Value, frozen=True, eq=False):
     """A wheel that was read, whole and unchangeable. Two snapshots are the same wheel when their digests are equal.
 
     Attributes:
@@ -39,11 +38,13 @@ class Snapshot:
         unpacked_at: where an installer has unpacked it, and its files are read from; None for a wheel in memory.
     """
 
+    unshown = frozenset({"files"})
+
     digest: str
     file_name: str
     name: str
     version: str
-    files: Mapping[str, bytes] = field(repr=False)
+    files: Mapping[str, bytes]
     dist_info: str
     record_digest: str
     metadata: CoreMetadata

@@ -10,16 +10,17 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
+from msgspec.structs import replace
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from verifier.errors import Refused
 from verifier.private_cache import PrivateCache
+from verifier.value import Value
 from verifier.wheels.archive import DEFAULT_LIMITS, Limits, Span, read_spans
 from verifier.wheels.core_metadata import CoreMetadata, WheelFile, parse_metadata, parse_wheel_file
 from verifier.wheels.record import check_record
@@ -40,8 +41,7 @@ _START_UP_MODULES: Final = frozenset({"sitecustomize", "usercustomize"})
 _BYTECODE_SUFFIXES: Final = (".pyc", ".pyo")
 
 
-@dataclass(frozen=True, slots=True)
-class FileName:
+class FileName(Value, frozen=True):
     """What a wheel's file name says: normalised name, canonical version, build number, expanded tags."""
 
     name: str

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-NEEDED = ("verifier", "packaging")  # what importing takes, and no more
+NEEDED = ("verifier", "msgspec", "packaging")  # what importing takes, and no more
 
 PRELUDE = """
 import sys

@@ -218,8 +218,9 @@ def enter(
         replacing.revoke(PluginRevoked("plugin.replaced", what, found=f"replaced by {facts.artifact_digest}"))
     for waiver in facts.waivers:
         logger.warning("%s %s is loaded by exception: %s", facts.plugin_id, facts.version, sentence(waiver))
-    # The dependencies as they are served: several plugins that lock the same wheel keep one copy of it.
-    return Plugin(replace(facts, dependencies=registration.dependencies), registration, adapter, observing)
+    if facts.dependencies:  # as they are served: several plugins that lock the same wheel keep one copy of it
+        facts = replace(facts, dependencies=registration.dependencies)
+    return Plugin(facts, registration, adapter, observing)
 
 
 def check_replaces(facts: VerifiedPlugin, old: Plugin, loaded: Collection[Plugin]) -> None:

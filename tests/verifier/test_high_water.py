@@ -66,3 +66,14 @@ def test_a_mark_that_others_wrote_is_not_believed(hosted: HostedDeployment, tmp_
         if file.name != "key" and b"2.0 sha256:" in file.read_bytes():
             file.write_bytes(file.read_bytes().replace(b"2.0 sha256:", b"9.0 sha256:"))
     assert warnings(hosted, old, cache) == []
+
+
+def test_what_another_process_let_in_meanwhile_counts(hosted: HostedDeployment, tmp_path: Path) -> None:
+    old, new, cache = hosted.plugin(version="1.0"), hosted.plugin(version="2.0"), tmp_path / "cache"
+    gate = hosted.gate(cache=cache)
+    assert gate.load(hosted.plugin(name="other-plugin")).facts.warnings == ()  # by now this gate has read the marks
+    hosted.unload()
+    assert warnings(hosted, new, cache) == []
+    hosted.unload()
+    assert "let in 2.0" in gate.load(old).facts.warnings[-1]
+    assert len(warnings(hosted, old, cache)) == 1  # and what this gate knew of before did not lower it

@@ -11,16 +11,17 @@ import importlib.machinery
 import os
 import platform
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from functools import lru_cache
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from verifier.errors import Refused
 from verifier.importing.environment import may_have
-from verifier.importing.finder import Finder
+from verifier.importing.finder import Finder, Served
 from verifier.importing.fitting import fits
 from verifier.importing.loader import Portion
 from verifier.importing.modules import Modules
@@ -44,7 +45,7 @@ _AGREE = (
 )
 
 
-def check_clashes(portion: Portion, others: Sequence[Portion], replaced: Collection[str] = ()) -> None:
+def check_clashes(portion: Portion, others: Served, replaced: Collection[str] = ()) -> None:
     """Return when a portion can be served beside the others, and clashes with nothing of the host.
 
     Args:
@@ -57,10 +58,10 @@ def check_clashes(portion: Portion, others: Sequence[Portion], replaced: Collect
             ``dependency.conflict`` where a dependency is involved.
     """
     check_loadable(portion.modules, None if portion.cache is None else portion.cache.kept)
-    for other in others:
-        _check_same_name(portion, other)
+    for other in others.named(portion.modules.snapshot.name):
+        _refuse_same_name(portion, other)
     for top_level in sorted(portion.modules.top_levels):
-        sharing = [other for other in others if top_level in other.modules.top_levels]
+        sharing = others.owners(top_level)
         for other in sharing:
             _check_shared(top_level, portion, other)
         if not sharing:
@@ -91,15 +92,18 @@ def check_loadable(modules: Modules, cache: PrivateCache | None = None) -> None:
         found = shown(" ".join(sorted(snapshot.tags)))
         raise Refused("wheel.unsupported", "the wheel is for another interpreter or platform", found=found)
     required, running = snapshot.metadata.requires_python, platform.python_version()
-    if not SpecifierSet(required).contains(running, prereleases=True):
+    if not _admits(required, running):
         what = "the wheel is for another version of Python"
         raise Refused("wheel.unsupported", what, found=running, expected=shown(required), todo="Use another release.")
 
 
-def _check_same_name(portion: Portion, other: Portion) -> None:
-    """Nothing else of the distribution's name is registered (3)."""
-    if portion.modules.snapshot.name != other.modules.snapshot.name:
-        return
+@lru_cache  # most wheels of a host say the same
+def _admits(required: str, version: str) -> bool:
+    return SpecifierSet(required).contains(version, prereleases=True)
+
+
+def _refuse_same_name(portion: Portion, other: Portion) -> NoReturn:
+    """Something else of the distribution's name is registered (3)."""
     of_plugins = not (portion.is_dependency or other.is_dependency)
     raise Refused(
         "wheel.shadowing" if of_plugins else "dependency.conflict",
@@ -137,7 +141,10 @@ def _check_shared(top_level: str, portion: Portion, other: Portion) -> None:
 
 def _check_unloaded(top_level: str, portion: Portion, replaced: Collection[str]) -> None:
     """Nobody has put a module of that name into the interpreter yet (2)."""
-    for name in [name for name in list(sys.modules) if name.startswith(top_level)]:
+    loaded = list(sys.modules)
+    if top_level not in "\n".join(loaded):
+        return  # the one look that nearly always does: there may be thousands
+    for name in loaded:
         if name.partition(".")[0] == top_level and name not in replaced:
             origin = shown(str(getattr(sys.modules.get(name), "__file__", None)))
             if portion.is_dependency:

@@ -1,12 +1,12 @@
 """The meta path finder over all registered portions, and what ``pkgutil`` needs to list their modules.
 
-The portions are kept in values that are replaced, never changed: looking up needs no lock.
+The portions are kept in one value that is replaced, never changed: looking up needs no lock.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -28,8 +28,12 @@ class Finder(_MetaPathFinder):
     """Finds the modules of registered portions, and for their top-level names is the only one asked."""
 
     def __init__(self) -> None:
-        self.portions: tuple[Portion, ...] = ()
-        self._owners: dict[str, tuple[Portion, ...]] = {}
+        self.served = Served()
+
+    @property
+    def portions(self) -> tuple[Portion, ...]:
+        """What is served."""
+        return self.served.portions
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -77,17 +81,14 @@ class Finder(_MetaPathFinder):
 
     def owners(self, top_level: str) -> tuple[Portion, ...]:
         """The portions that own a top-level name: none, one, or several that share it as a namespace."""
-        return self._owners.get(top_level, ())
+        return self.served.owners(top_level)
 
     def _sharing(self, namespace: str) -> tuple[Portion, ...]:
         return tuple(portion for portion in self.portions if namespace in portion.modules.namespaces)
 
     def exchange(self, leaving: Collection[Portion], coming: Collection[Portion]) -> None:
         """Serve some portions no longer, and others from now on; namespaces that are already imported learn of it."""
-        staying = tuple(portion for portion in self.portions if portion not in leaving) if leaving else self.portions
-        owners = _owners(staying, {}) if leaving else self._owners
-        self._owners = _owners(coming, owners)
-        self.portions = (*staying, *coming)
+        self.served = self.served.without(leaving).beside(*coming)
         for portion in leaving:
             for namespace, entry in _search_paths(portion):
                 if entry in namespace.__path__:
@@ -123,6 +124,38 @@ class Finder(_MetaPathFinder):
         raise ImportError(f"{entry!r} lies in no verified wheel")
 
 
+class Served:
+    """Portions, looked up by what each check asks for; nothing is ever changed in one."""
+
+    def __init__(self) -> None:
+        self.portions: tuple[Portion, ...] = ()
+        self._named: dict[str, tuple[Portion, ...]] = {}
+        self._owners: dict[str, tuple[Portion, ...]] = {}
+
+    def named(self, distribution: str) -> tuple[Portion, ...]:
+        """The portions of wheels of a distribution."""
+        return self._named.get(distribution, ())
+
+    def owners(self, top_level: str) -> tuple[Portion, ...]:
+        """The portions that own a top-level name."""
+        return self._owners.get(top_level, ())
+
+    def beside(self, *coming: Portion) -> Served:
+        """These, and others that come."""
+        new = Served()
+        new.portions, new._named, new._owners = (*self.portions, *coming), dict(self._named), dict(self._owners)
+        for portion in coming:
+            name = portion.modules.snapshot.name
+            new._named[name] = (*new.named(name), portion)
+            for top_level in portion.modules.top_levels:
+                new._owners[top_level] = (*new.owners(top_level), portion)
+        return new
+
+    def without(self, leaving: Collection[Portion]) -> Served:
+        """These, less some."""
+        return Served().beside(*(it for it in self.portions if it not in leaving)) if leaving else self
+
+
 class _Spec(ModuleSpec):
     """The spec of a module of ours. There is no ``.pyc`` of it, whose path importlib would otherwise work out."""
 
@@ -144,15 +177,6 @@ class Lister(_PathEntryFinder):
         """The modules directly below the package, as ``pkgutil.iter_modules`` gives them."""
         for name, is_package in self._portion.modules.children(self._package):
             yield prefix + name, is_package
-
-
-def _owners(portions: Iterable[Portion], others: Mapping[str, tuple[Portion, ...]]) -> dict[str, tuple[Portion, ...]]:
-    """Who owns each top-level name, once portions come to others."""
-    owners = dict(others)
-    for portion in portions:
-        for top_level in portion.modules.top_levels:
-            owners[top_level] = (*owners.get(top_level, ()), portion)
-    return owners
 
 
 def _made_up(

@@ -21,7 +21,7 @@ from verifier.importing import environment
 from verifier.importing.clashes import check_clashes
 from verifier.importing.code_cache import CodeCache
 from verifier.importing.collecting import seldom
-from verifier.importing.finder import Finder
+from verifier.importing.finder import Finder, Served
 from verifier.importing.loader import ModuleLoader, NamespaceLoader, Portion
 from verifier.importing.modules import Modules
 from verifier.importing.owners import Owner, release
@@ -116,24 +116,29 @@ def register(
     plugin = Portion(Modules(snapshot), owner, cache, snapshot.unpacked_at)
     with _LOCK:
         leaving = _leaving(replacing, {wheel.digest for wheel in dependencies})
-        served = tuple(portion for portion in _FINDER.portions if portion not in leaving)
-        shared = {other.modules.snapshot.digest: other for other in served if other.is_dependency}
+        served = _FINDER.served.without(leaving)
         plugin.dependencies = tuple(
-            shared.get(wheel.digest) or Portion(Modules(wheel), None, cache, snapshot.unpacked_at)
+            _shared(wheel, served) or Portion(Modules(wheel), None, cache, snapshot.unpacked_at)
             for wheel in sorted(dependencies, key=lambda wheel: wheel.name)
         )
-        new = [portion for portion in (*plugin.dependencies, plugin) if portion not in served]
+        new = [portion for portion in (*plugin.dependencies, plugin) if portion not in served.portions]
         traces = _traces(leaving)
         _look_again()
         for portion in new:
             check_clashes(portion, served, traces)
-            served = (*served, portion)
+            served = served.beside(portion)
         for portion in plugin.dependencies:
             portion.users.append(plugin)
         _FINDER.exchange(leaving, new)
         _FINDER.install()
         _forget(leaving, traces)
     return Registration(plugin, owner)
+
+
+def _shared(wheel: Snapshot, served: Served) -> Portion | None:
+    """The portion that serves a dependency for other plugins already, if one does."""
+    same = (it for it in served.named(wheel.name) if it.is_dependency and it.modules.snapshot.digest == wheel.digest)
+    return next(same, None)
 
 
 def _look_again() -> None:

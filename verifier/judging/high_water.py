@@ -17,6 +17,7 @@ from verifier.judging.judgements import check_not_listed
 from verifier.judging.verify import VerifiedPlugin
 from verifier.private_cache import PrivateCache
 from verifier.revocation.revocation_list import RevocationList
+from verifier.shelves import Shelf
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class HighWater:
     def __init__(self, cache: PrivateCache | None, deployment: str) -> None:
         self._cache = cache
         self._deployment = deployment.encode()
+        self._marks: Shelf | None = None
 
     def pass_by(self, facts: VerifiedPlugin, revocations: RevocationList) -> VerifiedPlugin:
         """Raise the mark to a plugin that is let in; one below it comes back with one more warning.
@@ -46,24 +48,25 @@ class HighWater:
         """
         if self._cache is None:
             return facts
-        known = self._known(self._cache, facts)
-        if known is None or known[0].order < facts.version.order:
-            mark = f"{facts.version} {facts.artifact_digest}".encode()
-            self._cache.store(mark, _KIND, self._deployment, facts.plugin_id.encode())
+        name, mark = facts.plugin_id.encode(), f"{facts.version} {facts.artifact_digest}".encode()
+        if self._marks is not None and _in(self._marks, name) == mark:
             return facts
-        version, digest = known
-        if version.order == facts.version.order or _is_listed(revocations, digest):
+        self._marks = Shelf(self._cache, _KIND, self._deployment)  # another process may have raised it meanwhile
+        version, _, digest = _in(self._marks, name).decode().partition(" ")
+        if not version or Version(version).order < facts.version.order:
+            self._marks.store(mark, name)
+            return facts
+        if Version(version).order == facts.version.order or _is_listed(revocations, Digest(digest)):
             return facts
         warning = f"a downgrade: this host has let in {version} of the plugin before, which is not revoked"
         logger.warning("%s %s is %s", facts.plugin_id, facts.version, warning)
         return replace(facts, warnings=(*facts.warnings, warning))
 
-    def _known(self, cache: PrivateCache, facts: VerifiedPlugin) -> tuple[Version, Digest] | None:
-        mark = cache.load(_KIND, self._deployment, facts.plugin_id.encode())
-        if mark is None:
-            return None
-        version, _, digest = mark.decode().partition(" ")
-        return Version(version), Digest(digest)
+
+def _in(marks: Shelf, name: bytes) -> bytes:
+    """The mark of a plugin; empty if there is none that is authentic."""
+    found = marks.load(name)
+    return b"" if found is None else bytes(found)
 
 
 def _is_listed(revocations: RevocationList, digest: Digest) -> bool:

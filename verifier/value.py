@@ -11,7 +11,7 @@ from typing import ClassVar
 from msgspec import Struct
 
 
-class Value(Struct, frozen=True):
+class Value(Struct, frozen=True, weakref=True):
     """Base of all values that are no documents: ``class Place(Value, frozen=True)``; mypy asks for the word.
 
     Attributes:

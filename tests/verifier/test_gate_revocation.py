@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import force_setattr
 
 from loadlock.testing.loopback import status
 from tests.hosts import PACKAGE, HostedDeployment, code_of
@@ -361,7 +362,7 @@ def test_news_that_arrive_between_verification_and_loading_are_heeded(
 def test_a_plugin_that_cannot_be_judged_may_not_go_on(hosted: HostedDeployment) -> None:
     wheel, gate = hosted.plugin(), hosted.gate()
     plugin = gate.load(wheel)
-    object.__setattr__(plugin.facts, "signers", None)  # facts that nobody foresaw
+    force_setattr(plugin.facts, "signers", None)  # facts that nobody foresaw
     hosted.publish_head(life=timedelta(hours=7))
     gate.refresh()
     is_stopped(plugin, "internal.unexpected")

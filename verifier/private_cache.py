@@ -18,6 +18,7 @@ import hashlib
 import hmac
 import logging
 import os
+import struct
 import threading
 from pathlib import Path
 from typing import Final
@@ -27,10 +28,12 @@ from verifier.private_directory import (
     MAX_VALUE,
     TAG_BYTES,
     Unsafe,
+    Used,
     change_of,
     empty,
     identity_of,
     is_settled,
+    leave_only,
     make_key,
     open_directory,
     open_value,
@@ -48,6 +51,7 @@ MAX_TOTAL: Final = 512 << 20
 """Bytes of all values; past it the oldest are removed until a quarter is free."""
 
 _CHUNK: Final = 256 << 10  # bytes of a large value that are in memory at a time
+_SPAN: Final = struct.Struct("<QQ")
 _UNCHANGED: Final = "unchanged"  # the kind of what says that a file was authentic when it was last changed
 
 logger = logging.getLogger(__name__)
@@ -101,7 +105,7 @@ class PrivateCache:
             return None  # absent, or nothing that this class wrote: storing replaces it
         return value if hmac.compare_digest(self.tag(name, hashlib.sha256(value).digest()), tag) else None
 
-    def pour(self, descriptor: int, kind: str, *parts: bytes) -> bool:
+    def pour(self, descriptor: int, kind: str, *parts: bytes, used: Used | None = None) -> bool:
         """Write a value to a file, as :meth:`load` would give it back; a large one is never in memory twice.
 
         A value that was found authentic before, in a file that the system says was not changed since, is copied and not
@@ -112,6 +116,8 @@ class PrivateCache:
             descriptor: of an empty file that nobody else uses yet.
             kind: as for :meth:`load`.
             parts: as for :meth:`load`.
+            used: which parts of the value are wanted; the rest is zeros then. What it tells is kept with the record
+                that the value was authentic.
 
         Returns:
             Whether the file holds the value. If not, there is none that is authentic, and the file is empty again.
@@ -128,16 +134,20 @@ class PrivateCache:
             return False  # as for load
         try:
             before = change_of(source)
-            if self.load(_UNCHANGED, name, before) is not None:
-                send(source, descriptor, TAG_BYTES, size)
+            record = (_UNCHANGED, name, before, used.rule if used else b"")
+            known = self.load(*record)
+            if known is not None:
+                send(source, descriptor, TAG_BYTES, size, _SPAN.iter_unpack(known))
                 if change_of(source) == before:
                     return True
                 empty(descriptor)  # it was changed in this very moment
             if not self._copy(source, descriptor, name):
                 empty(descriptor)
                 return False
+            spans = used.spans(descriptor) if used else ((0, size),)
+            leave_only(descriptor, size, spans)
             if self._tells_of_changes() and is_settled(source) and change_of(source) == before:
-                self.store(b"", _UNCHANGED, name, before)
+                self.store(b"".join(_SPAN.pack(*span) for span in spans), *record)
             return True
         finally:
             os.close(source)

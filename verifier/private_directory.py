@@ -7,11 +7,31 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import mmap
 import os
 import stat
 import struct
 import time
+from collections.abc import Callable, Iterable
 from typing import Final
+
+from verifier.value import Value
+
+Spans = tuple[tuple[int, int], ...]
+"""Parts of a file: offset and length of each, in bytes."""
+
+
+class Used(Value, frozen=True):
+    """What tells which parts of a file are used.
+
+    Attributes:
+        rule: by which it tells, with a number that is raised when the rule changes.
+        spans: of a file whose content is authentic, by its descriptor.
+    """
+
+    rule: bytes
+    spans: Callable[[int], Spans]
+
 
 MAX_VALUE: Final = 64 << 20
 """Bytes of one value; a larger one is not kept."""
@@ -23,6 +43,7 @@ TAG_BYTES: Final = 32
 KEY_NAME: Final = "key"
 _KEY_BYTES: Final = 32
 _PRIVATE: Final = 0o077  # permission bits that a private file or directory has none of
+_ZEROS: Final = 1 << 20  # bytes that are written at once
 _POSIX: Final = os.name == "posix"
 _SAFE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC if _POSIX else 0
 _READ: Final = os.O_RDONLY | _SAFE
@@ -140,17 +161,54 @@ def is_settled(descriptor: int) -> bool:
     return max(found.st_mtime_ns, found.st_ctime_ns) < time.time_ns() - SETTLED
 
 
-def send(source: int, target: int, offset: int, size: int) -> None:
-    """Copy a part of a file to the end of another, within the system.
+def send(source: int, target: int, offset: int, size: int, spans: Iterable[tuple[int, int]]) -> None:
+    """Copy a part of a file into an empty one, within the system.
+
+    Args:
+        source: copied from.
+        target: becomes ``size`` bytes long.
+        offset: where the part begins.
+        size: its length.
+        spans: what of the part is copied, and what shares a page of memory with it. The rest is zeros then, and takes
+            no memory.
 
     Raises:
         OSError: it cannot be read or written.
     """
-    while size > 0:
-        sent = os.sendfile(target, source, offset, size)
-        if not sent:
-            return
-        offset, size = offset + sent, size - sent
+    os.ftruncate(target, size)
+    for start, end in pages(spans, size):
+        at = os.lseek(target, start, os.SEEK_SET)
+        while at < end:
+            sent = os.sendfile(target, source, offset + at, end - at)
+            if not sent:
+                return
+            at += sent
+
+
+def leave_only(target: int, size: int, spans: Iterable[tuple[int, int]]) -> None:
+    """Make zeros of what :func:`send` would not have copied.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    end_before = 0
+    for start, end in (*pages(spans, size), (size, size)):
+        while end_before < start:
+            end_before += os.pwrite(target, bytes(min(start - end_before, _ZEROS)), end_before)
+        end_before = end
+
+
+def pages(spans: Iterable[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+    """Beginning and end of each run of pages of memory that hold something of these parts of a file, in order."""
+    found: list[tuple[int, int]] = []
+    for offset, length in sorted(span for span in spans if span[1]):
+        start = offset - offset % mmap.PAGESIZE
+        end = min(size, offset + length + -(offset + length) % mmap.PAGESIZE)
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        elif start < end:
+            found.append((start, end))
+    return found
 
 
 def empty(descriptor: int) -> None:

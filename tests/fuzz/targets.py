@@ -98,6 +98,10 @@ def _stream(data: bytes) -> object:
     return list(announcements(stream))
 
 
+def _library(data: bytes) -> object:
+    return elf.read_used(data, "a.so"), elf.read_dynamic(data, "a.so")
+
+
 def _matches(data: bytes) -> object:
     return [standing_rules.parse_match(rule) for rule in revocations.parse_rules(data).rules]
 
@@ -112,7 +116,7 @@ TARGETS: dict[str, Parser] = {
     "carried-copy": deployments.read_copy,
     "audit-entry": audit.parse_entry,
     "certificate": identities.read_claims,
-    "elf": partial(elf.read_dynamic, path="a.so"),
+    "elf": _library,
     "file-name": lambda data: wheel.parse_file_name(data.decode("utf-8", "surrogateescape")),
     "host-identity": acknowledgement.parse_identity,
     "host-settings": _from_file(Settings.read),

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from hypothesis import strategies as st
 
 from verifier import private_cache, private_directory
 from verifier.private_cache import PrivateCache
+from verifier.private_directory import Spans, Used, pages
 
 VALUE, EVIL = b"verified" * 9, b"evil" * 18
 PARTS = ("sample", b"one", b"two")
+PAGE, LARGE = mmap.PAGESIZE, 6 * mmap.PAGESIZE + 100
 
 
 @pytest.fixture
@@ -351,7 +354,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_directory, "SETTLED", -(10**9))
 
 
-def poured(directory: Path) -> tuple[bytes | None, bool]:
+def poured(directory: Path, used: Used | None = None) -> tuple[bytes | None, bool]:
     """What a new process gets by pouring; and whether it took the value without authenticating it again."""
     descriptor, copied = os.memfd_create("target"), []
     cache = PrivateCache(directory)
@@ -363,8 +366,8 @@ def poured(directory: Path) -> tuple[bytes | None, bool]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "_copy", watched)
-        done = cache.pour(descriptor, *PARTS)
-    content = os.pread(descriptor, len(VALUE) + 100, 0)
+        done = cache.pour(descriptor, *PARTS, used=used)
+    content = os.pread(descriptor, LARGE + 100, 0)
     os.close(descriptor)
     assert done or not content
     return content if done else None, not copied
@@ -419,7 +422,7 @@ def test_attack_2_what_is_changed_while_it_is_copied_is_authenticated(
     entry = filled(directory)
     assert [poured(directory) for _ in range(2)] == [(VALUE, False), (VALUE, True)]
 
-    def late(*of: int) -> None:
+    def late(*of: Any) -> None:
         write_a_mapping(entry)
         private_directory.send(*of)
 
@@ -466,3 +469,84 @@ def test_a_record_of_another_state_or_file_counts_for_nothing(directory: Path) -
     for number in range(3):
         (directory / f"{number:064x}").write_bytes(old)
     assert poured(directory)[0] is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 9 * PAGE), st.integers(0, 3 * PAGE))), st.integers(0, 8 * PAGE))
+def test_pages_hold_all_that_is_used_and_nothing_twice(spans: list[tuple[int, int]], size: int) -> None:
+    runs = pages(spans, size)
+    held = [range(offset // PAGE * PAGE, min(offset + length, size), PAGE) for offset, length in spans if length]
+    assert {at for start, end in runs for at in range(start, end, PAGE)} == {at for span in held for at in span}
+    assert all(start < end <= size for start, end in runs)
+    assert all(first[1] < second[0] for first, second in pairwise(runs))
+
+
+def large(directory: Path) -> bytes:
+    """A cache that holds one value of several pages; the value."""
+    value = bytes(range(1, 256)) * (LARGE // 255 + 1)
+    PrivateCache(directory).store(value[:LARGE], *PARTS)
+    return value[:LARGE]
+
+
+def rule(name: bytes, *spans: tuple[int, int], seen: list[bytes] | None = None) -> Used:
+    """A rule that always names the same parts; what it was asked of is added to what was seen."""
+
+    def told(descriptor: int) -> Spans:
+        if seen is not None:
+            seen.append(os.pread(descriptor, LARGE + 100, 0))
+        return spans
+
+    return Used(name, told)
+
+
+@pytest.mark.usefixtures("settled")
+def test_only_pages_that_are_used_are_poured(directory: Path) -> None:
+    value, seen = large(directory), list[bytes]()
+    used = rule(b"1", (PAGE + 10, 5), (5 * PAGE - 1, 2), seen=seen)
+    parts = ((0, b"\0"), (1, value), (2, b"\0"), (3, b"\0"), (4, value), (5, value), (6, b"\0"))
+    expected = b"".join(
+        (of[at * PAGE : (at + 1) * PAGE] if of is value else bytes(PAGE)) for at, of in parts
+    )[:LARGE]  # fmt: skip
+    assert [poured(directory, used) for _ in range(3)] == [(expected, False), (expected, True), (expected, True)]
+    assert seen == [value]  # the whole, and authentic; once
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_another_rule_left_out_is_poured(directory: Path) -> None:
+    value = large(directory)
+    poured(directory, rule(b"1", (0, 1)))
+    assert poured(directory, rule(b"1", (0, LARGE)))[0] == value[:PAGE] + bytes(LARGE - PAGE)  # it was not asked again
+    assert poured(directory, rule(b"2", (0, LARGE))) == (value, False)
+    assert poured(directory) == (value, False)
+    assert poured(directory) == (value, True)
+
+
+@pytest.mark.usefixtures("settled")
+def test_unused_pages_take_no_memory(directory: Path, target: int) -> None:
+    large(directory)
+    used = rule(b"1", (PAGE, 1))
+    poured(directory, used)
+    assert PrivateCache(directory).pour(target, *PARTS, used=used)
+    assert os.fstat(target).st_blocks * 512 == PAGE
+    assert os.fstat(target).st_size == LARGE
+
+
+@pytest.mark.parametrize("case", EXCHANGES)
+@pytest.mark.usefixtures("settled")
+def test_attack_53_what_was_changed_is_not_asked_what_is_used(case: str, directory: Path) -> None:
+    entry, seen = filled(directory), list[bytes]()
+    used = rule(b"1", (0, 1), seen=seen)
+    assert [poured(directory, used) for _ in range(2)] == [(VALUE, False), (VALUE, True)]
+    put_back(entry, EXCHANGES[case])
+    assert poured(directory, used)[0] is None
+    assert seen == [VALUE]
+
+
+def test_a_rule_that_refuses_leaves_nothing(directory: Path, target: int) -> None:
+    large(directory)
+
+    def refuses(_: int) -> Spans:
+        raise ValueError("no library")
+
+    with pytest.raises(ValueError, match="no library"):
+        PrivateCache(directory).pour(target, *PARTS, used=Used(b"1", refuses))
+    assert entry_of(directory).is_file()  # and there is no record of it

@@ -6,16 +6,22 @@ chapters 4 and 5 ("ELF header", "Program header", "Dynamic section"); elf(5).
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 from verifier.errors import Refused
+from verifier.private_directory import Spans
 from verifier.value import Value
 from verifier.wheels.wheel_paths import shown
 
 MAGIC: Final = b"\x7fELF"
 MAX_SEGMENTS: Final = 1024
+RULE: Final = b"elf 1"
+"""By which :func:`read_used` tells what is used; the number is raised when that changes."""
+
 MAX_DYNAMIC: Final = 4096  # entries; large libraries have some dozens
 
 _CLASS, _DATA = 4, 5  # offsets of the two bytes that say how all others are to be read
@@ -29,7 +35,7 @@ class _Layout(Value, frozen=True):
     """Where the fields are that are needed, for 32 and 64 bits.
 
     Attributes:
-        header: from the start of the file to the number of program headers; offset of and number at its end.
+        header: the whole of it.
         segment: one program header.
         order: of its fields: type, offset in the file, address, size in the file.
         entry: one entry of the dynamic section, tag and value.
@@ -42,8 +48,8 @@ class _Layout(Value, frozen=True):
 
 
 _LAYOUTS: Final = {
-    1: _Layout("16s2H5I3H", "8I", (0, 1, 2, 4), "iI"),
-    2: _Layout("16s2HI3QI3H", "2I6Q", (0, 2, 3, 5), "qQ"),
+    1: _Layout("16s2H5I6H", "8I", (0, 1, 2, 4), "iI"),
+    2: _Layout("16s2HI3QI6H", "2I6Q", (0, 2, 3, 5), "qQ"),
 }
 _HEADERS_AT, _HEADERS_COUNT = 5, 10  # indexes into the unpacked header
 
@@ -74,27 +80,69 @@ def read_dynamic(content: bytes | mmap.mmap, path: str) -> Dynamic:
     Raises:
         Refused: ``wheel.unsupported`` if it is malformed, or no ELF file at all.
     """
+    with _sound(path):
+        return _dynamic(content, _headers(content))
+
+
+def read_used(content: bytes | mmap.mmap, path: str) -> Spans:
+    """The parts of a shared library that the system's loader reads or maps: its headers, and what they point to.
+
+    Args:
+        content: the whole file.
+        path: its path in the wheel, for messages.
+
+    Raises:
+        Refused: ``wheel.unsupported`` if it is malformed, or no ELF file at all.
+    """
+    with _sound(path):
+        found = _headers(content)
+        return (*found.tables, *((offset, size) for _, offset, _, size in found.segments if size))
+
+
+@contextlib.contextmanager
+def _sound(path: str) -> Iterator[None]:
     try:
-        return _read(content)
+        yield
     except (struct.error, IndexError, KeyError, OverflowError, ValueError) as error:
         raise Refused(
             "wheel.unsupported", f"{shown(path)} is no sound ELF library", found=str(error) or type(error).__name__
         ) from error
 
 
-def _read(content: bytes | mmap.mmap) -> Dynamic:
+class _Headers(Value, frozen=True):
+    """What a file says of its parts.
+
+    Attributes:
+        tables: where the headers lie, the file's own and those of its segments, as offset and length.
+        segments: type, offset in the file, address and size in the file of each.
+        entry: one entry of the dynamic section, tag and value.
+    """
+
+    tables: Spans
+    segments: list[tuple[int, ...]]
+    entry: struct.Struct
+
+
+def _headers(content: bytes | mmap.mmap) -> _Headers:
     if content[:4] != MAGIC:
         raise ValueError("it does not begin as one")
     layout, order = _LAYOUTS[content[_CLASS]], _ORDERS[content[_DATA]]
     header = struct.unpack_from(order + layout.header, content)
     segment = struct.Struct(order + layout.segment)
-    if header[_HEADERS_COUNT] > MAX_SEGMENTS:
+    at, count = header[_HEADERS_AT], header[_HEADERS_COUNT]
+    if count > MAX_SEGMENTS:
         raise ValueError("too many segments")
     segments = [
-        tuple(segment.unpack_from(content, header[_HEADERS_AT] + index * segment.size)[at] for at in layout.order)
-        for index in range(header[_HEADERS_COUNT])
+        tuple(segment.unpack_from(content, at + index * segment.size)[field] for field in layout.order)
+        for index in range(count)
     ]
-    values = _values(content, struct.Struct(order + layout.entry), segments)
+    tables = ((0, struct.calcsize(order + layout.header)), (at, count * segment.size))
+    return _Headers(tables, segments, struct.Struct(order + layout.entry))
+
+
+def _dynamic(content: bytes | mmap.mmap, headers: _Headers) -> Dynamic:
+    segments = headers.segments
+    values = _values(content, headers.entry, segments)
     if not values:
         return Dynamic("", (), (), searched_first=False)
     table = _file_offset(next((value for tag, value in values if tag == _STRING_TABLE), 0), segments)

@@ -21,17 +21,17 @@ import os
 import posixpath
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Final
 
 from verifier.errors import Refused
-from verifier.importing.elf import Dynamic, read_dynamic
+from verifier.importing.elf import RULE, Dynamic, read_dynamic, read_used
+from verifier.importing.links import tree_of_links
 from verifier.importing.sealed import sealed_path
+from verifier.private_directory import Spans, Used
 from verifier.wheels.snapshot import pour, sha256_of
 from verifier.wheels.wheel_paths import shown
 
 MAX_DEPTH: Final = 64  # of libraries that need libraries
-_IN_MEMORY: Final = "/dev/shm"  # noqa: S108 - a directory in it is made as privately as in any other
 _ORIGINS: Final = ("$ORIGIN", "${ORIGIN}")
 
 
@@ -71,13 +71,12 @@ class Libraries:
             Refused: ``wheel.unsupported``.
         """
         if path not in self._dynamics:
-            with open(self._sealed(path), "rb") as stream:
-                try:
-                    # Private: before Linux 6.7 a sealed file cannot be mapped in another way.
-                    with mmap.mmap(stream.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ) as content:
-                        self._dynamics[path] = read_dynamic(content, path)
-                except ValueError:  # what is empty cannot be mapped
-                    self._dynamics[path] = read_dynamic(b"", path)
+            descriptor = os.open(self._sealed(path), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                with _mapped(descriptor) as content:
+                    self._dynamics[path] = read_dynamic(content, path)
+            finally:
+                os.close(descriptor)
         return self._dynamics[path]
 
     def _load(self, needed: Needed) -> None:
@@ -90,7 +89,7 @@ class Libraries:
             for name in missing:
                 if _handle_of(name) is not None:
                     raise _foreign(name)
-        with _tree(paths) if needed.is_circular else contextlib.nullcontext(paths) as places:
+        with tree_of_links(paths) if needed.is_circular else contextlib.nullcontext(paths) as places:
             for name, path in missing.items():
                 handle = _open(places[path], path)
                 if _handle_of(name) != handle:  # before anything that needs it
@@ -120,7 +119,13 @@ class Libraries:
         _require_glibc()
 
     def _sealed(self, path: str) -> str:
-        return sealed_path((self._digest, path), lambda descriptor: pour(self.files, path, descriptor))
+        def used(descriptor: int) -> Spans:
+            with _mapped(descriptor) as content:
+                return read_used(content, path)
+
+        return sealed_path(
+            (self._digest, path), lambda descriptor: pour(self.files, path, descriptor, Used(RULE, used))
+        )
 
 
 class Needed:
@@ -197,31 +202,16 @@ def _directory(path: str, entry: str) -> str:
 
 
 @contextlib.contextmanager
-def _tree(paths: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """A private directory in which each library lies where the wheel has it, as a link to its sealed file.
-
-    It is named by a descriptor, so that nothing that happens to its path changes what is found in it.
-    """
-    import tempfile
-
-    in_memory = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK | os.X_OK) else None  # where making one takes no time
+def _mapped(descriptor: int) -> Iterator[mmap.mmap | bytes]:
+    """The content of a file in memory."""
     try:
-        with tempfile.TemporaryDirectory(prefix="loadlock-", dir=in_memory, ignore_cleanup_errors=True) as directory:
-            for path, target in paths.items():
-                place = Path(directory, path)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.symlink_to(target)
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                yield {path: f"/proc/self/fd/{descriptor}/{path}" for path in paths}
-            finally:
-                os.close(descriptor)
-    except OSError as error:
-        raise Refused(
-            "wheel.unsupported",
-            "libraries that need each other are loaded out of a temporary directory, which cannot be made",
-            found=error.strerror or str(error),
-        ) from error
+        # Private: before Linux 6.7 a sealed file cannot be mapped in another way.
+        content = mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+    except ValueError:  # what is empty cannot be mapped
+        yield b""
+        return
+    with content:
+        yield content
 
 
 def _open(place: str, path: str) -> int:

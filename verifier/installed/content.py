@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from verifier.errors import Refused
 from verifier.private_cache import write_all
+from verifier.private_directory import Used
 from verifier.wheels.record import Entry, parse_record
 from verifier.wheels.snapshot import Files, Snapshot
 from verifier.wheels.wheel import describe
@@ -80,8 +81,8 @@ class InstalledFiles(Files):
         digest: bytes = found.digest() if entry.algorithm == "sha256" else hashlib.sha256(content).digest()
         return digest
 
-    def pour(self, path: str, descriptor: int) -> None:
-        """Write a file's content to an empty file, which is of no use if this raises.
+    def pour(self, path: str, descriptor: int, used: Used | None = None) -> None:
+        """Write a file's content to an empty file, all of it; the file is of no use if this raises.
 
         Raises:
             Refused: ``installed.changed`` and the like.

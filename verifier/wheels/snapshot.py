@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from verifier.errors import Refused
 from verifier.private_cache import PrivateCache, write_all
+from verifier.private_directory import Used, leave_only
 from verifier.value import Value
 from verifier.wheels.archive import Span, unpack
 from verifier.wheels.core_metadata import CoreMetadata
@@ -62,8 +63,8 @@ class Files(Mapping[str, bytes]):
         """The sha256 of a file."""
 
     @abstractmethod
-    def pour(self, path: str, descriptor: int) -> None:
-        """Write a file's content to an empty file.
+    def pour(self, path: str, descriptor: int, used: Used | None = None) -> None:
+        """Write a file's content to an empty file; perhaps only those parts that are used, and zeros for the rest.
 
         Raises:
             OSError: the file cannot be written.
@@ -122,15 +123,21 @@ class Contents(Files):
         """The sha256 of a file, which need not be unpacked for it."""
         return self._places[path].sha256
 
-    def pour(self, path: str, descriptor: int) -> None:
+    def pour(self, path: str, descriptor: int, used: Used | None = None) -> None:
         """Write a file's content to an empty file, without unpacking it into memory if it is kept unpacked.
+
+        Of a file that is large enough to be kept, only what is used is written, whether it is kept by now or not.
 
         Raises:
             OSError: the file cannot be written.
         """
-        place, is_here = self._places[path], path in self._used or path in self._unpacked
-        if is_here or place.span.size < KEPT_UNPACKED or not self._cache.pour(descriptor, _KIND, place.sha256):
+        size, is_here = self._places[path].span.size, path in self._used or path in self._unpacked
+        if size < KEPT_UNPACKED:
             write_all(descriptor, self[path])
+        elif is_here or not self._cache.pour(descriptor, _KIND, self._places[path].sha256, used=used):
+            write_all(descriptor, self[path])
+            if used is not None:
+                leave_only(descriptor, size, used.spans(descriptor))
 
     def _content(self, path: str, place: Place) -> bytes:
         is_kept = place.span.size >= KEPT_UNPACKED
@@ -161,13 +168,13 @@ def sha256_of(files: Mapping[str, bytes], path: str) -> bytes:
     return files.sha256(path) if isinstance(files, Files) else hashlib.sha256(files[path]).digest()
 
 
-def pour(files: Mapping[str, bytes], path: str, descriptor: int) -> None:
-    """Write one of a snapshot's files to an empty file.
+def pour(files: Mapping[str, bytes], path: str, descriptor: int, used: Used | None = None) -> None:
+    """Write one of a snapshot's files to an empty file; perhaps only those parts that are used, and zeros for the rest.
 
     Raises:
         OSError: the file cannot be written.
     """
     if isinstance(files, Files):
-        files.pour(path, descriptor)
+        files.pour(path, descriptor, used)
     else:
         write_all(descriptor, files[path])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,14 @@ from hypothesis import strategies as st
 
 from tests.verifier.importing.elf_files import shared_library
 from verifier.errors import Refused
-from verifier.importing.elf import MAX_SEGMENTS, Dynamic, read_dynamic
+from verifier.importing.elf import MAX_SEGMENTS, Dynamic, read_dynamic, read_used
 
 SAMPLE = shared_library(soname="liba.so.1", needed=["libb.so", "libc.so.6"], rpath="$ORIGIN")
 
 
-def refused(content: bytes) -> None:
+def refused(content: bytes, read: Callable[[bytes, str], object] = read_dynamic) -> None:
     with pytest.raises(Refused) as refusal:
-        read_dynamic(content, "sample_plugin/fast.so")
+        read(content, "sample_plugin/fast.so")
     assert refusal.value.code == "wheel.unsupported"
     assert "sample_plugin/fast.so" in refusal.value.what
 
@@ -101,3 +102,28 @@ def test_a_real_library() -> None:
     assert spec.origin is not None
     found = read_dynamic(Path(spec.origin).read_bytes(), "rpds.so")
     assert any(name.startswith(("libc.", "ld-")) for name in found.needed), sys.platform
+
+
+@pytest.mark.parametrize("case", [case for case in MALFORMED if "string" not in case])
+def test_malformed_headers_say_nothing_of_what_is_used(case: str) -> None:
+    refused(MALFORMED[case], read_used)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_used_are_the_headers_and_what_they_point_to(bits: int, order: str) -> None:
+    content = shared_library(soname="liba.so.1", bits=bits, order=order)
+    unused = content + b"symbols that no loader maps"
+    own, table = (64, 3 * 56) if bits == 64 else (52, 3 * 32)
+    spans = read_used(unused, "x.so")
+    assert spans[:3] == ((0, own), (own, table), (0, len(content)))
+    [(dynamic_at, length)] = spans[3:]  # what takes no room in the file, such as the stack, is not among them
+    assert dynamic_at + length == len(content)
+
+
+def test_segments_are_described_wherever_their_headers_lie() -> None:
+    """A tool that changes libraries after they were linked puts the headers at the end."""
+    content = shared_library(soname="x", bits=64, order="<")
+    moved = content[:32] + struct.pack("<Q", len(content)) + content[40:] + content[64 : 64 + 3 * 56]
+    assert read_used(moved, "x.so")[1] == (len(content), 3 * 56)
+    assert read_used(moved, "x.so")[2:] == read_used(content, "x.so")[2:]

@@ -6,6 +6,8 @@ with "no module export function" once everything that it needs was loaded.
 
 from __future__ import annotations
 
+import mmap
+import os
 import subprocess
 import sys
 import uuid
@@ -15,8 +17,13 @@ from pathlib import Path
 import pytest
 
 from tests.verifier.importing.elf_files import shared_library
+from tests.wheels import build_wheel
+from verifier import private_directory
 from verifier.errors import Refused
+from verifier.importing import links
 from verifier.importing.libraries import MAX_DEPTH, Libraries, Needed
+from verifier.private_cache import PrivateCache
+from verifier.wheels.wheel_file import WheelFile
 
 Child = Callable[..., str]
 MODULE = "sample_plugin/fast.so"
@@ -177,9 +184,24 @@ def test_a_circle_is_loaded_past_the_environment(child: Child, evil: Path, tmp_p
     assert not list((tmp_path / "scratch").iterdir())
 
 
+def test_nothing_is_left_of_a_directory_of_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "_IN_MEMORY", str(tmp_path))
+    before = os.listdir("/proc/self/fd")
+    with links.tree_of_links({"a/b/c.so": "/dev/null", "a/d.so": "/dev/zero", "e.so": "/dev/full"}) as places:
+        assert [os.readlink(place) for place in places.values()] == ["/dev/null", "/dev/zero", "/dev/full"]
+        [made] = tmp_path.iterdir()
+        assert made.stat().st_mode & 0o777 == 0o700
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(Refused) as refusal, links.tree_of_links({"a/b.so": "/dev/null", "a/b.so/c.so": "/dev/null"}):
+        pass
+    assert refusal.value.code == "wheel.unsupported"
+    assert not list(tmp_path.iterdir())
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
 def test_a_circle_without_a_directory_for_its_links(child: Child, tmp_path: Path) -> None:
     code = "import tempfile; tempfile.tempdir = '/nonexistent'\n"
-    code += "from verifier.importing import libraries; libraries._IN_MEMORY = '/nonexistent'\n"
+    code += "from verifier.importing import links; links._IN_MEMORY = '/nonexistent'\n"
     assert child(code + IMPORT, circle(rpath="$ORIGIN")) == "wheel.unsupported \n"
 
 
@@ -251,3 +273,20 @@ except PluginFailed:
     print(len(os.listdir("/proc/self/fd")) - before)
 """
     assert child(code, circle(rpath="$ORIGIN")) == "3\n"
+
+
+def test_what_no_loader_maps_is_left_out_in_every_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private_directory, "SETTLED", -(10**9))
+    library, symbols = shared_library(padding=b"code" * 4 * mmap.PAGESIZE), os.urandom(16 * mmap.PAGESIZE)
+    wheel = build_wheel({MODULE: library + symbols})
+    path, cache = tmp_path / wheel.file_name, PrivateCache(tmp_path / "cache")
+    path.write_bytes(wheel.data)
+    sealed = []
+    for _ in range(3):  # unpacked, kept and authenticated, kept and left alone
+        snapshot = WheelFile(path, cache).snapshot()
+        libraries = Libraries(f"sha256:{uuid.uuid4().hex}", snapshot.files)
+        sealed.append(Path(libraries.path_of(MODULE)))
+    end = len(library) + -len(library) % mmap.PAGESIZE
+    expected = (library + symbols)[:end] + bytes(len(library + symbols) - end)
+    assert [place.read_bytes() == expected for place in sealed] == [True] * 3
+    assert sealed[2].stat().st_blocks * 512 <= end

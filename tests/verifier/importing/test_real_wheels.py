@@ -148,3 +148,24 @@ def test_all_at_once(bare: Path) -> None:
     wheels = sorted({name for use in USES.values() for name in use.wheels})
     code = "\n".join(use.code for use in USES.values())
     assert run_child(bare, f"{code}\n{FROM_MEMORY}", fetch(wheels)) == "ok\n"
+
+
+LATER_START = """
+from verifier import private_directory
+from verifier.wheels.wheel_file import WheelFile
+private_directory.SETTLED = -(10**9)
+cache = PrivateCache(sys.argv.pop())
+if (start := sys.argv.pop()) == "2":
+    del PrivateCache._copy  # nothing is authenticated any more, and only what is used is copied
+plugins = [register(WheelFile(Path(path), cache).snapshot(), cache=CodeCache(cache)) for path in sys.argv[2:]]
+"""
+
+
+def test_later_starts(bare: Path, tmp_path: Path) -> None:
+    """What a library does not map is left out of sealed memory, and nothing misses it."""
+    wheels = fetch(sorted({name for use in USES.values() for name in use.wheels}))
+    code = "\n".join(use.code for use in USES.values())
+    for start in range(3):
+        arguments = [str(wheel) for wheel in wheels]
+        begin = f"sys.argv[2:] = {[*arguments, str(start), str(tmp_path / 'cache')]!r}\n{LATER_START}"
+        assert run_child(bare, f"{begin}\n{code}\n{FROM_MEMORY}", []) == "ok\n"

@@ -35,6 +35,7 @@ among it: importlib.metadata brings it, by way of email.utils, and nothing that 
 
 NETWORK = {
     "verifier.installed.sync",
+    "verifier.refreshing.poll",
     "verifier.refreshing.push",
     "verifier.refreshing.refresh",
     "verifier.refreshing.transport",

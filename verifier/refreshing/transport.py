@@ -1,4 +1,4 @@
-"""The reader's HTTP client: the only module of the reader that opens a connection, and never while a plugin loads.
+"""The reader's HTTP client: what opens connections for public files (its polls too), never while a plugin loads.
 
 Everything it fetches is public and is verified by its signature or digest afterwards; so it follows no redirect, sends
 no credentials, and takes bodies as they come. Each request has a size cap and an end. It goes by way of the proxy that
@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util.url import Url, parse_url
 
 from verifier.errors import FormatError, Unreachable, UsageError
+from verifier.refreshing.poll import Poll
 from verifier.refreshing.source import Response
 
 CONNECT_TIMEOUT = 5.0
@@ -61,6 +62,7 @@ class Transport:
         self._base = self.server if self._proxy else ""
         self._process = -1
         self._pool: urllib3.PoolManager | urllib3.HTTPConnectionPool
+        self._poll: Poll | None = None
 
     def request(self, path: str, limit: int, etag: str | None = None) -> Response:
         """GET ``path``, on the condition that its entity tag is no longer ``etag``.
@@ -77,7 +79,11 @@ class Transport:
         headers = _HEADERS | ({"If-None-Match": etag} if etag else {})
         end = time.monotonic() + self._deadline
         try:
-            response = self._connected().request(
+            pool = self._connected()
+            polled = self._poll.ask(f"{self._base}{path}", etag, limit, end) if self._poll and etag else None
+            if polled is not None:
+                return polled
+            response = pool.request(
                 "GET", f"{self._base}{path}", headers=headers, preload_content=False, decode_content=False
             )
             try:
@@ -130,8 +136,10 @@ class Transport:
             proxy = self._proxy
             if proxy is None:
                 # One server, one pool, asked by path alone: to look the pool up takes as long as to send a request.
-                self._base = parse_url(self.server).path or ""
+                asked = parse_url(self.server)
+                self._base = asked.path or ""
                 self._pool = urllib3.connection_from_url(self.server, maxsize=4, retries=retries, timeout=timeout)
+                self._poll = Poll(asked, _HEADERS, connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
             else:
                 headers = urllib3.make_headers(proxy_basic_auth=unquote(proxy.auth) if proxy.auth else None)
                 address = proxy._replace(auth=None).url

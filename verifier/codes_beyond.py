@@ -99,6 +99,7 @@ BEYOND: dict[str, Code] = {
     "request.idempotency": Code(
         None, "an idempotency key was used before for another request", "Use a new key for a new request."
     ),
+    "request.slow": Code(None, "the request arrives too slowly", "Send it again, over a better connection."),
     "request.rate": Code(None, "somebody writes faster than the service allows", "Wait as long as Retry-After says."),
     "registry.unknown": Code(None, "the registry does not know it", "Publish it first, or check what was asked for."),
     "list.full": Code(None, "the list's tail is full", "Publish a checkpoint that takes the tail into its base."),

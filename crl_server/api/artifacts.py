@@ -9,7 +9,7 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlmodel import select
 
-from crl_server.api.bodies import OPTIONAL, PARTS, read_upload
+from crl_server.api.bodies import OPTIONAL, PARTS, receive_upload
 from crl_server.api.describe import told
 from crl_server.api.edge import AfterDigest, DigestPart, Edge, Limit, answer, key_of, tagged
 from crl_server.api.plugins import Summary, summary
@@ -99,9 +99,10 @@ def add_routes(app: FastAPI, edge: Edge) -> None:
     )  # fmt: skip
     async def admit(request: Request) -> Response:
         identity, now = await edge.admit(request, "artifact.admit")
-        async with edge.uploads:
-            upload = await read_upload(request)
-            done = await run_in_threadpool(edge.authority.admit, upload, identity, now, key_of(request))
+        with edge.receiving.of(identity.actor):
+            async with receive_upload(request) as received, edge.uploads:
+                upload = await received.read()
+                done = await run_in_threadpool(edge.authority.admit, upload, identity, now, key_of(request))
         return answer(done, 201, {"Location": f"/v1/artifacts/{done.digest}"})
 
     @app.get("/v1/artifacts/{digest}")

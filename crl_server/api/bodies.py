@@ -1,16 +1,19 @@
-"""Request bodies, read under a cap while they arrive."""
+"""Request bodies, read under a cap, and within a time, while they arrive."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
-from typing import Annotated, Any, TypeVar
+import asyncio
+from collections.abc import AsyncIterator, Mapping, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 from fastapi import Request
+from fastapi.datastructures import FormData
 from msgspec import Meta
 
 from crl_server.plugins.admission import Upload
 from crl_server.revocation.revoking import MAX_NOTE
-from verifier.errors import FormatError, UsageError
+from verifier.errors import FormatError, Unreachable, UsageError
 from verifier.formats.bundle import MAX_SET
 from verifier.formats.strict_json import Document, parse
 from verifier.formats.text import PARAGRAPHS
@@ -29,6 +32,10 @@ MAX_JSON = 256 * 1024
 MAX_UPLOAD = DEFAULT_LIMITS.archive + MAX_SET + MAX_CHAIN + 64 * 1024
 """Size cap of an upload in bytes: a wheel, its attestation set, its links, and what multipart puts around them."""
 MAX_FILE_NAME = 255
+PATIENCE = 30.0
+"""How long, in seconds, any body may take to arrive."""
+SLOWEST = 32 * 1024
+"""How many bytes buy a body one more second."""
 PARTS = ("wheel", "attestations")
 OPTIONAL = ("chain",)
 
@@ -43,31 +50,62 @@ async def read_json(request: Request, kind: type[T], limit: int | None = None) -
 
     Raises:
         FormatError: any ``format.*`` code.
+        UsageError: ``request.slow``.
     """
     most = MAX_JSON if limit is None else limit
     return parse(await capped(request, most).body(), kind, limit=most, what="request body")
 
 
-async def read_upload(request: Request) -> Upload:
-    """The wheel, the attestation set and, where there are any, layout and links in a multipart body.
+class _Part(Protocol):
+    """A file of a multipart body."""
+
+    async def read(self, size: int = -1) -> bytes:
+        """The whole of it."""
+
+
+class Received(NamedTuple):
+    """An upload that has arrived, and lies in files until somebody reads it."""
+
+    file_name: str
+    files: Mapping[str, _Part]
+
+    async def read(self) -> Upload:
+        """The whole of it, in memory."""
+        wheel, attestations = [await self.files[name].read() for name in PARTS]
+        chain = await self.files["chain"].read() if "chain" in self.files else b""
+        return Upload(self.file_name, wheel, attestations, chain)
+
+
+@asynccontextmanager
+async def receive_upload(request: Request) -> AsyncIterator[Received]:
+    """The wheel, the attestation set and, where there are any, layout and links in a multipart body. However long it
+    takes to arrive, it takes no memory meanwhile.
 
     Raises:
         FormatError: ``format.too-large``.
-        UsageError: ``request.invalid``.
+        UsageError: ``request.invalid``, ``request.slow``.
+        Unreachable: ``io.failed``.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise _malformed("a body of another type")
-    async with capped(request, MAX_UPLOAD).form(max_files=len(PARTS + OPTIONAL), max_fields=0) as form:
+    form = await _form(request)
+    try:
         parts = [(name, part) for name, part in form.multi_items() if not isinstance(part, str)]
         if sorted(name for name, _ in parts if name not in OPTIONAL) != sorted(PARTS) or len(parts) != len(dict(parts)):
             raise _malformed(f"parts {[name[:40] for name, _ in form.multi_items()]!r}")
         files = dict(parts)
-        return Upload(
-            _file_name(files["wheel"].filename or ""),
-            await files["wheel"].read(),
-            await files["attestations"].read(),
-            await files["chain"].read() if "chain" in files else b"",
-        )
+        yield Received(_file_name(files["wheel"].filename or ""), files)
+    finally:
+        await form.close()
+
+
+async def _form(request: Request) -> FormData:
+    try:
+        return await capped(request, MAX_UPLOAD).form(max_files=len(PARTS + OPTIONAL), max_fields=0)
+    except OSError as error:
+        raise Unreachable(
+            "io.failed", "the upload cannot be kept while it is read", found=error.strerror or str(error)
+        ) from error
 
 
 def _file_name(name: str) -> str:
@@ -87,13 +125,20 @@ def _malformed(found: str) -> UsageError:
 
 
 def capped(request: Request, limit: int) -> Request:
-    """The same request, whose body raises as soon as it exceeds ``limit`` bytes."""
+    """The same request, whose body raises as soon as it exceeds ``limit`` bytes, or arrives too slowly."""
     _check(int(length) if (length := request.headers.get("content-length", "0")).isdecimal() else 0, limit)
-    received = 0
+    received, began = 0, asyncio.get_running_loop().time()
 
     async def receive() -> MutableMapping[str, Any]:
         nonlocal received
-        message = await request.receive()
+        try:
+            async with asyncio.timeout_at(began + PATIENCE + received / SLOWEST):
+                message = await request.receive()
+        except TimeoutError as error:
+            raise UsageError(
+                "request.slow", "the body arrives too slowly", found=f"{received} bytes",
+                expected=f"the whole of it within {PATIENCE:g} s, and one more for each {SLOWEST} bytes",
+            ) from error  # fmt: skip
         received += len(message.get("body", b""))
         _check(received, limit)
         return message

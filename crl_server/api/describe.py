@@ -30,7 +30,7 @@ READ_ONLY: tuple[str, ...] = ("auth.token", "auth.role", "unreachable.issuer")
 WRITTEN: tuple[str, ...] = ("request.rate", "request.idempotency", "usage.arguments")
 JSON_BODY: tuple[str, ...] = (
     "format.too-large", "format.encoding", "format.depth", "format.duplicate-key", "format.number", "format.syntax",
-    "format.schema",
+    "format.schema", "request.slow",
 )  # fmt: skip
 PUBLISHED: tuple[str, ...] = ("list.full", "revocation.reach", "server.*", "clock.behind", "usage.key", "trust.*")
 """Codes that a kind of route may answer with, whatever else it does."""
@@ -144,7 +144,7 @@ def _codes(known: Told, parameters: bool, addressed: bool) -> list[str]:
     codes += READ_ONLY if known.may is not None else ()
     codes += WRITTEN if known.may in WRITES else ()
     codes += JSON_BODY if known.body is not None else ()
-    codes += ("format.too-large", "request.invalid") if known.form else ()
+    codes += ("format.too-large", "request.invalid", "request.slow") if known.form else ()
     codes += ("request.invalid",) if parameters or known.may is not None else ()
     codes += ("request.unknown",) if addressed else ()
     return sorted(set(codes))

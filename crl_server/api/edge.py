@@ -17,7 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from crl_server.access.roles import WRITES, Identity, Operation, authorise
 from crl_server.api import refusals
-from crl_server.api.limits import Writes
+from crl_server.api.limits import Turns, Writes
 from crl_server.lists.public_files import tags_of
 from crl_server.operating.instruments import Instruments
 from crl_server.service import Authority
@@ -31,6 +31,8 @@ Clock = Callable[[], datetime]
 
 UPLOADS_AT_ONCE = 2
 """How many uploads are held in memory at a time; the others wait."""
+UPLOADS_EACH = 4
+"""How many uploads an identity may have under way at a time."""
 BEARER = "Bearer "
 JSON = "application/json"
 PRIVATE = "private, no-cache"
@@ -59,6 +61,7 @@ class Edge:
 
     Attributes:
         uploads: holds back uploads when too many are in memory.
+        receiving: refuses uploads of who has too many under way.
     """
 
     def __init__(self, authority: Authority, clock: Clock, writes: Writes, instruments: Instruments) -> None:
@@ -67,6 +70,7 @@ class Edge:
         self.clock = clock
         self.instruments = instruments
         self.uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
+        self.receiving = Turns(UPLOADS_EACH)
 
     async def admit(self, request: Request, operation: Operation) -> tuple[Identity, datetime]:
         """Who asks and when, once it is known that they may.

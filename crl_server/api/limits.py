@@ -1,4 +1,5 @@
-"""How many writes somebody may send: a bucket of tokens for each identity, refilled at a steady rate. Pure.
+"""How much somebody may send: a bucket of writes for each identity, refilled at a steady rate, and few uploads at a
+time. Pure.
 
 Buckets live in the memory of one process; the workers of a team share theirs (:mod:`crl_server.processes.quotas`).
 """
@@ -6,13 +7,17 @@ Buckets live in the memory of one process; the workers of a team share theirs (:
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from verifier.errors import Refused
 
+AGAIN = 5
+"""After how many seconds it is worth asking again whether an earlier request has ended."""
 MAX_BUCKETS = 10_000
 """How many identities are remembered; the one that wrote the longest ago is forgotten first."""
 
@@ -26,17 +31,14 @@ class Rate:
 
 
 class TooMany(Refused):
-    """Somebody writes too fast.
+    """Somebody sends too much.
 
     Attributes:
-        seconds: after how many the next write will pass.
+        seconds: after how many the next request may pass.
     """
 
-    def __init__(self, actor: str, rate: Rate, seconds: int) -> None:
-        super().__init__(
-            "request.rate", f"{actor} writes too fast", found=f"more than {rate.burst} writes at once",
-            expected=f"{rate.each_second:g} a second; the next one in {seconds} s",
-        )  # fmt: skip
+    def __init__(self, what: str, found: str, expected: str, seconds: int) -> None:
+        super().__init__("request.rate", what, found=found, expected=expected)
         self.seconds = seconds
 
 
@@ -96,4 +98,39 @@ def check_left(actor: str, rate: Rate, left: float) -> None:
         TooMany: ``request.rate``.
     """
     if left < 1:
-        raise TooMany(actor, rate, max(1, math.ceil((1 - left) / rate.each_second)))
+        seconds = max(1, math.ceil((1 - left) / rate.each_second))
+        raise TooMany(
+            f"{actor} writes too fast", f"more than {rate.burst} writes at once",
+            f"{rate.each_second:g} a second; the next one in {seconds} s", seconds,
+        )  # fmt: skip
+
+
+class Turns:
+    """How many requests of one kind each identity has under way. Not safe from several threads.
+
+    Args:
+        most: how many it may have.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def of(self, actor: str) -> Iterator[None]:
+        """Have one more under way.
+
+        Raises:
+            TooMany: ``request.rate``.
+        """
+        if self._taken[actor] >= self._most:
+            raise TooMany(
+                f"{actor} sends too many of these at a time", f"{self._most} that are under way",
+                "one that begins when another has ended", AGAIN,
+            )  # fmt: skip
+        self._taken[actor] += 1
+        try:
+            yield
+        finally:
+            self._taken[actor] -= 1
+            self._taken += Counter()  # who has none is forgotten

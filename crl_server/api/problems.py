@@ -41,6 +41,7 @@ STATUS: Mapping[str, int] = {
     "auth.host": 403,
     "request.unknown": 404,
     "request.rate": 429,
+    "request.slow": 408,
     "registry.unknown": 404,
     "reinstatement.unknown": 404,
     "reinstatement.own": 403,

@@ -53,12 +53,14 @@ class Doorway:
     Attributes:
         shelf: as given.
         beyond: uvicorn's protocol, for whatever is not answered here.
+        patience: how long, in seconds, a connection may take to bring its first request.
     """
 
     def __init__(self, shelf: Shelf, instruments: Instruments) -> None:
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+        from crl_server.processes import arrival
 
-        self.beyond = HttpToolsProtocol
+        self.beyond = arrival.Arrival
+        self.patience = arrival.PATIENCE
         self.shelf = shelf
         self._instruments = instruments
         self._known: dict[bytes, Asked] = {}
@@ -126,11 +128,11 @@ class _Arrival(asyncio.Protocol):
         self._config, self._state, self._more = config, state, more
         self._loop = asyncio.get_running_loop()
         self._answered = 0.0
-        self._idle: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._state.connections.add(cast("Any", self))
+        self._idle = self._loop.call_later(self._doorway.patience, self._transport.close)
         if tracing.wanted():
             self._hand_over()
 
@@ -140,9 +142,10 @@ class _Arrival(asyncio.Protocol):
             self._hand_over().data_received(data)
             return
         self._transport.write(answer)
-        self._answered = self._loop.time()
-        if self._idle is None:
+        if not self._answered:
+            self._idle.cancel()
             self._idle = self._loop.call_later(self._config.timeout_keep_alive, self._look)
+        self._answered = self._loop.time()
 
     def pause_writing(self) -> None:
         """Whoever does not take the answers gets no further ones."""
@@ -168,8 +171,7 @@ class _Arrival(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._state.connections.discard(cast("Any", self))
-        if self._idle is not None:
-            self._idle.cancel()
+        self._idle.cancel()
 
     def _hand_over(self) -> asyncio.Protocol:
         self._leave()

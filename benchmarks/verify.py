@@ -64,7 +64,7 @@ Samples = Mapping[str, list[float]]
 
 def forget() -> None:
     """Take from the process what it remembers of documents that it met before."""
-    for kept in (parse_certification, parse_file_name, manifest._parsed, text._specifiers):
+    for kept in (parse_certification, parse_file_name, manifest._bounds, text._specifiers):
         kept.cache_clear()
 
 

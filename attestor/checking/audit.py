@@ -13,8 +13,6 @@ from time import perf_counter
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
-from packaging.utils import canonicalize_name
-
 from attestor.building.versions import version_of
 from attestor.checking.osv import Database
 from attestor.checking.remarks import Level, Remark
@@ -99,7 +97,7 @@ def _remarks(known: Known) -> list[Remark]:
 
 def dependencies_of(manifest: SignedManifest) -> list[Dependency]:
     """What a plugin brings along and what it needs of its host, sorted by name."""
-    hosts = {str(canonicalize_name(entry.parsed.name)): None for entry in manifest.host_provided}
+    hosts = {entry.project: None for entry in manifest.host_provided}
     locked = {entry.name: entry.version for entry in manifest.dependencies}
     return [Dependency(name, number) for name, number in sorted({**hosts, **locked}.items())]
 

@@ -165,7 +165,7 @@ def _egress(manifest: Manifest, found: Analysis) -> Iterator[Problem]:
 
 
 def _requirements(manifest: Manifest, code: Code, found: Analysis) -> Iterator[Problem]:
-    stated = {canonicalize_name(entry.parsed.name) for entry in (*manifest.sdk_allowlist, *manifest.host_provided)}
+    stated = {entry.project for entry in (*manifest.sdk_allowlist, *manifest.host_provided)}
     stated |= {canonicalize_name(_name(text)) for text in code.requirements}
     for module, places in sorted(found.imports.items()):
         if not any(_same(module, name) for name in stated):
@@ -175,7 +175,7 @@ def _requirements(manifest: Manifest, code: Code, found: Analysis) -> Iterator[P
 
 def _name(requirement: str) -> str:
     try:
-        return RequirementText(requirement.partition(";")[0].strip()).parsed.name
+        return RequirementText(requirement.partition(";")[0].strip()).project
     except ValueError:
         return requirement.partition(" ")[0]
 

@@ -15,13 +15,20 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
+from packaging.version import Version as PackagingVersion
 
-from tests.properties.test_formats import PROPERTY, VALID
+from tests.properties.test_formats import PROPERTY, VALID, places
 from tests.properties.values import JSON
 from tests.verifier.formats.vectors import PARSERS
 from verifier.errors import LoadlockError
 from verifier.formats import strict_json
 from verifier.formats.bundle import dump_bundle, parse_bundle
+from verifier.formats.manifest import RequirementText
+from verifier.formats.statement import Statement, dump_statement, parse_statement
+from verifier.formats.text import Hex, Version
 from verifier.wheels.core_metadata import parse_metadata, parse_wheel_file
 from verifier.wheels.wheel_paths import check_path
 
@@ -112,6 +119,106 @@ def test_every_depth(opening: bytes) -> None:
 def test_what_parsers_quarrel_about(text: bytes) -> None:
     for whole in (text, b"[" + text + b"]", b'{"k":' + text + b"}"):
         assert outcome(read_json, whole) == outcome(read_json, whole + b" ")
+
+
+# -- statements, and what they say -------------------------------------------------------------------------------------
+
+PREDICATES = {
+    name: VALID[name]
+    for name in ("signed-manifest", "sbom", "provenance", "certification", "vulnerabilities", "test-result")
+}
+
+
+def around(predicate: bytes) -> bytes:
+    """A statement with this predicate, in the common spelling."""
+    return dump_statement(
+        Statement(subject_name="a.whl", sha256=Hex("0f" * 32), predicate_type="x:y", predicate=predicate)
+    )
+
+
+@pytest.mark.parametrize("name", PREDICATES)
+@PROPERTY
+@given(at=st.integers(0), piece=BYTES | JSON.map(strict_json.dumps), length=st.integers(0, 3))
+def test_a_statement_with_a_change(name: str, at: int, piece: int | bytes, length: int) -> None:
+    valid = around(strict_json.dumps(json.loads(PREDICATES[name])))
+    place = at % len(valid)
+    changed = valid[:place] + (piece if isinstance(piece, bytes) else bytes([piece])) + valid[place + length :]
+    assert outcome(parse_statement, changed) == outcome(parse_statement, changed + b" ")
+
+
+@pytest.mark.parametrize("name", PREDICATES)
+@PROPERTY
+@given(data=st.data())
+def test_a_predicate_with_another_value(name: str, data: st.DataObject) -> None:
+    document = json.loads(PREDICATES[name])
+    container, key = data.draw(st.sampled_from(places(document)))
+    container[key] = data.draw(JSON | st.text(max_size=50))
+    predicate = parse_statement(around(strict_json.dumps(document))).predicate
+    assert outcome(PARSERS[name], predicate) == outcome(PARSERS[name], bytes(predicate))
+    assert outcome(PARSERS[name], predicate) == outcome(PARSERS[name], predicate + b" ")
+
+
+@pytest.mark.parametrize("name", PREDICATES)
+def test_the_common_spelling_is_known_as_such(name: str) -> None:
+    predicate = parse_statement(around(strict_json.dumps(json.loads(PREDICATES[name])))).predicate
+    assert type(predicate) is strict_json.Common
+
+
+@pytest.mark.parametrize(
+    ("predicate", "code"),
+    [
+        (b'{"a":1,"a":2}', "format.duplicate-key"), (b'{"a":9007199254740992}', "format.number"),
+        (b"[]", "format.schema"),
+        (b'{"a":"\xff"}', "format.encoding"), (b'{"a":' + b"[" * 64 + b"]" * 64 + b"}", "format.depth"),
+    ],
+)  # fmt: skip
+def test_a_predicate_is_asked_all_rules_with_its_statement(predicate: bytes, code: str) -> None:
+    assert outcome(parse_statement, around(predicate)) == ("refused", code)
+
+
+@pytest.mark.parametrize("predicate", [b'{ "a":1}', b'{"a":1.0}', b'{"a":"\\u0061"}'])
+def test_what_is_not_in_the_common_spelling_is_not_taken_for_it(predicate: bytes) -> None:
+    assert type(parse_statement(around(predicate)).predicate) is bytes
+
+
+# -- versions and requirements -----------------------------------------------------------------------------------------
+
+DIGITS = st.sampled_from(["0", "1", "10", "007", ".", "..", "rc1", "-1", "!", "+a", "v", " ", "\n", "\u0661"])
+
+
+@PROPERTY
+@given(st.lists(DIGITS, min_size=1, max_size=6).map("".join))
+def test_any_version(written: str) -> None:
+    try:
+        is_right = str(PackagingVersion(written)) == written and "\u0661" not in written
+    except InvalidVersion:
+        is_right = False
+    try:
+        assert str(Version(written)) == written
+        assert is_right
+    except ValueError:
+        assert not is_right
+
+
+BITS = st.sampled_from(
+    [
+        "a", "A-b", "c.d", "_", "[x]", "==", "!=", ">=", "<", ">", "~=", "1", "2.0", "1.*", "rc1", ",", " ", "\n",
+    ]
+)  # fmt: skip
+
+
+@settings(PROPERTY, max_examples=1000)
+@given(st.lists(BITS, min_size=1, max_size=7).map("".join))
+def test_any_requirement(written: str) -> None:
+    try:
+        found = RequirementText(written).bounds
+    except ValueError:
+        found = None
+    try:
+        parsed = Requirement(written) if RequirementText.grammar.fullmatch(written) else None
+    except InvalidRequirement:
+        parsed = None
+    assert found == (parsed and (canonicalize_name(parsed.name), parsed.specifier))
 
 
 # -- METADATA and WHEEL ------------------------------------------------------------------------------------------------

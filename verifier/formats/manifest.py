@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from verifier.formats.json_schema import in_ecma, schema_of_text
@@ -68,9 +69,23 @@ class HostPattern(Text):
         return other.removeprefix("*").endswith(self[1:]) and other != self[2:]
 
 
+class Bounds(NamedTuple):
+    """What a requirement asks for: a project, by its normalised name, in certain versions."""
+
+    project: str
+    versions: SpecifierSet
+
+
+_VERSIONS = r"(?:[=!<>]=|[<>])[0-9]+(?:\.[0-9]+)*"
+_COMMON = re.compile(rf"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)((?:{_VERSIONS}(?:,{_VERSIONS})*)?)")
+
+
 @lru_cache(maxsize=4096)  # each is asked for several times in one verification, and by many plugins
-def _parsed(text: str) -> Requirement:
-    return Requirement(text)
+def _bounds(text: str) -> Bounds:
+    if common := _COMMON.fullmatch(text):  # as nearly all are spelled; any other is for a parser
+        return Bounds(canonicalize_name(common[1]), SpecifierSet(common[2]))
+    requirement = Requirement(text)
+    return Bounds(canonicalize_name(requirement.name), requirement.specifier)
 
 
 class RequirementText(Text):
@@ -83,15 +98,20 @@ class RequirementText(Text):
     def __new__(cls, value: str) -> RequirementText:
         new = super().__new__(cls, value)
         try:
-            _parsed(value)
+            _bounds(value)
         except InvalidRequirement:
             raise ValueError(f"expected {cls.words}, found {value!r}") from None
         return new
 
     @property
-    def parsed(self) -> Requirement:
-        """The requirement's parts, which are shared: nobody changes them."""
-        return _parsed(str(self))
+    def bounds(self) -> Bounds:
+        """Project and versions, which are shared: nobody changes them."""
+        return _bounds(str(self))
+
+    @property
+    def project(self) -> str:
+        """The project's normalised name (PEP 503)."""
+        return _bounds(str(self)).project
 
 
 class EntryPoint(Text):
@@ -192,7 +212,7 @@ class Manifest(Document, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         names = [capability.name for capability in self.capabilities]
         _refuse_twice("capabilities", names)
-        _refuse_twice("host_provided", [canonicalize_name(entry.parsed.name) for entry in self.host_provided])
+        _refuse_twice("host_provided", [entry.project for entry in self.host_provided])
         if self.allowed_egress and "network" not in names:
             raise ValueError("allowed_egress needs the capability 'network', with its rationale")
 
@@ -212,7 +232,7 @@ class SignedManifest(Manifest, frozen=True, kw_only=True):
         super().__post_init__()
         locked = [dependency.name for dependency in self.dependencies]
         _refuse_twice("dependencies", locked)
-        provided = {canonicalize_name(entry.parsed.name) for entry in self.host_provided}
+        provided = {entry.project for entry in self.host_provided}
         if both := sorted(provided.intersection(locked)):
             raise ValueError(f"{both[0]!r} is both locked and provided by the host")
 

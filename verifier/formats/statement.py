@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from verifier.errors import FormatError
-from verifier.formats.strict_json import Document, convert, dumps, loads, parse, quoted
+from verifier.formats.strict_json import Common, Document, common, convert, dumps, loads, parse, quoted
 from verifier.formats.tables import reader
 from verifier.formats.text import PLAIN, Digest, Hex, Line, Time, Uri
 
@@ -58,6 +58,13 @@ class _Exact(msgspec.Struct, frozen=True):
     predicate: msgspec.Raw
 
 
+class _CommonWire(Document, frozen=True, kw_only=True):
+    _type: Literal["https://in-toto.io/Statement/v1"]
+    subject: tuple[_Subject]
+    predicateType: Annotated[Uri, Meta(min_length=1)]  # noqa: N815
+    predicate: msgspec.Raw
+
+
 def parse_statement(payload: bytes, *, what: str = "statement") -> Statement:
     """Read a statement out of a payload whose signature has been verified.
 
@@ -65,6 +72,32 @@ def parse_statement(payload: bytes, *, what: str = "statement") -> Statement:
         FormatError: any ``format.*`` code; ``subject.count`` unless there is exactly one subject;
             ``subject.algorithm`` unless it is identified by a sha256 digest.
     """
+    return _read_common(payload, what) or _read(payload, what)
+
+
+def _read_common(payload: bytes, what: str) -> Statement | None:
+    """A statement in the common spelling, with one subject; None of any other, whatever is the matter with it."""
+    document = common(payload, limit=MAX_STATEMENT)
+    if document is None:
+        return None
+    try:
+        wire: _CommonWire = reader(_CommonWire).decode(document)
+    except msgspec.ValidationError:
+        return None
+    predicate = Common(wire.predicate)  # a part of what is spelled so is spelled so
+    if not predicate.startswith(b"{"):
+        return None
+    (subject,) = wire.subject
+    return Statement(
+        subject_name=subject.name,
+        sha256=_sha256(subject.digest, what),
+        predicate_type=wire.predicateType,
+        predicate=predicate,
+    )
+
+
+def _read(payload: bytes, what: str) -> Statement:
+    """A statement in any spelling: the rules, one after the other."""
     value = loads(payload, limit=MAX_STATEMENT, what=what)
     if isinstance(value, dict) and value.get("_type", STATEMENT_TYPE) != STATEMENT_TYPE:
         raise FormatError(

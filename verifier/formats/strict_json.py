@@ -44,6 +44,12 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _NONE = object()
 
 
+class Common(bytes):
+    """A document in the common spelling, of which all rules of :func:`loads` but its size were asked before."""
+
+    __slots__ = ()
+
+
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """Base of every format's values: immutable, closed, fields in the order in which they are written."""
 
@@ -75,6 +81,11 @@ def _common(data: bytes) -> Any:
     not so, good or bad, is read the long way.
     """
     return _read_back(data, _reader())
+
+
+def common(data: bytes, *, limit: int) -> Common | None:
+    """The same document, if it is in the common spelling and of no more bytes than ``limit``; else None."""
+    return None if len(data) > limit or _common(data) is _NONE else Common(data)
 
 
 def read_common(data: bytes, type_: type[T], *, limit: int) -> T | None:
@@ -140,6 +151,10 @@ def parse(data: bytes, type_: type[T], *, limit: int, what: str) -> T:
     Raises:
         FormatError: as :func:`loads`, and ``format.schema`` with the place of the first field that is wrong.
     """
+    if type(data) is Common and len(data) <= limit:
+        known: Any = type_  # as above
+        read: Callable[[bytes], T] = reader(known, _decode_text).decode
+        return _typed(lambda: read(data), what)
     return convert(loads(data, limit=limit, what=what), type_, what=what)
 
 
@@ -150,8 +165,13 @@ def convert(value: Any, type_: type[T], *, what: str) -> T:
         FormatError: ``format.schema``, with the place.
     """
     prepare(type_)
+    return _typed(lambda: msgspec.convert(value, type_, dec_hook=_decode_text), what)
+
+
+def _typed(read: Callable[[], T], what: str) -> T:
+    """A value of the type that a document has to be of; or the refusal of one that is not, with the place."""
     try:
-        return msgspec.convert(value, type_, dec_hook=_decode_text)
+        return read()
     except msgspec.ValidationError as error:
         reason, where = str(error), "$"
         if place := _PLACE.fullmatch(reason):

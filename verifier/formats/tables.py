@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
@@ -27,10 +28,15 @@ def prepare(type_: Any) -> None:
 
 
 @cache
-def reader(type_: Any) -> msgspec.json.Decoder[Any]:
-    """What reads JSON into a type, for all threads. It asks no rule of :mod:`verifier.formats.strict_json`."""
+def reader(type_: Any, of_ours: Callable[[type, Any], Any] | None = None) -> msgspec.json.Decoder[Any]:
+    """What reads JSON into a type, for all threads. It asks no rule of :mod:`verifier.formats.strict_json`.
+
+    Args:
+        type_: the type.
+        of_ours: makes the values of those types in it that msgspec does not know; None where there are none.
+    """
     prepare(type_)
-    return msgspec.json.Decoder(type_)
+    return msgspec.json.Decoder(type_, dec_hook=of_ours)
 
 
 if hasattr(os, "register_at_fork"):  # no child begins with a table half made, nor with a lock that nobody gives back

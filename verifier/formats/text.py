@@ -51,7 +51,7 @@ class Text(str):
     def __new__(cls, value: str) -> Self:
         if not cls.grammar.fullmatch(value):
             raise ValueError(f"expected {cls.words}, found {value[:80]!r}")
-        return super().__new__(cls, value)
+        return str.__new__(cls, value)
 
 
 class Digest(Text):
@@ -96,6 +96,9 @@ class PluginId(Text):
         return cls(canonicalize_name(distribution).replace("-", "_"))
 
 
+_RELEASE = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
+
+
 class Version(Text):
     """A version in PEP 440's canonical spelling."""
 
@@ -105,6 +108,8 @@ class Version(Text):
 
     def __new__(cls, value: str) -> Self:
         new = super().__new__(cls, value)
+        if _RELEASE.fullmatch(value):
+            return new  # what nearly every version is; of any other, what follows says whether and why not
         try:
             canonical = str(PackagingVersion(value))
         except InvalidVersion:
@@ -164,9 +169,8 @@ class Time(Text):
     @property
     def instant(self) -> datetime:
         """The moment as an aware datetime in UTC."""
-        # Not fromisoformat: from Python 3.14 on it takes 24:00, a second spelling of the next day's midnight.
-        date = int(self[:4]), int(self[5:7]), int(self[8:10])
-        return datetime(*date, int(self[11:13]), int(self[14:16]), int(self[17:19]), tzinfo=UTC)
+        # The grammar has left out what fromisoformat takes besides: other spellings, and from Python 3.14 on 24:00.
+        return datetime.fromisoformat(self)
 
     @classmethod
     def of(cls, moment: datetime) -> Self:

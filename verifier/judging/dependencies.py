@@ -112,11 +112,11 @@ def check_dependencies(
     Raises:
         Refused: ``dependency.undeclared``, ``dependency.version``, ``dependency.missing``; ``wheel.metadata``.
     """
-    host = {canonicalize_name(entry.parsed.name): entry.parsed for entry in manifest.host_provided}
+    host = dict(entry.bounds for entry in manifest.host_provided)
     locked = {dependency.name: str(dependency.version) for dependency in manifest.dependencies}
     if provided is not None:
-        for requirement in host.values():
-            _check_provided(requirement, provided)
+        for project, versions in host.items():
+            _check_provided(project, versions, provided)
     for wheel, requirement in requirements_of(snapshot, wheels):
         name = canonicalize_name(requirement.name)
         version = snapshot.version if name == snapshot.name else locked.get(name)
@@ -130,7 +130,7 @@ def check_dependencies(
                 expected="every requirement under host_provided, or locked under dependencies",
             )
         elif provided is not None:
-            _check_provided(requirement, provided)
+            _check_provided(name, requirement.specifier, provided)
 
 
 def requirements_of(snapshot: Snapshot, wheels: Iterable[Snapshot]) -> Iterator[tuple[Snapshot, Requirement]]:
@@ -199,15 +199,14 @@ def _check_locked(wheel: Snapshot, requirement: Requirement, version: str) -> No
         )
 
 
-def _check_provided(requirement: Requirement, provided: Provided) -> None:
-    name = canonicalize_name(requirement.name)
+def _check_provided(name: str, versions: SpecifierSet, provided: Provided) -> None:
     version = provided(name)
-    if version is None or not within(requirement.specifier, version):
+    if version is None or not within(versions, version):
         raise Refused(
             "dependency.missing",
             "the host does not provide what the plugin needs",
             found=f"{name} {version[:SHOWN]!a}" if version else f"no {name}",
-            expected=f"{name}{requirement.specifier}",
+            expected=f"{name}{versions}",
         )
 
 

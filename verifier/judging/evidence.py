@@ -29,7 +29,7 @@ from verifier.formats.statement import (
 from verifier.formats.text import Digest, Name
 from verifier.signatures.identities import identities_of, nearest, read_claims
 from verifier.signatures.keys import PublicKey
-from verifier.signatures.signatory import NOBODY_VOUCHES, Made, Signatory
+from verifier.signatures.signatory import NOBODY_VOUCHES, Made, Opened, Signatory
 from verifier.value import Value
 
 Role = Literal["builder", "rebuilder", "owner", "certifier"]
@@ -217,6 +217,8 @@ class KeyRing:
 def weigh(bundles: tuple[Bundle, ...], ring: KeyRing, rule: PluginRule, artifact: Digest) -> Evidence:
     """Step 4: verify every signature by a known key, and keep the statements that count for this plugin.
 
+    No statement is read before all these signatures hold.
+
     Args:
         bundles: the parsed set.
         ring: the keys of the verified policy.
@@ -228,15 +230,13 @@ def weigh(bundles: tuple[Bundle, ...], ring: KeyRing, rule: PluginRule, artifact
             ``subject.*`` code of a statement that counts.
     """
     attested: dict[str, Attested] = {}
-    aside: list[SetAside] = []
     ignored: list[str] = []
     rebuilds: dict[Name, Attested] = {}
-    for bundle in bundles:
-        known = ring.select(bundle)
-        if isinstance(known, SetAside):
-            aside.append(known)
-            continue
-        candidate = _open(bundle, *known)
+    selected = [(bundle, ring.select(bundle)) for bundle in bundles]
+    aside = [nobody for _, nobody in selected if isinstance(nobody, SetAside)]
+    opened = [(known[0], _open(bundle, *known)) for bundle, known in selected if not isinstance(known, SetAside)]
+    for name, (payload, made) in opened:
+        candidate = Attested(parse_statement(payload), name, payload_digest(payload), made)
         kind = candidate.statement.predicate_type
         if kind not in ROLE_OF:
             ignored.append(kind)
@@ -255,9 +255,9 @@ def weigh(bundles: tuple[Bundle, ...], ring: KeyRing, rule: PluginRule, artifact
     return Evidence(attested, tuple(aside), tuple(ignored), rebuilds)
 
 
-def _open(bundle: Bundle, name: Name, signatory: Signatory) -> Attested:
+def _open(bundle: Bundle, name: Name, signatory: Signatory) -> Opened:
     try:
-        payload, made = signatory.open(bundle)
+        return signatory.open(bundle)
     except Refused as error:
         if error.code != "signature.invalid":
             raise
@@ -267,7 +267,6 @@ def _open(bundle: Bundle, name: Name, signatory: Signatory) -> Attested:
             found=f"a statement that claims to be by {name!r}" + (f": {error.found}" if error.found else ""),
             expected="bytes exactly as they were signed",
         ) from error
-    return Attested(parse_statement(payload), name, payload_digest(payload), made)
 
 
 def why_not(

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from packaging.utils import canonicalize_name
-
 from verifier.errors import Refused
 from verifier.formats.findings import (
     RATINGS,
@@ -123,7 +121,7 @@ def _described(found: Vulnerability) -> str:
 def _check_coverage(audit: Vulnerabilities, manifest: SignedManifest, tier: TierRule) -> None:
     """Every dependency is spoken of in its version, and none is without an answer that the tier insists on."""
     entries = {entry.name: entry for entry in audit.audit.dependencies}
-    hosts = {str(canonicalize_name(wanted.parsed.name)) for wanted in manifest.host_provided}
+    hosts = {wanted.project for wanted in manifest.host_provided}
     locked = {str(dependency.name): dependency.version for dependency in manifest.dependencies}
     for name in sorted({*hosts, *locked}):
         entry, version = entries.get(name), locked.get(name)

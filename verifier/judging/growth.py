@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
 
-from packaging.utils import canonicalize_name
+from packaging.requirements import Requirement
 
 from verifier.formats.manifest import (
     CLASSIFICATIONS,
@@ -212,7 +212,7 @@ def _requirements(
 def _by_distribution(requirements: tuple[RequirementText, ...]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for requirement in requirements:
-        found.setdefault(canonicalize_name(requirement.parsed.name), set()).add(str(requirement.parsed))
+        found.setdefault(requirement.project, set()).add(str(Requirement(requirement)))
     return found
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from packaging.specifiers import SpecifierSet
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.utils import canonicalize_name
 
 from verifier.errors import Refused
 from verifier.formats.enrolment import Floor
@@ -26,7 +26,7 @@ from verifier.formats.text import Digest, Name, PluginId, Version
 from verifier.judging.dependencies import within
 from verifier.judging.evidence import TITLES, Attested, Evidence
 from verifier.revocation.revocation_list import RevocationList
-from verifier.wheels.wheel import Snapshot
+from verifier.wheels.wheel import Snapshot, parse_file_name
 
 SHOWN = 100
 """How many characters of a name that somebody else wrote a message shows."""
@@ -99,9 +99,9 @@ def rule_of(policy: Policy, file_name: str) -> PluginRule:
         Refused: ``wheel.metadata`` for a malformed file name, ``decision.unknown-plugin``.
     """
     try:
-        plugin_id = PluginId.of(parse_wheel_filename(file_name)[0])
-    except (InvalidWheelFilename, ValueError) as error:
-        raise Refused("wheel.metadata", "not a wheel's file name", found=repr(file_name[:200])) from error
+        plugin_id = PluginId.of(parse_file_name(file_name).name)
+    except ValueError as error:
+        raise Refused("wheel.metadata", "the wheel's name is no plugin's", found=repr(file_name[:200])) from error
     rule = policy.plugins.get(plugin_id)
     if rule is None:
         raise Refused(
@@ -270,6 +270,6 @@ def _specifiers(requirements: Iterable[RequirementText]) -> dict[str, list[Speci
     """The bounds by normalised name, parsed once: an SBOM may list thousands of components."""
     found: dict[str, list[SpecifierSet]] = {}
     for requirement in requirements:
-        parsed = requirement.parsed
-        found.setdefault(canonicalize_name(parsed.name), []).append(parsed.specifier)
+        project, versions = requirement.bounds
+        found.setdefault(project, []).append(versions)
     return found

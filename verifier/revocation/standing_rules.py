@@ -210,7 +210,7 @@ def subject_of(
             there is no host, and nothing is known of that.
     """
     counted = tuple(attested)
-    of_the_host = {canonicalize_name(entry.parsed.name) for entry in manifest.host_provided}
+    of_the_host = {entry.project for entry in manifest.host_provided}
     parts = [Part(name=dependency.name, version=dependency.version) for dependency in manifest.dependencies]
     parts.append(Part(name=canonicalize_name(manifest.plugin_id), version=manifest.version))
     for found in components:

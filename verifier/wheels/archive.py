@@ -4,13 +4,14 @@
 section 4.3.16. Headers of entries are :mod:`verifier.wheels.archive_headers`' work.
 
 The order of work: (1) the end record, (2) all central headers, and the sizes they state against the caps, (3) each
-entry in turn: its local header, its span, its content. Nothing is unpacked before all central headers hold.
+entry's name, local header and span, (4) the contents. Nothing is unpacked before all headers hold.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from verifier.errors import Refused
@@ -88,7 +89,7 @@ def unpack(packed: bytes | memoryview, span: Span, path: str) -> bytes:
     Raises:
         Refused: ``wheel.archive`` if these are not the same bytes after all.
     """
-    return _inflate(packed, span, path.encode())
+    return _inflate(packed, span, path)
 
 
 def read_spans(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[dict[str, bytes], dict[str, Span]]:
@@ -105,11 +106,21 @@ def read_spans(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[dict[str, 
         Refused: ``wheel.archive``, ``wheel.path``, ``wheel.collision`` or ``wheel.bomb``.
     """
     count, directory_start = _end_record(data, limits)
-    entries = _central_directory(data, count, directory_start, limits)
+    spans, checksums = _spans(data, _central_directory(data, count, directory_start, limits), directory_start)
     view = memoryview(data)
-    tree = Tree()
     files: dict[str, bytes] = {}
+    for (path, span), checksum in zip(spans.items(), checksums, strict=True):
+        files[path] = content = _inflate(view[span.start : span.start + span.packed], span, path)
+        if zlib.crc32(content) != checksum:
+            raise malformed(f"the content of {shown(path)} and its checksum differ")
+    return files, spans
+
+
+def _spans(data: bytes, entries: Iterable[Central], directory_start: int) -> tuple[dict[str, Span], list[int]]:
+    """Where each file lies, and the checksum it is to have: names and headers agree, and nothing lies between (3)."""
+    tree = Tree()
     spans: dict[str, Span] = {}
+    checksums: list[int] = []
     position = 0
     for entry in entries:
         path, is_directory = name_of(entry)
@@ -120,11 +131,11 @@ def read_spans(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[dict[str, 
             raise malformed(f"the data of {shown(entry.name)} reaches into the central directory")
         if not is_directory:
             spans[path] = Span(start, entry.packed, entry.size, entry.method)
-            files[path] = _content(view[start:stop], spans[path], entry)
+            checksums.append(entry.crc)
         position = after_descriptor(data, entry, stop) if entry.flags & FLAG_DESCRIPTOR else stop
     if position != directory_start:
         raise malformed("bytes that belong to no entry lie before the central directory", f"at offset {position}")
-    return files, spans
+    return spans, checksums
 
 
 def _end_record(data: bytes, limits: Limits) -> tuple[int, int]:
@@ -173,15 +184,7 @@ def _central_directory(data: bytes, count: int, start: int, limits: Limits) -> l
     return entries
 
 
-def _content(packed: memoryview, span: Span, entry: Central) -> bytes:
-    """Unpack one file, and hold its checksum against the central header."""
-    content = _inflate(packed, span, entry.name)
-    if zlib.crc32(content) != entry.crc:
-        raise malformed(f"the content of {shown(entry.name)} and its checksum differ")
-    return content
-
-
-def _inflate(packed: bytes | memoryview, span: Span, name: bytes) -> bytes:
+def _inflate(packed: bytes | memoryview, span: Span, path: str) -> bytes:
     """Unpack one file; never more than one byte past its stated size."""
     if span.method == STORED:
         content = bytes(packed)
@@ -190,9 +193,9 @@ def _inflate(packed: bytes | memoryview, span: Span, name: bytes) -> bytes:
         try:
             content = inflate.decompress(packed, span.size + 1)
         except zlib.error as error:
-            raise malformed(f"{shown(name)} does not inflate") from error
+            raise malformed(f"{shown(path)} does not inflate") from error
         if not inflate.eof or inflate.unused_data or inflate.unconsumed_tail:
-            raise malformed(f"the compressed data of {shown(name)} and its stated size differ")
+            raise malformed(f"the compressed data of {shown(path)} and its stated size differ")
     if len(content) != span.size:
-        raise malformed(f"the content of {shown(name)} and its size differ")
+        raise malformed(f"the content of {shown(path)} and its size differ")
     return content

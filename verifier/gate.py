@@ -290,7 +290,8 @@ class Gate(InstalledGate):
         """
         import encodings.idna  # noqa: F401 - asked for when a name is looked up
 
-        import verifier.deployment.tuf_client  # noqa: F401 - asked for when trust is fetched
+        import verifier.deployment.tuf_client
+        import verifier.signatures.keys  # noqa: F401 - asked for when a head is new
         from verifier.refreshing.refresh import Refresher
 
         if self._refresher is None:

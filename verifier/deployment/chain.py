@@ -1,9 +1,10 @@
 """What verifying a TUF repository leads to, and how that is known again without verifying it.
 
-Whether a chain of roots, metadata and files verifies follows from these bytes, from the pinned root and from the code:
-neither from the time nor from what the host has seen, which is judged afterwards in any case. So what it led to is kept
-in a private cache under the sha256 of each of them, and a start that finds it there need not import python-tuf, which
-takes longer than all else about opening a gate. Only what was accepted is kept.
+Whether a chain of roots, metadata and files verifies, and whether the policy at its end names keys that are keys,
+follows from these bytes, from the pinned root and from the code: neither from the time nor from what the host has seen,
+which is judged afterwards in any case. So what it led to is kept in a private cache under the sha256 of each of them,
+and a start that finds it there need not import python-tuf, which takes longer than all else about opening a gate. Only
+what was accepted is kept.
 
 ``docs/adr/0008-code-cache.md`` says what makes a cache safe to use, ``0029`` why verdicts on signatures may be kept.
 """

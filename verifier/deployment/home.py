@@ -46,6 +46,7 @@ from verifier.formats.text import Digest, Hex, Name, Time
 from verifier.private_cache import PrivateCache
 from verifier.revocation.revocation_list import RevocationList
 from verifier.revocation.revocations import open_list
+from verifier.signatures.known_signers import KnownSigners, signed_by
 
 RECORD_LIMIT = 64 * 1024
 """Size cap of ``host.json`` and ``state.json`` in bytes."""
@@ -166,7 +167,7 @@ class Home:
         host: what the host was enrolled with.
         pinned_root: the bytes of ``root.json``.
         blobs: what is kept under its own digest.
-        cache: where it is kept which repositories were verified before, once somebody sets it.
+        cache: where it is kept which repositories and heads were verified before, once somebody sets it.
 
     Raises:
         Refused: ``trust.missing`` when nothing was enrolled there, ``trust.root`` when ``root.json`` is not the root
@@ -257,7 +258,8 @@ class Home:
         try:
             trust = self.verify(self.stored_trust(state.trust), state)
             head = bytes(self.blobs.read("heads", state.head))
-            revocations = open_list(head, self.blobs.unverified, trust, moment)
+            signers = signed_by if self.cache is None else KnownSigners(self.cache)
+            revocations = open_list(head, self.blobs.unverified, trust, moment, signed_by=signers)
         except Refused as error:
             if error.code in DAMAGED:  # the record names it by its digest: it was right when it was written
                 error.todo = "Run 'loadlock host sync' to fetch it again, and find out what damaged it."

@@ -18,6 +18,7 @@ from verifier.errors import Refused
 from verifier.formats.policy import Policy, parse_policy
 from verifier.formats.revocations import Checkpoint, parse_checkpoint, sha256_hex
 from verifier.formats.text import Name
+from verifier.signatures.known_signers import check_keys
 from verifier.value import Value
 
 if TYPE_CHECKING:
@@ -125,10 +126,16 @@ def verify_trust(
 
     Raises:
         Refused: ``trust.root``, ``trust.metadata``, ``trust.deployment`` when policy and checkpoint disagree, and
-            whatever :func:`parse_policy` and :func:`parse_checkpoint` refuse.
+            whatever :func:`parse_policy`, :func:`check_keys` and :func:`parse_checkpoint` refuse.
     """
-    chain = _verified(pinned_root, metadata, targets, cache)
+    known = None if cache is None else KnownChain(cache, pinned_root, metadata, targets)
+    recalled = None if known is None else known.recall()
+    chain = recalled or _verified(pinned_root, metadata, targets)
     policy = parse_policy(chain.policy)
+    if recalled is None:
+        check_keys(policy)
+        if known is not None:
+            known.remember(chain)
     checkpoint = parse_checkpoint(chain.checkpoint)
     if checkpoint.deployment != policy.deployment:
         raise Refused(
@@ -140,21 +147,10 @@ def verify_trust(
     return Trust(policy, checkpoint, chain.roles, _trusted_roots(policy, chain.trusted_roots))
 
 
-def _verified(
-    pinned_root: bytes, metadata: Mapping[str, bytes], targets: Mapping[str, bytes], cache: PrivateCache | None
-) -> Chain:
-    """The chain, verified now or before."""
-    known = None if cache is None else KnownChain(cache, pinned_root, metadata, targets)
-    chain = None if known is None else known.recall()
-    if chain is None:
-        from verifier.deployment.tuf_chain import (
-            verify_chain,  # who does not verify does not wait for tuf to be imported
-        )
+def _verified(pinned_root: bytes, metadata: Mapping[str, bytes], targets: Mapping[str, bytes]) -> Chain:
+    from verifier.deployment.tuf_chain import verify_chain  # who does not verify does not wait for tuf to be imported
 
-        chain = verify_chain(pinned_root, metadata, targets)
-        if known is not None:
-            known.remember(chain)
-    return chain
+    return verify_chain(pinned_root, metadata, targets)
 
 
 def _trusted_roots(policy: Policy, found: Mapping[str, bytes]) -> Mapping[Name, bytes]:

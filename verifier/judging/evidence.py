@@ -11,10 +11,11 @@ import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from verifier.errors import FormatError, Refused
 from verifier.formats.bundle import Bundle, parse_set
+from verifier.formats.dsse import encode_base64
 from verifier.formats.policy import PluginRule, Policy, Principal, dump_policy
 from verifier.formats.statement import (
     CERTIFICATION,
@@ -28,9 +29,11 @@ from verifier.formats.statement import (
 )
 from verifier.formats.text import Digest, Name
 from verifier.signatures.identities import identities_of, nearest, read_claims
-from verifier.signatures.keys import PublicKey
 from verifier.signatures.signatory import NOBODY_VOUCHES, Made, Opened, Signatory
 from verifier.value import Value
+
+if TYPE_CHECKING:
+    from verifier.signatures.keys import PublicKey
 
 Role = Literal["builder", "rebuilder", "owner", "certifier"]
 
@@ -167,19 +170,15 @@ class KeyRing:
     Args:
         policy: the verified policy.
         roots: the trusted roots that it names, as verified bytes.
-
-    Raises:
-        Refused: ``trust.policy`` or ``usage.key`` for a key that is not what the policy says.
     """
 
     def __init__(self, policy: Policy, roots: Mapping[Name, bytes]) -> None:
         self.policy = policy
-        keys = [
-            (name, PublicKey.from_policy(policy.keys[key]))
+        self._by_hint = {
+            encode_base64(bytes.fromhex(key.hex)): (name, policy.keys[key])
             for name, principal in policy.principals.items()
             for key in principal.keys
-        ]
-        self._by_hint = {key.hint: (name, key) for name, key in keys}
+        }
         self._keyless = identities_of(policy, roots)
         self._roots = roots
 
@@ -197,8 +196,16 @@ class KeyRing:
         return found.digest()
 
     def find(self, hint: str) -> tuple[Name, PublicKey] | None:
-        """The principal and key that a hint selects, if the policy names one."""
-        return self._by_hint.get(hint)
+        """The principal and key that a hint selects, if the policy names one.
+
+        Raises:
+            Refused: ``trust.policy`` or ``usage.key`` for a key that is not what the policy says; that of a verified
+                policy is.
+        """
+        from verifier.signatures.keys import PublicKey  # cryptography: who has weighed a set before does not need it
+
+        found = self._by_hint.get(hint)
+        return None if found is None else (found[0], PublicKey.from_policy(found[1]))
 
     def select(self, bundle: Bundle) -> tuple[Name, Signatory] | SetAside:
         """The principal whom a bundle claims to be by, or why it is nobody's.

@@ -92,9 +92,6 @@ class Ground(Value, frozen=True, dict=True):
     stateless: bool = False
     warnings: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        self.ring  # noqa: B018 - a key that is none refuses here
-
     @cached_property
     def ring(self) -> KeyRing:
         """Who signs for the policy's principals."""

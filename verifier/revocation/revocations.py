@@ -43,7 +43,7 @@ from verifier.formats.revocations import (
 )
 from verifier.formats.text import Hex
 from verifier.revocation.revocation_list import Buffer, RevocationList, Segment, SetFile
-from verifier.signatures.keys import PublicKey, signers
+from verifier.signatures.known_signers import SignedBy, signed_by
 
 CLOCK_SKEW = timedelta(minutes=5)
 """How far in the future a head may have been issued."""
@@ -95,7 +95,12 @@ def apply_head(
 
 
 def open_list(
-    envelope: bytes, files: Files, trust: ListTrust, now: datetime, current: RevocationList | None = None
+    envelope: bytes,
+    files: Files,
+    trust: ListTrust,
+    now: datetime,
+    current: RevocationList | None = None,
+    signed_by: SignedBy = signed_by,
 ) -> RevocationList:
     """Verify a head with all it names, rules 1 to 3 and 5; expiry is for :meth:`RevocationList.freshness` to judge.
 
@@ -105,11 +110,12 @@ def open_list(
         trust: verified trust.
         now: the moment to judge at (aware, UTC).
         current: a list from which a new base and merged segments may be computed instead of read.
+        signed_by: says which keys have signed; one that remembers may stand here.
 
     Raises:
         Refused: a ``list.*`` or ``format.*`` code.
     """
-    head = verified_head(envelope, trust, now)  # (1)
+    head = verified_head(envelope, trust, now, signed_by)  # (1)
     _check_epoch(head, trust)  # (2)
     tail = _read_tail(head, trust.checkpoint, files, current.tail if current else ())  # (3)
     base = _computed_base(current, trust.checkpoint)  # (5)
@@ -145,8 +151,14 @@ def check_history(old: RevocationList, new: RevocationList) -> None:
     _check_rules_kept(old.rules, new.rules)
 
 
-def verified_head(envelope_bytes: bytes, trust: ListTrust, now: datetime) -> Head:
+def verified_head(envelope_bytes: bytes, trust: ListTrust, now: datetime, signed_by: SignedBy = signed_by) -> Head:
     """A head whose signature is by a head key of the policy, rule 1; what it names is not looked at.
+
+    Args:
+        envelope_bytes: the head's DSSE envelope.
+        trust: verified trust.
+        now: the moment to judge at (aware, UTC).
+        signed_by: as for :func:`open_list`.
 
     Raises:
         Refused: ``list.signature``, ``list.key-expired``, ``list.deployment``, ``list.future``.
@@ -157,7 +169,7 @@ def verified_head(envelope_bytes: bytes, trust: ListTrust, now: datetime) -> Hea
         raise Refused(
             "list.signature", "not a revocation head", found=repr(envelope.payload_type), expected=repr(dsse.HEAD)
         )
-    _check_signature(envelope, trust.policy, now)
+    _check_signature(envelope, trust.policy, now, signed_by)
     head = parse_head(envelope.unverified_payload)
     if head.deployment != trust.policy.deployment:
         raise Refused(
@@ -173,16 +185,16 @@ def verified_head(envelope_bytes: bytes, trust: ListTrust, now: datetime) -> Hea
     return head
 
 
-def _check_signature(envelope: dsse.Envelope, policy: Policy, now: datetime) -> None:
+def _check_signature(envelope: dsse.Envelope, policy: Policy, now: datetime, signed_by: SignedBy) -> None:
     ends = {head_key.key: head_key.not_after for head_key in policy.head_keys}
-    found = signers(envelope, [PublicKey.from_policy(policy.keys[key]) for key in ends])
+    found = signed_by(envelope, {key: policy.keys[key] for key in ends})
     if not found:
         raise Refused(
             "list.signature",
             "the revocation list is not signed by a head key of the policy",
             expected=f"a signature by {' or '.join(ends)}",
         )
-    end = max(ends[key.id] for key in found)
+    end = max(ends[key] for key in found)
     if now >= end.instant:
         raise Refused("list.key-expired", "the head key's time is over", found=end, expected=f"{now:%FT%TZ}")
 

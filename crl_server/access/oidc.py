@@ -39,16 +39,23 @@ KEPT: Final = timedelta(hours=1)
 """For how long a key set serves while the issuer does not answer."""
 AGAIN: Final = timedelta(minutes=1)
 """How long to wait before an unknown key makes the set be fetched once more: anybody can name an unknown key."""
+WAIT: Final = 5.0
+"""How long, in seconds, to wait while somebody else asks the same issuer."""
 DISCOVERY: Final = "/.well-known/openid-configuration"
 
 
 @dataclass
 class _KeySet:
-    """An issuer's keys by ``kid``, and when they were fetched and last asked for."""
+    """An issuer's keys by ``kid``, when they were fetched and last asked for, and the lock of who asks."""
 
+    lock: threading.Lock = field(default_factory=threading.Lock)
     keys: dict[str, jwt.PyJWK] = field(default_factory=dict)
     fetched: datetime | None = None
     tried: datetime | None = None
+
+    def serving(self, kid: str, now: datetime) -> jwt.PyJWK | None:
+        """The key of that id, of a set that is not too old."""
+        return None if self.fetched is None or abs(now - self.fetched) >= KEPT else self.keys.get(kid)
 
 
 class Issuers:
@@ -61,7 +68,6 @@ class Issuers:
     def __init__(self, issuers: Iterable[Issuer]) -> None:
         self._issuers = {issuer.url: issuer for issuer in issuers}
         self._sets = {url: _KeySet() for url in self._issuers}
-        self._lock = threading.Lock()
 
     def identify(self, token: str, now: datetime) -> Identity:
         """Who presents this token, and in which roles.
@@ -123,13 +129,20 @@ class Issuers:
         kid = header.get("kid")
         if not isinstance(kid, str):
             raise _invalid("without the id of its key")
-        with self._lock:
-            known = self._sets[issuer.url]
-            self._refresh(issuer, known, kid, now)
-            key = known.keys.get(kid)
-        if key is None:
+        known = self._sets[issuer.url]
+        held = known.serving(kid, now)
+        # While one asks the issuer, the others go by what is known: an issuer that hangs keeps one thread, not all.
+        if known.lock.acquire(timeout=WAIT if held is None else 0):
+            try:
+                self._refresh(issuer, known, kid, now)
+                held = known.serving(kid, now)
+            finally:
+                known.lock.release()
+        elif held is None:
+            raise unreachable(issuer, "it is being asked, and does not answer")
+        if held is None:
             raise _invalid("signed by a key that the issuer does not name")
-        return key
+        return held
 
     def _refresh(self, issuer: Issuer, known: _KeySet, kid: str, now: datetime) -> None:
         """Fetch the key set where it is old, or where a new key may be in it."""

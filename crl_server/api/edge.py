@@ -10,12 +10,13 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 from fastapi import Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from crl_server.access.roles import WRITES, Identity, Operation, authorise
+from crl_server.access.tokens import PREFIX
 from crl_server.api import refusals
 from crl_server.api.limits import Turns, Writes
 from crl_server.lists.public_files import tags_of
@@ -28,11 +29,15 @@ from verifier.formats.strict_json import dumps
 from verifier.formats.text import Digest
 
 Clock = Callable[[], datetime]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 UPLOADS_AT_ONCE = 2
 """How many uploads are held in memory at a time; the others wait."""
 UPLOADS_EACH = 4
 """How many uploads an identity may have under way at a time."""
+ISSUERS_AT_ONCE = 8
+"""How many threads may wait for issuers at a time. Whoever has a token of this service waits for none of them."""
 BEARER = "Bearer "
 JSON = "application/json"
 PRIVATE = "private, no-cache"
@@ -71,6 +76,7 @@ class Edge:
         self.instruments = instruments
         self.uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self.receiving = Turns(UPLOADS_EACH)
+        self._asking = asyncio.Semaphore(ISSUERS_AT_ONCE)
 
     async def admit(self, request: Request, operation: Operation) -> tuple[Identity, datetime]:
         """Who asks and when, once it is known that they may.
@@ -81,13 +87,22 @@ class Edge:
                 under an unusable idempotency key.
         """
         now = self.clock()
-        identity = await run_in_threadpool(self._judge, request.headers.get("authorization", ""), operation, now)
+        header = request.headers.get("authorization", "")
+        judging = run_in_threadpool if header.startswith(BEARER + PREFIX) else self.ask_issuer
+        identity = await judging(self._judge, header, operation, now)
         refusals.remember(request, self.authority, identity.actor, operation, now)
         if operation in WRITES:
             self.writes.take(identity.actor, now)
             check_key(key_of(request))
         check_query(request)
         return identity, now
+
+    async def ask_issuer(self, call: Callable[P, T], *given: P.args, **more: P.kwargs) -> T:
+        """What a call answers that may have to ask an issuer. Few at a time: an issuer that hangs must not take all the
+        threads, in one of which a revocation is worked on.
+        """
+        async with self._asking:
+            return await run_in_threadpool(call, *given, **more)
 
     def _judge(self, header: str, operation: Operation, now: datetime) -> Identity:
         actor = "anonymous"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -12,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from crl_server.api.edge import Edge
 from crl_server.api.hosts import coverage
+from crl_server.api.limits import Turns
 from verifier.errors import LoadlockError, Refused
 from verifier.formats.strict_json import dumps
 
@@ -20,6 +22,10 @@ LOOK = 0.5
 PING = 15.0
 """Seconds of silence after which a comment is sent."""
 MAX_STREAMS = 100
+MAX_EACH = 10
+"""How many streams one identity may have in a process: the others are for other people."""
+JUDGED = 5.0
+"""After how many seconds it is judged again whether whoever follows still may."""
 
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 _COMMENT = b":\n\n"
@@ -37,29 +43,38 @@ class Events:
     def __init__(self, read: Callable[[], bytes], look: float = LOOK, limit: int = MAX_STREAMS) -> None:
         self._read, self._look, self._limit = read, look, limit
         self._count = 0
+        self._turns = Turns(MAX_EACH)
         self._closing = asyncio.Event()
         self._reading = asyncio.Lock()
         self._known, self._read_at = b"", float("-inf")
 
-    def open(self) -> AsyncIterator[bytes]:
-        """Begin a stream.
+    async def open(self, actor: str, judge: Callable[[], Awaitable[object]]) -> AsyncIterator[bytes]:
+        """Begin a stream, which ends as soon as its follower may not follow any more.
+
+        Args:
+            actor: who follows.
+            judge: demands that they still may.
 
         Raises:
-            Refused: ``server.streams``.
+            Refused: ``server.streams``, ``request.rate``.
         """
-        if self._closing.is_set() or self._count >= self._limit:
-            raise Refused("server.streams", "this server holds as many streams as it may", found=str(self._count))
-        self._count += 1
-        return self._follow()
+        stream = self._follow(actor, judge)
+        await anext(stream)  # up to where it counts: one that nobody ever reads counts no more once it is forgotten
+        return stream
 
     def close(self) -> None:
         """End every stream; called in the event loop that serves them."""
         self._closing.set()
 
-    async def _follow(self) -> AsyncIterator[bytes]:
-        told, silent = b"", 0.0
-        try:
+    async def _follow(self, actor: str, judge: Callable[[], Awaitable[object]]) -> AsyncIterator[bytes]:
+        with self._place(actor):
+            yield b""
+            told, silent, judged = b"", 0.0, time.monotonic()
             while not self._closing.is_set():
+                if time.monotonic() - judged >= JUDGED:
+                    if not await _passes(judge):
+                        return
+                    judged = time.monotonic()
                 data = await self._latest()
                 silent = 0.0 if data != told else silent + self._look
                 if data != told:
@@ -69,8 +84,18 @@ class Events:
                     silent = 0.0
                     yield _COMMENT
                 await self._pause()
-        finally:
-            self._count -= 1
+
+    @contextmanager
+    def _place(self, actor: str) -> Iterator[None]:
+        """Be one of the streams that there may be."""
+        if self._closing.is_set() or self._count >= self._limit:
+            raise Refused("server.streams", "this server holds as many streams as it may", found=str(self._count))
+        with self._turns.of(actor):
+            self._count += 1
+            try:
+                yield
+            finally:
+                self._count -= 1
 
     async def _latest(self) -> bytes:
         async with self._reading:
@@ -90,13 +115,23 @@ class Events:
             return
 
 
+async def _passes(judge: Callable[[], Awaitable[object]]) -> bool:
+    """Whether somebody may still follow; who cannot be judged now may not, and comes back."""
+    try:
+        await judge()
+    except LoadlockError:
+        return False
+    return True
+
+
 def add_routes(app: FastAPI, edge: Edge) -> None:
     """Add the routes of this subject. The stream never ends, and is no operation of the OpenAPI document."""
     events = Events(lambda: dumps(coverage(edge.authority, None, edge.clock())))
     app.state.events = events
 
     async def follow(request: Request) -> Response:
-        await edge.admit(request, "host.read")
-        return StreamingResponse(events.open(), media_type="text/event-stream", headers=_HEADERS)
+        identity, _ = await edge.admit(request, "host.read")
+        stream = await events.open(identity.actor, lambda: edge.admit(request, "host.read"))
+        return StreamingResponse(stream, media_type="text/event-stream", headers=_HEADERS)
 
     app.add_route("/v1/events", follow, methods=["GET"])

@@ -39,6 +39,7 @@ class Desk:
         authority = edge.authority
         self.authority = authority
         self.clock = edge.clock
+        self.ask_issuer = edge.ask_issuer
         self._writes = edge.writes
         self.place = Place.of(authority.record.server)
         self.door = Door(authority, self.place)

@@ -54,13 +54,13 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
     async def to_issuer(name: IssuerName, next: Annotated[str, Query(max_length=MAX_NEXT)] = "/") -> Response:  # noqa: A002
         desk.place.check()
         attempt = Attempt.new(name)
-        where = await run_in_threadpool(login(desk, name).way, attempt)
+        where = await desk.ask_issuer(login(desk, name).way, attempt)
         response = Response(status_code=303, headers={"Location": where})
         return desk.keep(response, ATTEMPT, f"{attempt.secret}.{quote(way(next), safe='')}", ATTEMPT_LIFE)
 
     @console.get("/login/{name}/return")
     async def from_issuer(request: Request, name: IssuerName) -> Response:
-        return await run_in_threadpool(_return, desk, request, name)
+        return await desk.ask_issuer(_return, desk, request, name)
 
     @console.post("/logout")
     async def leave(request: Request) -> Response:

@@ -63,6 +63,10 @@ def events_of(answer: http.client.HTTPResponse) -> Iterator[Any]:
             yield json.loads(line[6:])
 
 
+async def allowed() -> None:
+    """They may."""
+
+
 def test_only_who_may_read_hosts_may_follow(authority: Authority) -> None:
     host = authority.create_token(Name("web-1"), ["host"], DAY, ACTOR, NOW, Name("web-1"))
     publisher = authority.create_token(Name("ci"), ["publisher"], DAY, ACTOR, NOW)
@@ -92,18 +96,48 @@ def test_coverage_climbs_before_the_eyes_of_security_staff(authority: Authority)
         assert list(told) == []
 
 
+def test_who_may_follow_no_more_hears_no_more(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that was taken back, though its stream was open before."""
+    monkeypatch.setattr("crl_server.api.events.JUDGED", 0.05)
+    auditor = authority.create_token(Name("auditor"), ["auditor"], DAY, ACTOR, NOW)
+    with Serving(authority) as serving, closing(http.client.HTTPConnection(*serving.at, timeout=20)) as connection:
+        connection.request("GET", "/v1/events", headers={"Authorization": f"Bearer {auditor}"})
+        told = events_of(connection.getresponse())
+        next(told)
+        revoke(authority, "x")
+        assert next(told)["seq"] == 1
+        authority.revoke_token(Name("auditor"), ACTOR, NOW)
+        assert list(told) == []
+
+
+def test_nobody_has_the_streams_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crl_server.api.events.MAX_EACH", 2)
+
+    async def run() -> None:
+        events = Events(lambda: b"{}", look=0.01)
+        own = [await events.open("a", allowed) for _ in range(2)]
+        with pytest.raises(Refused) as caught:
+            await events.open("a", allowed)
+        assert caught.value.code == "request.rate"
+        await events.open("b", allowed)
+        await own[0].aclose()  # type: ignore[attr-defined]
+        await events.open("a", allowed)
+
+    asyncio.run(run())
+
+
 def test_more_streams_than_it_may_hold_are_refused() -> None:
     async def run() -> None:
         events = Events(lambda: b"{}", look=0.01, limit=1)
-        stream = events.open()
+        stream = await events.open("a", allowed)
         assert await anext(stream) == b"event: coverage\ndata: {}\n\n"
         with pytest.raises(Refused) as caught:
-            events.open()
+            await events.open("b", allowed)
         assert caught.value.code == "server.streams"
         events.close()
         assert [event async for event in stream] == []
         with pytest.raises(Refused):
-            events.open()
+            await events.open("a", allowed)
 
     asyncio.run(run())
 
@@ -119,7 +153,7 @@ def test_a_database_that_cannot_be_read_for_a_moment_is_no_news() -> None:
 
     async def run() -> None:
         events = Events(read, look=0.001)
-        stream = events.open()
+        stream = await events.open("a", allowed)
         assert [await anext(stream), await anext(stream)] == [b"event: coverage\ndata: %d\n\n" % n for n in (1, 2)]
         events.close()
 
@@ -130,7 +164,7 @@ def test_a_long_silence_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crl_server.api.events.PING", 0.05)
 
     async def run() -> None:
-        stream = Events(lambda: b"{}", look=0.01).open()
+        stream = await Events(lambda: b"{}", look=0.01).open("a", allowed)
         assert [await anext(stream), await anext(stream)] == [b"event: coverage\ndata: {}\n\n", b":\n\n"]
 
     asyncio.run(run())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from crl_server.access.oidc import AGAIN, FRESH, KEPT, Issuers
 from crl_server.access.roles import Identity
 from crl_server.service import Authority
 from loadlock.testing.loopback import Loopback, status
-from tests.crl_server.deployments import NOW, made
+from tests.crl_server.deployments import ACTOR, DAY, NOW, made
 from tests.crl_server.live import Live
 from verifier.errors import LoadlockError
 from verifier.formats.text import Name, PluginId
@@ -401,3 +403,61 @@ def test_people_of_the_issuer_use_the_api_in_their_roles(sso: Sso, tmp_path: Pat
         assert live.ask("GET", "/v1/revocations", late).status == 503
     authority.close()
     assert "oidc:sso:ann" in json.dumps(lines)
+
+
+# -- an issuer that hangs ----------------------------------------------------------------------------------------------
+
+
+def test_an_issuer_that_hangs_keeps_no_token_of_this_service_waiting(sso: Sso, tmp_path: Path) -> None:
+    """Anybody can name an issuer in a token, or ask for the way to it; a revocation waits for nobody's answer."""
+    directory, hanging, asked = tmp_path / "acme", threading.Event(), threading.Event()
+    made(directory).close()
+    (directory / "server" / "issuers.toml").write_text(
+        f'[[issuer]]\nname = "sso"\nurl = "{sso.url}"\naudience = "loadlock"\nconsole = {{ client = "console" }}\n'
+        '[[issuer.grant]]\nroles = ["revoker"]\nclaims = { groups = "sec" }\n'
+    )
+    authority = Authority(directory)
+    secret = authority.create_token(Name("security"), ["revoker"], DAY, ACTOR, NOW)
+    body = json.dumps({"digests": ["sha256:" + "1" * 64], "reason": "malicious"}).encode()
+
+    def hang(handler: Any) -> None:
+        asked.set()
+        hanging.wait(60)
+        status(503)(handler)
+
+    sso.server.lies["realm/.well-known/openid-configuration"] = hang
+    with Live(authority) as live, ThreadPoolExecutor(100) as pool:
+        waiting = [pool.submit(live.ask, "GET", "/v1/revocations", sso.token()) for _ in range(50)]
+        waiting += [pool.submit(live.ask, "GET", "/console/login/sso") for _ in range(50)]
+        try:
+            assert asked.wait(20)
+            done = pool.submit(live.ask, "POST", "/v1/revocations", secret, body)
+            assert done.result(20).status == 201
+            assert not hanging.is_set()
+        finally:
+            hanging.set()
+        assert {answer.result(60).status for answer in waiting} == {503}
+    authority.close()
+
+
+def test_while_one_asks_the_issuer_the_others_go_by_what_is_known(sso: Sso) -> None:
+    hanging, asked = threading.Event(), threading.Event()
+    issuers, later = Issuers([sso.issuer()]), NOW + FRESH
+    known = sso.token(exp=int((later + FRESH).timestamp()))
+    issuers.identify(known, NOW)
+
+    def hang(handler: Any) -> None:
+        asked.set()
+        hanging.wait(60)
+        status(503)(handler)
+
+    sso.server.lies["keys"] = hang
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(issuers.identify, known, later)
+        try:
+            assert asked.wait(20)
+            assert issuers.identify(known, later).actor == "oidc:sso:ann"
+            assert not first.done()
+        finally:
+            hanging.set()
+        assert first.result(20).actor == "oidc:sso:ann"

@@ -20,7 +20,7 @@ from verifier.formats.statement import (
     parse_provenance,
     rebuild_in,
 )
-from verifier.formats.text import Name
+from verifier.formats.text import Name, Time
 from verifier.judging.evidence import ROLE_OF, TITLES, Attested, Evidence
 from verifier.judging.waivers import Waivers
 
@@ -100,14 +100,17 @@ def check_roles(evidence: Evidence, tier: TierRule) -> None:
             )
 
 
-def check_certification(evidence: Evidence, policy: Policy, tier: TierName, waivers: Waivers) -> None:
+def check_certification(evidence: Evidence, policy: Policy, tier: TierName, waivers: Waivers) -> Time | None:
     """Step 10: whoever certified may, for this tier, and certified exactly what is here.
+
+    Returns:
+        The certification's end; None where there is none.
 
     Raises:
         Refused: a ``certification.*`` code, or that of :meth:`Evidence.require`.
     """
     if CERTIFICATION not in evidence.attested and "certification" not in policy.tiers[tier].require:
-        return
+        return None
     attested = evidence.require(CERTIFICATION)
     certification = _certification(evidence)
     if certification.verificationResult != "PASSED":
@@ -122,12 +125,26 @@ def check_certification(evidence: Evidence, policy: Policy, tier: TierName, waiv
             "certification.tier", f"{attested.signer!r} may not certify this tier", found=tier,
             expected=f"{allowed} at most",
         )  # fmt: skip
-    if waivers.now >= certification.terms.expires.instant:
-        late = Refused("certification.expired", "the certification has expired", found=certification.terms.expires)
-        waivers.lift("certification-expiry", late)
+    check_certified(certification.terms.expires, waivers)
     if attested.payload_digest in policy.withdrawn:
         raise Refused("certification.withdrawn", "the certification was withdrawn", found=attested.payload_digest)
     check_covenant(certification, evidence)
+    return certification.terms.expires
+
+
+def check_certified(until: Time | None, waivers: Waivers) -> None:
+    """Step 10: the certification has not expired, or that is waived.
+
+    Args:
+        until: its end; None where nothing was certified, and nothing demands it.
+        waivers: those in effect.
+
+    Raises:
+        Refused: ``certification.expired``.
+    """
+    if until is not None and waivers.now >= until.instant:
+        late = Refused("certification.expired", "the certification has expired", found=until)
+        waivers.lift("certification-expiry", late)
 
 
 def check_layout(evidence: Evidence, rule: PluginRule, tier: TierRule) -> None:

@@ -12,10 +12,8 @@ from msgspec.structs import force_setattr
 from verifier.errors import Refused, UsageError
 from verifier.formats.manifest import CLASSIFICATIONS, ISOLATIONS, Classification, Isolation, SignedManifest
 from verifier.formats.policy import ASSURANCES, TIERS, Assurance, PluginRule, Policy, TierName, TierRule
-from verifier.formats.statement import CERTIFICATION, parse_certification
-from verifier.formats.text import Digest, Version
+from verifier.formats.text import Digest, Time, Version
 from verifier.judging.dependencies import Offers, Provided
-from verifier.judging.evidence import Evidence
 from verifier.judging.findings import Findings
 from verifier.revocation.revocation_list import Freshness
 from verifier.value import Value
@@ -133,7 +131,7 @@ def check_lists(manifest: SignedManifest, artifact: Digest, rule: PluginRule, po
 
 def warnings(
     manifest: SignedManifest,
-    evidence: Evidence,
+    certified_until: Time | None,
     findings: Findings,
     policy: Policy,
     freshness: Freshness,
@@ -147,10 +145,11 @@ def warnings(
         found.append(f"the plugin's maturity is {manifest.maturity}")
     if findings.severity is not None:
         found.append(f"a dependency has a known vulnerability, the worst of them {findings.severity}")
-    expiries = [("the policy", policy.valid_until), ("the manifest", manifest.expires_at)]
-    if CERTIFICATION in evidence.attested:
-        terms = parse_certification(evidence.attested[CERTIFICATION].statement.predicate).terms
-        expiries.append(("the certification", terms.expires))
+    expiries = [
+        ("the policy", policy.valid_until),
+        ("the manifest", manifest.expires_at),
+        ("the certification", certified_until),
+    ]
     expiries += [(f"the waiver of the check {c.name!r}", c.waiver.expires) for c in findings.waived if c.waiver]
     for what, moment in expiries:
         if moment is not None and moment.instant - now < EARLY:

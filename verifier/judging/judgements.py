@@ -129,8 +129,8 @@ def check_subjects(evidence: Evidence, artifact: Digest) -> None:
             )
 
 
-def check_manifest(manifest: SignedManifest, signer: Name, snapshot: Snapshot, now: datetime) -> None:
-    """Step 7: the manifest is of this wheel, by the owner it names, and in force.
+def check_manifest(manifest: SignedManifest, signer: Name, snapshot: Snapshot) -> None:
+    """Step 7: the manifest is of this wheel, by the owner it names.
 
     Raises:
         Refused: a ``manifest.*`` code or ``subject.digest``.
@@ -145,6 +145,14 @@ def check_manifest(manifest: SignedManifest, signer: Name, snapshot: Snapshot, n
     ):
         if found != expected:
             raise Refused(code, what, found=repr(str(found)), expected=repr(str(expected)))
+
+
+def check_in_force(manifest: SignedManifest, now: datetime) -> None:
+    """Step 7: the manifest has not expired.
+
+    Raises:
+        Refused: ``manifest.expired``.
+    """
     if manifest.expires_at is not None and now >= manifest.expires_at.instant:
         raise Refused("manifest.expired", "the manifest has expired", found=f"expired at {manifest.expires_at}")
 

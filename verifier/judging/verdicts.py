@@ -1,35 +1,76 @@
-"""Which statements of an attestation set count, remembered between processes: the verdict that takes the longest.
+"""What follows from an attestation set, its wheel and the policy alone, remembered between processes.
 
-What weighing a set leads to depends on the set's bytes, the artifact, the wheel's file name, the policy, the trusted
-roots and this code: on neither the time, nor the revocation list, nor what the host asks. All of that is what an entry
-is kept under, so that whatever changes is another entry, and an old one put back says what is still true. Only what was
-accepted is kept. Everything else is judged anew each time: trust, list, rules, expiries, the decision.
+Which statements count, and that they, the wheel's facts and the policy agree with each other, depends on the set's
+bytes, the artifact, the wheel's file name, the policy, the trusted roots and this code: on neither the time, nor the
+revocation list, nor what the host asks, nor what it has. All of that is what an entry is kept under, so that whatever
+changes is another entry, and an old one put back says what is still true. Only of what was let in it is kept.
+Everything else is judged anew each time: trust, list, rules, expiries, dependencies, the decision.
 
-``docs/adr/0008-code-cache.md`` says what makes a cache safe to use, ``0029`` what is kept here, and what is not.
+``docs/adr/0008-code-cache.md`` says what makes a cache safe to use, ``0029`` and ``0040`` what is kept here, and what
+is not.
 """
 
 from __future__ import annotations
 
 import hashlib
 import marshal
-from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from verifier.formats.statement import Statement
-from verifier.formats.text import Digest, Hex, Name
+from verifier.formats.policy import TierName
+from verifier.formats.sbom import Component
+from verifier.formats.statement import MANIFEST, TEST_RESULT, VULNERABILITIES, Statement
+from verifier.formats.text import Digest, Hex, Name, Time
 from verifier.judging.evidence import Attested, Evidence, KeyRing, SetAside
 from verifier.private_cache import PrivateCache
+from verifier.shelves import Shelf
 from verifier.signatures.signatory import Made
 from verifier.this_code import this_code
+from verifier.value import Value
 
-_KIND: Final = "verdict"
+READ_AGAIN: Final = frozenset({MANIFEST, VULNERABILITIES, TEST_RESULT})
+"""The predicates that are kept: whether what they say holds depends on more than what an entry is kept under."""
+
+_KIND: Final = "settled"
+
+
+class Settled(Value, frozen=True):
+    """What an attestation set, its wheel and the policy settle by themselves.
+
+    Attributes:
+        evidence: the statements that count; of one that was kept, with the predicates of :data:`READ_AGAIN` alone.
+        components: what the SBOM lists.
+        tier: the tier that is claimed, and backed by all that does not end by itself.
+        certified_until: the end of the certification; None where there is none.
+    """
+
+    evidence: Evidence
+    components: tuple[Component, ...]
+    tier: TierName
+    certified_until: Time | None
+
+
+class Entry:
+    """What is kept of one set, for one wheel under one policy. Made by :meth:`Verdicts.entry`.
+
+    Attributes:
+        known: what it settled before; None if that is not known, or it was refused.
+    """
+
+    def __init__(self, shelf: Shelf, parts: tuple[bytes, ...]) -> None:
+        self._shelf, self._parts = shelf, parts
+        value = shelf.load(*parts)
+        self.known = None if value is None else _settled(marshal.loads(value))  # noqa: S302 - authenticated by the shelf
+
+    def keep(self, settled: Settled) -> None:
+        """Keep what was settled; of what was let in alone."""
+        self._shelf.store(marshal.dumps(_plain_of(settled)), *self._parts)
 
 
 class Verdicts:
-    """What weighing sets led to, in a private cache. Safe between threads, processes and forks; never raises when it
-    fails.
+    """What was settled, in a private cache: on one shelf for each policy. Safe between threads, processes and forks;
+    never raises when it fails.
 
     Args:
         kept: where it is kept.
@@ -37,9 +78,10 @@ class Verdicts:
 
     def __init__(self, kept: PrivateCache) -> None:
         self._cache = kept
+        self._shelf: tuple[tuple[bytes, ...], Shelf] | None = None
 
-    def recall(self, attestations: bytes, artifact: Digest, file_name: str, ring: KeyRing) -> Evidence | None:
-        """What weighing exactly this led to before; None if it was not weighed, or refused.
+    def entry(self, attestations: bytes, artifact: Digest, file_name: str, ring: KeyRing) -> Entry:
+        """What is kept of exactly this.
 
         Args:
             attestations: the set.
@@ -47,40 +89,53 @@ class Verdicts:
             file_name: the wheel's file name, from which the policy's rule follows.
             ring: who signs for the policy's principals.
         """
-        value = self._cache.load(_KIND, *_parts(attestations, artifact, file_name, ring))
-        if value is None:
-            return None
-        attested, aside, ignored, rebuilds = marshal.loads(value)  # noqa: S302 - authenticated by the line above
-        return Evidence(
-            {kind: _attested(plain) for kind, plain in attested},
-            tuple(SetAside(*plain) for plain in aside),
-            tuple(ignored),
-            {Name(name): _attested(plain) for name, plain in rebuilds},
-        )
+        texts = artifact.encode(), file_name.encode("utf-8", "surrogatepass")
+        parts = (hashlib.sha256(attestations).digest(), *texts)
+        found = Entry(self._shelf_of(ring), parts)
+        if found.known is None:  # this process or another may have settled it since the shelf was read
+            self._shelf = None
+            found = Entry(self._shelf_of(ring), parts)
+        return found
 
-    def remember(
-        self, evidence: Evidence, attestations: bytes, artifact: Digest, file_name: str, ring: KeyRing
-    ) -> None:
-        """Keep what weighing led to; the arguments are those of :meth:`recall`."""
-        value = (
-            _plain_of(evidence.attested),
-            [tuple(map(str, aside)) for aside in evidence.set_aside],
-            list(map(str, evidence.ignored)),
-            _plain_of(evidence.rebuilds),
-        )
-        self._cache.store(marshal.dumps(value), _KIND, *_parts(attestations, artifact, file_name, ring))
+    def _shelf_of(self, ring: KeyRing) -> Shelf:
+        parts = (ring.digest, this_code(), _of_sigstore() if ring.is_keyless else b"")
+        if self._shelf is None or self._shelf[0] != parts:
+            self._shelf = parts, Shelf(self._cache, _KIND, *parts)
+        return self._shelf[1]
 
 
-def _plain_of(attested: Mapping[Any, Attested]) -> list[tuple[str, tuple[Any, ...]]]:
-    return [(str(key), _plain(found)) for key, found in attested.items()]
+def _settled(plain: tuple[Any, ...]) -> Settled:
+    attested, aside, ignored, rebuilds, components, tier, until = plain
+    evidence = Evidence(
+        {kind: _attested(found) for kind, found in attested},
+        tuple(SetAside(*found) for found in aside),
+        tuple(ignored),
+        {Name(name): _attested(found) for name, found in rebuilds},
+    )
+    listed = tuple(Component(*found) for found in components)
+    return Settled(evidence, listed, tier, None if until is None else Time(until))
+
+
+def _plain_of(settled: Settled) -> tuple[Any, ...]:
+    """The same as values that ``marshal`` knows."""
+    evidence, until = settled.evidence, settled.certified_until
+    return (
+        [(str(kind), _plain(found)) for kind, found in evidence.attested.items()],
+        [tuple(map(str, aside)) for aside in evidence.set_aside],
+        list(map(str, evidence.ignored)),
+        [(str(name), _plain(found)) for name, found in evidence.rebuilds.items()],
+        [(found.name, found.version, found.purl) for found in settled.components],
+        str(settled.tier),
+        None if until is None else str(until),
+    )
 
 
 def _plain(found: Attested) -> tuple[Any, ...]:
-    """A statement that counts as values that ``marshal`` knows."""
     said, made = found.statement, found.made
     at = None if made.at is None else made.at.isoformat()
     key = None if made.key is None else str(made.key)
-    statement = (str(said.subject_name), str(said.sha256), str(said.predicate_type), said.predicate)
+    predicate = said.predicate if said.predicate_type in READ_AGAIN else b""
+    statement = (str(said.subject_name), str(said.sha256), str(said.predicate_type), predicate)
     return statement, str(found.signer), str(found.payload_digest), key, at
 
 
@@ -91,18 +146,8 @@ def _attested(plain: tuple[Any, ...]) -> Attested:
     return Attested(statement, Name(signer), Digest(digest), made)
 
 
-def _parts(attestations: bytes, artifact: Digest, file_name: str, ring: KeyRing) -> tuple[bytes, ...]:
-    texts = (str(artifact), file_name, _of_sigstore() if ring.is_keyless else "")
-    return (
-        hashlib.sha256(attestations).digest(),
-        ring.digest,
-        this_code(),
-        *(text.encode("utf-8", "surrogatepass") for text in texts),
-    )
-
-
 @cache
-def _of_sigstore() -> str:
+def _of_sigstore() -> bytes:
     import importlib.metadata
 
-    return importlib.metadata.version("sigstore")
+    return importlib.metadata.version("sigstore").encode()

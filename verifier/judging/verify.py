@@ -23,31 +23,35 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from functools import cached_property
+from datetime import datetime
 from types import MappingProxyType
 
-from msgspec.structs import replace
-
-from verifier.deployment.trust import Trust
 from verifier.errors import Refused
-from verifier.formats.enrolment import Floor
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
 from verifier.formats.policy import Assurance, PluginRule, TierName
-from verifier.formats.sbom import Sbom
+from verifier.formats.sbom import Component
 from verifier.formats.statement import MANIFEST, SBOM
-from verifier.formats.text import Digest, Name, Time, Version
+from verifier.formats.text import Digest, Time, Version
 from verifier.judging import decide
-from verifier.judging.authority import check_certification, check_layout, check_provenance, check_roles, tier_of
+from verifier.judging.authority import (
+    check_certification,
+    check_certified,
+    check_layout,
+    check_provenance,
+    check_roles,
+    tier_of,
+)
 from verifier.judging.dependencies import check_dependencies, locked_wheels
-from verifier.judging.evidence import TITLES, Evidence, KeyRing, parse_attestations, weigh
+from verifier.judging.evidence import TITLES, Evidence, parse_attestations, weigh
 from verifier.judging.facts import VerifiedPlugin
 from verifier.judging.findings import Findings, check_findings
+from verifier.judging.ground import Ground
 from verifier.judging.judgements import (
     api_of,
     check_dependencies_not_listed,
     check_embedded,
     check_embedded_where_demanded,
+    check_in_force,
     check_list,
     check_manifest,
     check_not_listed,
@@ -56,70 +60,16 @@ from verifier.judging.judgements import (
     rule_of,
 )
 from verifier.judging.steps import Outcome, Steps
-from verifier.judging.verdicts import Verdicts
+from verifier.judging.verdicts import Entry, Settled, Verdicts
 from verifier.judging.waivers import Waivers
-from verifier.revocation.revocation_list import RevocationList
 from verifier.revocation.standing_rules import Subject, check_rules, subject_of
 from verifier.value import Value
 from verifier.wheels.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
 
-__all__ = ["CLOCK_TOLERANCE", "Candidate", "Ground", "VerifiedPlugin", "WheelReader", "judge", "verify"]
+__all__ = ["Candidate", "Ground", "VerifiedPlugin", "WheelReader", "judge", "verify"]
 
 WheelReader = Callable[[bytes, str], Snapshot]
 """Reads a wheel's bytes under its file name, strictly."""
-CLOCK_TOLERANCE = timedelta(minutes=5)
-"""How far a machine's clock may lie behind the last signed time before nothing is judged any more."""
-
-
-class Ground(Value, frozen=True, dict=True):
-    """What every plugin of a host is judged against.
-
-    Attributes:
-        deployment: the deployment that the host is enrolled in.
-        floor: the lowest trust and list versions that it accepts.
-        trust: verified trust.
-        revocations: the revocation list in force.
-        time_floor: the latest signed moment this host has seen.
-        stateless: whether the host forgets what it has seen; then no list serves beyond its expiry.
-        warnings: what every plugin's facts are to warn of.
-    """
-
-    deployment: Name
-    floor: Floor
-    trust: Trust
-    revocations: RevocationList
-    time_floor: Time
-    stateless: bool = False
-    warnings: tuple[str, ...] = ()
-
-    @cached_property
-    def ring(self) -> KeyRing:
-        """Who signs for the policy's principals."""
-        return KeyRing(self.trust.policy, self.trust.trusted_roots)
-
-    def following(self, revocations: RevocationList, *warnings: str) -> Ground:
-        """The same ground with another list in force, and with these warnings."""
-        following = replace(self, revocations=revocations, warnings=warnings)
-        following.__dict__["ring"] = self.ring  # which takes longer to make than a list to judge
-        return following
-
-    def grace_of(self, *tiers: TierName) -> timedelta:
-        """For how long an expired list serves, in the tier of these that grants most."""
-        return timedelta(0) if self.stateless else max(self.trust.policy.tiers[tier].grace.span for tier in tiers)
-
-    def fix_time(self, wall: datetime) -> datetime:
-        """The moment at which all is judged: the later of the clock and the last signed time.
-
-        Raises:
-            Refused: ``clock.behind`` when the clock is more than five minutes behind.
-        """
-        signed = max(self.time_floor, self.revocations.head.issued).instant
-        if wall < signed - CLOCK_TOLERANCE:
-            raise Refused(
-                "clock.behind", "this machine's clock is behind a moment that was already signed",
-                found=f"{wall:%Y-%m-%dT%H:%M:%SZ}", expected=f"{signed:%Y-%m-%dT%H:%M:%SZ} or later",
-            )  # fmt: skip
-        return max(wall, signed)
 
 
 class Candidate(Value, frozen=True):
@@ -192,20 +142,23 @@ def judge(
     steps = Steps(observe)
     now = _stand(steps, ground, wall)
     artifact = _identify(steps, ground, candidate, now)
-    rule, evidence = _gather(steps, ground, candidate.file_name, attestations, artifact, verdicts)
-    snapshot, manifest, api = _compare(steps, ground, candidate, evidence, now, request)
-    sbom, dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read)
+    rule, evidence, entry = _gather(steps, ground, candidate.file_name, attestations, artifact, verdicts)
+    known = None if entry is None else entry.known
+    snapshot, manifest, api = _compare(steps, ground, candidate, evidence, now, request, known)
+    components, dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read, known)
     waivers = Waivers(ground.trust.policy, artifact, now)
-    tier, findings = _authorise(steps, ground, manifest, evidence, rule, waivers)
-    subject = _hold(steps, ground, manifest, evidence, sbom, request)
+    tier, until, findings = _authorise(steps, ground, manifest, evidence, rule, waivers, known)
+    subject = _hold(steps, ground, manifest, evidence, components, request)
     with steps(12):
         check_embedded_where_demanded(ground.trust.policy.tiers[tier], snapshot)
         decide.check_assurance(candidate.assurance, tier, ground.trust.policy)
         decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
         age = waivers.freshness(ground.revocations, ground.grace_of(tier))
-        warnings = decide.warnings(manifest, evidence, findings, ground.trust.policy, age, now)
+        warnings = decide.warnings(manifest, until, findings, ground.trust.policy, age, now)
         warnings += waivers.warnings + ground.warnings
         decide.check_strict(warnings, request)
+        if entry is not None and known is None:
+            entry.keep(Settled(evidence, components, tier, until))
         steps.detail = f"allowed at tier {tier}"
     return VerifiedPlugin(
         plugin_id=manifest.plugin_id,
@@ -270,31 +223,37 @@ def _gather(
     attestations: bytes | None,
     artifact: Digest,
     verdicts: Verdicts | None,
-) -> tuple[PluginRule, Evidence]:
-    """Steps 3 to 5: which statements count, and that they are about this artifact."""
-    frozen, known = None, None
+) -> tuple[PluginRule, Evidence, Entry | None]:
+    """Steps 3 to 5: which statements count, and that they are about this artifact; and what of it all is kept."""
     with steps(3):
         frozen = None if attestations is None else _frozen(attestations)
+        entry = known = None
         if verdicts is not None and frozen is not None:
-            known = verdicts.recall(frozen, artifact, file_name, ground.ring)
+            entry = verdicts.entry(frozen, artifact, file_name, ground.ring)
+            known = entry.known
         bundles = parse_attestations(frozen) if known is None else ()
         steps.detail = f"{len(bundles)} statements" if known is None else "weighed before, under this very policy"
     with steps(4):
         rule = rule_of(ground.trust.policy, file_name)
-        evidence = weigh(bundles, ground.ring, rule, artifact) if known is None else known
+        evidence = weigh(bundles, ground.ring, rule, artifact) if known is None else known.evidence
         evidence.require(MANIFEST)
         counted = [f"{TITLES[kind]} by {found.signer}" for kind, found in evidence.attested.items()]
         steps.detail = ", ".join([*counted, *(f"rebuild by {name}" for name in evidence.rebuilds)])
-        if verdicts is not None and frozen is not None and known is None:
-            verdicts.remember(evidence, frozen, artifact, file_name, ground.ring)
     with steps(5):
-        check_subjects(evidence, artifact)
+        if known is None:
+            check_subjects(evidence, artifact)
         steps.detail = "all statements are about this wheel"
-    return rule, evidence
+    return rule, evidence, entry
 
 
 def _compare(
-    steps: Steps, ground: Ground, candidate: Candidate, evidence: Evidence, now: datetime, request: decide.Request
+    steps: Steps,
+    ground: Ground,
+    candidate: Candidate,
+    evidence: Evidence,
+    now: datetime,
+    request: decide.Request,
+    known: Settled | None,
 ) -> tuple[Snapshot, SignedManifest, Version]:
     """Steps 6 and 7: that wheel and manifest say the same; by which API version the plugin is called."""
     signed = evidence.require(MANIFEST)
@@ -306,9 +265,13 @@ def _compare(
         steps.detail = f"{len(snapshot.files)} files, RECORD complete"
     with steps(7):
         manifest = manifest or parse_signed_manifest(signed.statement.predicate)
-        check_manifest(manifest, signed.signer, snapshot, now)
+        is_settled = known is not None and candidate.assurance == "snapshot"  # what is installed may have changed
+        if not is_settled:
+            check_manifest(manifest, signed.signer, snapshot)
+        check_in_force(manifest, now)
         api = api_of(manifest, ground.trust.policy, request.adapters)
-        check_embedded(manifest, snapshot)
+        if not is_settled:
+            check_embedded(manifest, snapshot)
         steps.detail = f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}"
     return snapshot, manifest, api
 
@@ -321,46 +284,62 @@ def _complete(
     evidence: Evidence,
     request: decide.Request,
     read: WheelReader,
-) -> tuple[Sbom, tuple[Snapshot, ...]]:
+    known: Settled | None,
+) -> tuple[tuple[Component, ...], tuple[Snapshot, ...]]:
     """Step 8: what goes into the plugin is listed, and what it needs is here; the wheels of its dependencies."""
     with steps(8):
         check_dependencies_not_listed(ground.revocations, manifest)
-        sbom = check_sbom(manifest, evidence.require(SBOM), snapshot)
+        components = known.components if known else check_sbom(manifest, evidence.require(SBOM), snapshot).components
         has_host = request.provided is not None  # where there is no host, there is no wheelhouse
         dependencies = locked_wheels(manifest, request.offers, read) if has_host else ()
         check_dependencies(manifest, snapshot, request.provided, dependencies)
-        steps.detail = (
-            f"SBOM pinned, {len(sbom.components)} components, {len(manifest.dependencies)} dependencies locked"
-        )
-    return sbom, dependencies
+        steps.detail = f"SBOM pinned, {len(components)} components, {len(manifest.dependencies)} dependencies locked"
+    return components, dependencies
 
 
 def _authorise(
-    steps: Steps, ground: Ground, manifest: SignedManifest, evidence: Evidence, rule: PluginRule, waivers: Waivers
-) -> tuple[TierName, Findings]:
-    """Steps 9 and 10: who built it from what, who vouches for it at which tier, and what was found on the way."""
+    steps: Steps,
+    ground: Ground,
+    manifest: SignedManifest,
+    evidence: Evidence,
+    rule: PluginRule,
+    waivers: Waivers,
+    known: Settled | None,
+) -> tuple[TierName, Time | None, Findings]:
+    """Steps 9 and 10: who built it from what, who vouches for it at which tier and until when, and what was found."""
     policy = ground.trust.policy
     with steps(9):
-        tier = tier_of(evidence, policy)
-        check_provenance(manifest, evidence, rule, policy.tiers[tier])
-        check_roles(evidence, policy.tiers[tier])
+        tier = tier_of(evidence, policy) if known is None else known.tier
+        if known is None:
+            check_provenance(manifest, evidence, rule, policy.tiers[tier])
+            check_roles(evidence, policy.tiers[tier])
         steps.detail = f"built by {manifest.built_by!a}"
         if evidence.rebuilds:
             steps.detail += f", rebuilt to the same bytes by {', '.join(evidence.rebuilds)}"
     with steps(10):
-        check_certification(evidence, policy, tier, waivers)
+        if known is None:
+            until = check_certification(evidence, policy, tier, waivers)
+        else:
+            until = known.certified_until
+            check_certified(until, waivers)
         findings = check_findings(manifest, evidence, policy.tiers[tier], waivers.now)
-        check_layout(evidence, rule, policy.tiers[tier])
+        if known is None:
+            check_layout(evidence, rule, policy.tiers[tier])
         steps.detail = f"tier {tier}"
-    return tier, findings
+    return tier, until, findings
 
 
 def _hold(
-    steps: Steps, ground: Ground, manifest: SignedManifest, evidence: Evidence, sbom: Sbom, request: decide.Request
+    steps: Steps,
+    ground: Ground,
+    manifest: SignedManifest,
+    evidence: Evidence,
+    components: tuple[Component, ...],
+    request: decide.Request,
 ) -> Subject:
     """Step 11: no standing rule matches."""
     with steps(11):
-        subject = subject_of(manifest, evidence.counting, sbom.components, request.provided)
+        subject = subject_of(manifest, evidence.counting, components, request.provided)
         check_rules(ground.revocations.rules, subject)
         steps.detail = f"{len(ground.revocations.rules.rules)} in force, none matches"
     return subject

@@ -9,8 +9,8 @@ from pathlib import Path
 from verifier.codes import CODES
 from verifier.formats.bundle import MAX_STATEMENTS
 from verifier.judging.evidence import ROLE_OF
-from verifier.judging.steps import STEPS
 from verifier.judging.ground import CLOCK_TOLERANCE
+from verifier.judging.steps import STEPS
 from verifier.wheels.wheel import DEFAULT_LIMITS
 
 ROOT = Path(__file__).resolve().parents[2]

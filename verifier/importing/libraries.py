@@ -18,21 +18,22 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import posixpath
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from verifier.errors import Refused
+from verifier.importing import needing
 from verifier.importing.elf import RULE, Dynamic, read_dynamic, read_used
 from verifier.importing.links import tree_of_links
+from verifier.importing.needing import Needed
 from verifier.importing.sealed import sealed_path
+from verifier.private_cache import PrivateCache
 from verifier.private_directory import Spans, Used
 from verifier.wheels.snapshot import pour, sha256_of
 from verifier.wheels.wheel_paths import shown
 
-MAX_DEPTH: Final = 64  # of libraries that need libraries
-_ORIGINS: Final = ("$ORIGIN", "${ORIGIN}")
+_KIND: Final = "needed"
 
 
 class Libraries:
@@ -41,11 +42,13 @@ class Libraries:
     Args:
         digest: the wheel's.
         files: path to content.
+        cache: where it is kept what a module needs.
     """
 
-    def __init__(self, digest: str, files: Mapping[str, bytes]) -> None:
+    def __init__(self, digest: str, files: Mapping[str, bytes], cache: PrivateCache | None = None) -> None:
         self._digest = digest
-        self.files = files
+        self._files = files
+        self._cache = cache
         self._dynamics: dict[str, Dynamic] = {}
 
     def path_of(self, path: str) -> str:
@@ -58,18 +61,26 @@ class Libraries:
             Refused: ``wheel.unsupported`` if it cannot be loaded safely on this system; ``wheel.shadowing`` if another
                 library of a name it needs is loaded already.
         """
-        needed = Needed(self, path)
+        needed = self._needed(path)
         if needed.found:
+            _require_glibc()
             with _LOCK:
                 self._load(needed)
         return self._sealed(path)
 
-    def dynamic(self, path: str) -> Dynamic:
-        """What a library says of itself, read from its sealed file.
+    def _needed(self, path: str) -> Needed:
+        """What a module needs (1), as it was found out in an earlier start of these very bytes, or now."""
+        parts = (self._digest.encode(), path.encode("utf-8", "surrogatepass"), needing.RULE)
+        kept = None if self._cache is None else self._cache.load(_KIND, *parts)
+        if kept is not None:
+            return needing.unpack(kept)
+        needed = needing.find(path, self._dynamic, self._files)
+        if self._cache is not None:
+            self._cache.store(needing.pack(needed), _KIND, *parts)
+        return needed
 
-        Raises:
-            Refused: ``wheel.unsupported``.
-        """
+    def _dynamic(self, path: str) -> Dynamic:
+        """What a library says of itself, read from its sealed file."""
         if path not in self._dynamics:
             descriptor = os.open(self._sealed(path), os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -82,8 +93,6 @@ class Libraries:
     def _load(self, needed: Needed) -> None:
         """Load what is needed and not yet loaded (2, 3)."""
         missing = {name: path for name, path in needed.found.items() if not self._is_ours(name, path)}
-        for name, path in missing.items():
-            self._check(name, path)
         paths = {path: self._sealed(path) for path in missing.values()}
         if needed.is_circular:  # each is loaded with all that it needs, before the others can be asked for
             for name in missing:
@@ -94,29 +103,17 @@ class Libraries:
                 handle = _open(places[path], path)
                 if _handle_of(name) != handle:  # before anything that needs it
                     raise _foreign(name)
-                _LOADED[name] = (self.files, path)
+                _LOADED[name] = (self._files, path)
 
     def _is_ours(self, name: str, path: str) -> bool:
         """Whether exactly this library was loaded before, by this wheel or another."""
         if name not in _LOADED:
             return False
         files, loaded = _LOADED[name]
-        is_same = (files is self.files and loaded == path) or sha256_of(files, loaded) == sha256_of(self.files, path)
+        is_same = (files is self._files and loaded == path) or sha256_of(files, loaded) == sha256_of(self._files, path)
         if not is_same:
             raise Refused("wheel.shadowing", f"another plugin has loaded another library {shown(name)}")
         return True
-
-    def _check(self, name: str, path: str) -> None:
-        """The library can be found by the name once it is loaded (2)."""
-        soname = self.dynamic(path).soname
-        if soname != name:
-            raise Refused(
-                "wheel.unsupported",
-                f"the library {shown(path)} is asked for by another name than its own",
-                found=shown(name),
-                expected=shown(soname),
-            )
-        _require_glibc()
 
     def _sealed(self, path: str) -> str:
         def used(descriptor: int) -> Spans:
@@ -124,81 +121,8 @@ class Libraries:
                 return read_used(content, path)
 
         return sealed_path(
-            (self._digest, path), lambda descriptor: pour(self.files, path, descriptor, Used(RULE, used))
+            (self._digest, path), lambda descriptor: pour(self._files, path, descriptor, Used(RULE, used))
         )
-
-
-class Needed:
-    """What an extension module needs of its own wheel (1).
-
-    Attributes:
-        found: name to path of each library, deepest first.
-        is_circular: whether some of them need each other.
-    """
-
-    def __init__(self, libraries: Libraries, path: str) -> None:
-        self._libraries = libraries
-        self.found: dict[str, str] = {}
-        self.is_circular = False
-        self._follow(path, directories=(), above=(path,))
-
-    def _follow(self, path: str, directories: tuple[str, ...], above: tuple[str, ...]) -> None:
-        """Find what a library needs.
-
-        Args:
-            path: the library's.
-            directories: where those that need it want libraries searched; that holds for what it needs as well.
-            above: the libraries on the way to it, itself included.
-        """
-        if len(above) > MAX_DEPTH:
-            raise Refused("wheel.unsupported", "libraries of the wheel need one another too deeply", found=shown(path))
-        dynamic = self._libraries.dynamic(path)
-        own = tuple(_directory(path, entry) for entry in dynamic.search)
-        for name in dynamic.needed:
-            found = self._find(path, name, (*own, *directories))
-            if found is None or self.found.get(name) == found:
-                continue
-            if found in above:
-                self._close_circle(path, found, own, dynamic)
-                continue
-            self._follow(found, (*own, *directories), (*above, found))
-            self.found[name] = found
-
-    def _find(self, path: str, name: str, directories: tuple[str, ...]) -> str | None:
-        """The wheel's library of that name, or None if it brings none."""
-        if "/" in name:
-            raise Refused(
-                "wheel.unsupported",
-                f"{shown(path)} needs a library by its path, which would be searched from the current directory",
-                found=shown(name),
-            )
-        candidates = (posixpath.normpath(posixpath.join(directory, name)) for directory in directories)
-        return next((candidate for candidate in candidates if candidate in self._libraries.files), None)
-
-    def _close_circle(self, path: str, found: str, own: tuple[str, ...], dynamic: Dynamic) -> None:
-        """A library that is not loaded yet will be searched: only where the wheel says, before anywhere else."""
-        self.is_circular = True
-        if posixpath.dirname(found) not in own or not dynamic.searched_first:
-            raise Refused(
-                "wheel.unsupported",
-                f"{shown(path)} needs a library that needs it, and lets the environment say where that is searched",
-                found=shown(found),
-                expected="its directory in DT_RPATH",
-            )
-
-
-def _directory(path: str, entry: str) -> str:
-    """A directory of the wheel in which a library wants others searched."""
-    for origin in _ORIGINS:
-        if entry == origin or entry.startswith(f"{origin}/"):
-            below = entry.removeprefix(origin).lstrip("/")
-            return posixpath.normpath(posixpath.join(posixpath.dirname(path), below))
-    raise Refused(
-        "wheel.unsupported",
-        f"{shown(path)} wants libraries searched outside the wheel, where anybody may have put them",
-        found=shown(entry),
-        expected="directories below $ORIGIN",
-    )
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ class Portion:
         self.owner = owner
         self.cache = cache
         self.tree = MemoryTree(modules.root, modules.snapshot.files)
-        self.libraries = Libraries(modules.snapshot.digest, modules.snapshot.files)
+        self.libraries = Libraries(modules.snapshot.digest, modules.snapshot.files, cache.kept if cache else None)
         self.lock = threading.RLock()
         self.executed: set[str] = set()
         self.ready: dict[str, ModuleType] = {}

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,10 @@ from tests.verifier.importing.elf_files import shared_library
 from tests.wheels import build_wheel
 from verifier import private_directory
 from verifier.errors import Refused
-from verifier.importing import links
-from verifier.importing.libraries import MAX_DEPTH, Libraries, Needed
+from verifier.importing import libraries, links, needing
+from verifier.importing.elf import Dynamic, read_dynamic
+from verifier.importing.libraries import Libraries
+from verifier.importing.needing import MAX_DEPTH, Needed, find
 from verifier.private_cache import PrivateCache
 from verifier.wheels.wheel_file import WheelFile
 
@@ -43,9 +45,13 @@ print(*sorted(name for name in mapped if re.search("lib(hijack|round|shared)", n
 """
 
 
-def libraries_of(files: dict[str, bytes]) -> Libraries:
+def libraries_of(files: Mapping[str, bytes]) -> Libraries:
     """Those of a wheel with a digest of its own, by which its sealed files are known."""
     return Libraries(f"sha256:{uuid.uuid4().hex}", files)
+
+
+def needed_in(files: dict[str, bytes]) -> Needed:
+    return find(MODULE, lambda path: read_dynamic(files[path], path), files)
 
 
 def refused(code: str, files: dict[str, bytes], path: str = MODULE) -> Refused:
@@ -123,7 +129,7 @@ def test_deepest_first_and_each_once() -> None:
         "sample.libs/libd.so": library("libd.so"),
         "elsewhere/libc.so.6": library("libc.so.6"),
     }
-    needed = Needed(libraries_of(files), MODULE)
+    needed = needed_in(files)
     assert list(needed.found) == ["libd.so", "libb.so", "liba.so"]
     assert not needed.is_circular
 
@@ -134,7 +140,7 @@ def test_first_directory_wins() -> None:
         "sample.libs/liba.so": shared_library(soname="liba.so"),
         "sample_plugin/near/liba.so": shared_library(soname="liba.so"),
     }
-    assert Needed(libraries_of(files), MODULE).found == {"liba.so": "sample_plugin/near/liba.so"}
+    assert needed_in(files).found == {"liba.so": "sample_plugin/near/liba.so"}
 
 
 @pytest.fixture
@@ -284,9 +290,72 @@ def test_what_no_loader_maps_is_left_out_in_every_start(tmp_path: Path, monkeypa
     sealed = []
     for _ in range(3):  # unpacked, kept and authenticated, kept and left alone
         snapshot = WheelFile(path, cache).snapshot()
-        libraries = Libraries(f"sha256:{uuid.uuid4().hex}", snapshot.files)
-        sealed.append(Path(libraries.path_of(MODULE)))
+        sealed.append(Path(libraries_of(snapshot.files).path_of(MODULE)))
     end = len(library) + -len(library) % mmap.PAGESIZE
     expected = (library + symbols)[:end] + bytes(len(library + symbols) - end)
     assert [place.read_bytes() == expected for place in sealed] == [True] * 3
     assert sealed[2].stat().st_blocks * 512 <= end
+
+
+def asked(cache: PrivateCache, digest: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many libraries a start reads to know what a module of two libraries needs."""
+    read = list[str]()
+
+    def watched(content: bytes, path: str) -> Dynamic:
+        read.append(path)
+        return read_dynamic(content, path)
+
+    monkeypatch.setattr(libraries, "read_dynamic", watched)
+    files = {
+        MODULE: shared_library(needed=["libkept-a.so"], rpath=LIBS),
+        "sample.libs/libkept-a.so": shared_library(soname="libkept-a.so", needed=["libkept-b.so"], rpath="$ORIGIN"),
+        "sample.libs/libkept-b.so": shared_library(soname="libkept-b.so"),
+    }
+    Libraries(digest, files, cache).path_of(MODULE)
+    return len(read)
+
+
+def test_what_a_module_needs_is_found_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, digest = PrivateCache(tmp_path / "cache"), f"sha256:{uuid.uuid4().hex}"
+    assert [asked(cache, digest, monkeypatch) for _ in range(3)] == [3, 0, 0]
+    assert asked(cache, f"sha256:{uuid.uuid4().hex}", monkeypatch) == 3  # of another wheel nothing is known
+    monkeypatch.setattr(needing, "RULE", b"another")
+    assert asked(cache, digest, monkeypatch) == 3
+
+
+def test_attack_53_what_a_module_needs_is_authentic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that says that a module needs nothing would leave the search for its libraries to the environment."""
+    cache, digest = PrivateCache(tmp_path / "cache"), f"sha256:{uuid.uuid4().hex}"
+    asked(cache, digest, monkeypatch)
+    [entry] = [path for path in (tmp_path / "cache").iterdir() if path.name != "key"]
+    of_another = PrivateCache(tmp_path / "other")
+    of_another.store(needing.pack(Needed({}, is_circular=False)), "needed", b"any")
+    [foreign] = [path for path in (tmp_path / "other").iterdir() if path.name != "key"]
+    for content in (entry.read_bytes()[:32] + foreign.read_bytes()[32:], foreign.read_bytes(), entry.read_bytes()[:-1]):
+        entry.write_bytes(content)
+        assert asked(cache, digest, monkeypatch) == 3
+        assert asked(cache, digest, monkeypatch) == 0
+
+
+KEPT = """
+import ctypes
+from verifier.importing.libraries import Libraries
+cache = PrivateCache(sys.argv.pop())
+files = plugins[0].snapshot.files
+if sys.argv.pop() == "second":
+    ctypes.CDLL(sys.argv.pop())
+    Libraries._dynamic = None  # nothing is read: what is needed is known
+try:
+    Libraries(plugins[0].snapshot.digest, files, cache).path_of("sample_plugin/fast.so")
+    print("loaded")
+except Refused as refusal:
+    print(refusal.code)
+"""
+
+
+def test_who_came_first_is_asked_of_what_is_known_too(child: Child, evil: Path, tmp_path: Path) -> None:
+    said = []
+    for start in ("first", "second"):
+        arguments = f"sys.argv += [{str(evil / 'libhijack.so')!r}, {start!r}, {str(tmp_path / 'cache')!r}]\n"
+        said.append(child(arguments + KEPT, hijackable()))
+    assert said == ["loaded\n", "wheel.shadowing\n"]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.metadata import InvalidMetadata, Metadata
 
 from tests.wheels import build_wheel, metadata, pack_files, record, wheel_file, wheel_files
 from verifier.errors import Refused
-from verifier.wheels.core_metadata import MAX_METADATA_BYTES
+from verifier.wheels.core_metadata import MAX_METADATA_BYTES, METADATA_VERSIONS
 from verifier.wheels.wheel import Limits, Snapshot, read_wheel
 
 NAME = "sample_plugin-1.0-py3-none-any.whl"
@@ -63,6 +65,15 @@ def test_file_name_disagrees(file_name: str) -> None:
     with pytest.raises(Refused) as refusal:
         read_wheel(build_wheel(MODULES).data, file_name)
     assert refusal.value.code == "wheel.metadata"
+
+
+def test_the_metadata_versions_are_those_that_packaging_knows() -> None:
+    """If this fails, there is a new version of the format: see what it changes, and add it here and to the page."""
+    known = []
+    for text in (f"{major}.{minor}" for major in range(4) for minor in range(20)):
+        with contextlib.suppress(InvalidMetadata):
+            known.append(Metadata.from_raw({"metadata_version": text}, validate=False).metadata_version)
+    assert tuple(known) == METADATA_VERSIONS
 
 
 BAD_METADATA = {

@@ -1,18 +1,21 @@
 """METADATA and WHEEL of a wheel: what Loadlock needs of them, parsed and well-formed.
 
 ``docs/spec/wheel.md`` ("Metadata") gives the rules; the documents are those of the core metadata specification and of
-the binary distribution format. The parser of METADATA is that of ``packaging``, on top of Python's for e-mail; what it
-would find in a document that says each thing plainly is read without it.
+the binary distribution format. What the fields of METADATA may hold, ``packaging`` says. It also finds them, on top of
+Python's parser for e-mail; what it would find in a document that says each thing plainly is found without it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.tags import parse_tag
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from verifier.errors import Refused
 from verifier.value import Value
@@ -20,6 +23,7 @@ from verifier.wheels.wheel_paths import shown
 
 MAX_METADATA_BYTES: Final = 4 << 20
 WHEEL_VERSION: Final = "1.0"
+METADATA_VERSIONS: Final = ("1.0", "1.1", "1.2", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6")
 
 _MANY: Final = "requires-dist"
 _USED: Final = frozenset({"metadata-version", "name", "version", _MANY, "requires-python", "license-expression"})
@@ -59,21 +63,52 @@ def parse_metadata(document: bytes) -> CoreMetadata:
     Raises:
         Refused: ``wheel.metadata``.
     """
-    from packaging.metadata import InvalidMetadata, Metadata  # not imported where the wheel is known
+    text = _text(document, "METADATA")
+    fields = _plainly(text, _USED) or _fields_of_metadata(text)
+    said = {field: _read(field, texts) for field, texts in fields.items()}
+    for field in ("metadata-version", "name", "version"):
+        if field not in said:
+            raise Refused("wheel.metadata", "METADATA lacks a field", expected=field)
+    return CoreMetadata(
+        name=said["name"],
+        version=said["version"],
+        requires_dist=said.get(_MANY, ()),
+        requires_python=said.get("requires-python", ""),
+        license_expression=said.get("license-expression", ""),
+    )
 
-    # Each field is validated when it is read, the unused ones never.
-    fields = Metadata.from_raw(_raw(_text(document, "METADATA")), validate=False)
+
+def _read(field: str, texts: Sequence[str]) -> Any:
+    """What a used field of METADATA says, as ``packaging`` writes it."""
+    if field != _MANY and len(texts) != 1:
+        raise Refused("wheel.metadata", "a field of METADATA is repeated", found=field)
     try:
-        str(fields.metadata_version)
-        return CoreMetadata(
-            name=canonicalize_name(fields.name),
-            version=str(fields.version),
-            requires_dist=tuple(str(requirement) for requirement in fields.requires_dist or ()),
-            requires_python=str(fields.requires_python or ""),
-            license_expression=fields.license_expression or "",
-        )
-    except InvalidMetadata as error:
-        raise Refused("wheel.metadata", f"METADATA has a bad {error.field}", found=shown(str(error))) from error
+        said = tuple(map(_READERS[field], texts))
+        return said if field == _MANY else said[0]
+    except ValueError as error:
+        raise Refused("wheel.metadata", f"METADATA has a bad {field}", found=shown(str(error))) from error
+
+
+def _known_version(text: str) -> str:
+    if text not in METADATA_VERSIONS:
+        raise ValueError(f"{text!r}, not one of {', '.join(METADATA_VERSIONS)}")
+    return text
+
+
+def _license(text: str) -> str:
+    from packaging.licenses import canonicalize_license_expression  # brings all licences' names along
+
+    return str(canonicalize_license_expression(text))
+
+
+_READERS: Final[Mapping[str, Callable[[str], str]]] = {
+    "metadata-version": _known_version,
+    "name": lambda text: canonicalize_name(text, validate=True),
+    "version": lambda text: str(Version(text)),
+    _MANY: lambda text: str(Requirement(text)),
+    "requires-python": lambda text: str(SpecifierSet(text)),
+    "license-expression": _license,
+}
 
 
 def parse_wheel_file(document: bytes) -> WheelFile:
@@ -126,18 +161,16 @@ def _plainly(text: str, used: Set[str]) -> dict[str, list[str]] | None:
     return found
 
 
-def _raw(text: str) -> Any:
-    """The fields of METADATA as ``packaging`` names them, not yet validated."""
-    plain = _plainly(text, _USED)
-    if plain is not None and all(len(values) == 1 for field, values in plain.items() if field != _MANY):
-        return {field.replace("-", "_"): values if field == _MANY else values[0] for field, values in plain.items()}
+def _fields_of_metadata(text: str) -> dict[str, list[str]]:
+    """The used fields of METADATA in any spelling."""
     from packaging.metadata import parse_email
 
-    raw, unparsed = parse_email(text)
-    spoiled = sorted(field for field in _USED if field in unparsed)
+    known, unknown = parse_email(text)
+    spoiled = sorted(_USED & unknown.keys())
     if spoiled:
         raise Refused("wheel.metadata", "a field of METADATA is repeated or cannot be read", found=", ".join(spoiled))
-    return raw
+    found: dict[str, Any] = {field: known.get(field.replace("-", "_")) for field in _USED}
+    return {field: [said] if isinstance(said, str) else said for field, said in found.items() if said is not None}
 
 
 def _fields_of_wheel(text: str) -> dict[str, list[str]]:

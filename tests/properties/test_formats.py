@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 from collections.abc import Callable
 from typing import Any, get_args
@@ -317,6 +318,20 @@ def test_base64_has_one_spelling(raw: bytes, text: str) -> None:
         assert dsse.encode_base64(dsse.decode_base64(text, "text")) == text
     except FormatError as error:
         assert error.code == "format.base64"
+
+
+@PROPERTY
+@given(st.text(st.sampled_from("AQgz09+/-_= \n\x00\u00e9\ud800"), max_size=12))
+def test_base64_is_refused_where_the_standard_library_is_strict(text: str) -> None:
+    try:
+        known = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        known = None
+    if known is None or dsse.encode_base64(known) != text:
+        with pytest.raises(FormatError, match="malformed base64"):
+            dsse.decode_base64(text, "text")
+    else:
+        assert dsse.decode_base64(text, "text") == known
 
 
 def test_the_keys_drawn_from_are_real() -> None:

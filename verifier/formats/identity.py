@@ -7,7 +7,7 @@ is stands at the end of a tag.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Annotated, Final, Literal, NamedTuple, Protocol
 
 from msgspec import Meta
 
@@ -51,6 +51,10 @@ class Workflow(Text):
         return self.partition("@")[0]
 
 
+_REST: Final = re.compile(r"[A-Za-z0-9._+-]+")
+"""What the ``*`` at the end of a tag stands for."""
+
+
 class RefPattern(Text):
     """A branch or tag in full, or tags that begin alike: ``refs/heads/main``, ``refs/tags/v*``."""
 
@@ -63,7 +67,7 @@ class RefPattern(Text):
         if not self.endswith("*"):
             return ref == self
         rest = ref.removeprefix(self[:-1])
-        return rest != ref and re.fullmatch(r"[A-Za-z0-9._+-]+", rest) is not None
+        return rest != ref and _REST.fullmatch(rest) is not None
 
 
 class Claims(NamedTuple):

@@ -7,7 +7,7 @@ A certificate only selects among the identities that the policy names. Whether i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from verifier.errors import FormatError, Refused
@@ -19,7 +19,7 @@ from verifier.formats.text import Name
 from verifier.signatures.signatory import Opened, check_payload_type
 
 if TYPE_CHECKING:
-    from cryptography.x509 import Certificate, ExtensionType
+    from cryptography.x509 import Certificate, ObjectIdentifier
 
 ARC = "1.3.6.1.4.1.57264.1"
 """Below which Fulcio's extensions are registered (fulcio, docs/oid-info.md)."""
@@ -140,12 +140,20 @@ def _unreadable(error: Exception) -> Refused:
 
 
 def _claims(certificate: Certificate) -> Claims:
-    from cryptography.x509 import RFC822Name, SubjectAlternativeName, UniformResourceIdentifier
+    from cryptography.x509 import RFC822Name, SubjectAlternativeName, UniformResourceIdentifier, UnrecognizedExtension
 
-    stated: dict[str, ExtensionType] = {}
-    for extension in certificate.extensions:
-        stated[extension.oid.dotted_string] = extension.value
-    alternatives = stated[SAN]
+    stated = {extension.oid: extension.value for extension in certificate.extensions}
+
+    def text(dotted: str) -> str:
+        """The text of one of Fulcio's extensions, which is nothing but a DER UTF8String; empty when there is none."""
+        value = stated.get(_oid(dotted))
+        if value is None:
+            return ""
+        if not isinstance(value, UnrecognizedExtension):
+            raise TypeError(f"an extension of Fulcio's is of another kind: {dotted}")
+        return _utf8(value.value)
+
+    alternatives = stated[_oid(SAN)]
     if not isinstance(alternatives, SubjectAlternativeName):
         raise TypeError("the subject alternative names are of another kind")
     names = list(alternatives)
@@ -157,23 +165,19 @@ def _claims(certificate: Certificate) -> Claims:
     return Claims(
         subject=str(name.value) if known else "",
         subject_kind="email" if emailed else "uri",
-        issuer=_text(stated.get(ISSUER)),
-        repository_id=_text(stated.get(REPOSITORY_ID)),
-        ref=_text(stated.get(REF)),
-        trigger=_text(stated.get(TRIGGER)),
-        runner=_text(stated.get(RUNNER)),
+        issuer=text(ISSUER),
+        repository_id=text(REPOSITORY_ID),
+        ref=text(REF),
+        trigger=text(TRIGGER),
+        runner=text(RUNNER),
     )
 
 
-def _text(value: ExtensionType | None) -> str:
-    """The text of one of Fulcio's extensions: a DER UTF8String and nothing after it; empty when there is none."""
-    from cryptography.x509 import UnrecognizedExtension
+@cache
+def _oid(dotted: str) -> ObjectIdentifier:
+    from cryptography.x509 import ObjectIdentifier
 
-    if value is None:
-        return ""
-    if not isinstance(value, UnrecognizedExtension):
-        raise TypeError(f"an extension of Fulcio's is of another kind: {value.oid.dotted_string}")
-    return _utf8(value.value)
+    return ObjectIdentifier(dotted)
 
 
 def _utf8(encoded: bytes) -> str:

@@ -7,7 +7,7 @@ is no in-toto statement.
 
     (1) the material: when the signature claims to have been made
     (2) the trusted root, less whatever was not in force at that time
-    (3) the log and the authority that the material names are in it
+    (3) the log that the material names is in it
     (4) the library: certificate, its log, identity, log entry, timestamps, signature
 """
 
@@ -70,6 +70,7 @@ def verify(bundle: Bundle, identity: Stated, root: bytes, *, timestamp: bool) ->
     except LoadlockError:
         raise
     except Exception as error:  # it raises a dozen kinds on hostile bundles, its own and others'
+        trusted.check_authority(material, min(times), max(times))
         raise Refused(
             "signature.invalid", "a keyless signature does not verify", found=words(error), expected=identity.id
         ) from error

@@ -40,7 +40,8 @@ class Library:
 
             def __init__(self, inner: Any, certificate: Certificate, stamps: Sequence[TimeStampResponse]) -> None:
                 self._read = certificate
-                self._stamps = SimpleNamespace(rfc3161_timestamps=list(stamps)) if stamps else None
+                found = SimpleNamespace(rfc3161_timestamps=list(stamps)) if stamps else None
+                self._material = SimpleNamespace(timestamp_verification_data=found)  # nothing else is asked of it
                 super().__init__(inner)
                 if self._signing_certificate != certificate:
                     raise ValueError("the certificate of a bundle is not the one that was read")
@@ -51,7 +52,7 @@ class Library:
 
             @property
             def verification_material(self) -> Any:
-                return SimpleNamespace(timestamp_verification_data=self._stamps)  # nothing else is asked of it
+                return self._material
 
         self._bundle, self._config, self._verifier = ReadBundle, ClientTrustConfig, Verifier
 

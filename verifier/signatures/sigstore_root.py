@@ -83,13 +83,10 @@ class SigstoreRoot:
         """The library's verifier over what was in force from ``first`` to ``last``, the claimed times of a signature.
 
         Raises:
-            Refused: ``signature.log`` or ``signature.certificate`` when the log or the authority that the material
-                names is not among them, ``signature.time`` when no timestamp authority is.
+            Refused: ``signature.log`` when the log that the material names is not among them,
+                ``signature.certificate`` or ``signature.time`` when no authority of that kind is.
         """
-        left = {
-            part: [member for member in members if member.in_force(first, last)]
-            for part, members in self._parts.items()
-        }
+        left = {part: self._in_force(part, first, last) for part in PARTS}
         _check_named(material, left, first)
         key = tuple(map(tuple, left.values()))
         if key not in self._verifiers:
@@ -97,6 +94,19 @@ class SigstoreRoot:
                 self._verifiers.clear()
             self._verifiers[key] = _make_verifier(left)
         return self._verifiers[key]
+
+    def check_authority(self, material: Material, first: datetime, last: datetime) -> None:
+        """Demand that an authority then in force is named as issuer, where the library has refused and cannot say why.
+
+        Raises:
+            Refused: ``signature.certificate``.
+        """
+        issuer = load_certificate(material.certificate_der).issuer
+        if not any(issuer in ca.subjects for ca in self._in_force("certificateAuthorities", first, last)):
+            raise _no_authority(material, first)
+
+    def _in_force(self, part: str, first: datetime, last: datetime) -> list[_Member]:
+        return [member for member in self._parts[part] if member.in_force(first, last)]
 
 
 class _Member:
@@ -122,18 +132,21 @@ def _check_named(material: Material, left: Mapping[str, list[_Member]], first: d
             "signature.log", f"no log that the trusted root has in force {_at(first)} holds a statement",
             found=f"log {log!a}", expected=", ".join(logs) or "a log whose time is not over",
         )  # fmt: skip
-    issuer = load_certificate(material.certificate_der).issuer
-    if not left["ctlogs"] or not any(issuer in ca.subjects for ca in left["certificateAuthorities"]):
-        raise Refused(
-            "signature.certificate",
-            f"the signing certificate is by no authority that the trusted root has in force {_at(first)}",
-            found=ascii(issuer.rfc4514_string()[:200]),
-        )
+    if not left["ctlogs"] or not left["certificateAuthorities"]:
+        raise _no_authority(material, first)
     if material.has_timestamps and not left["timestampAuthorities"]:
         raise Refused(
             "signature.time",
             f"a statement's timestamp is by no authority that the trusted root has in force {_at(first)}",
         )
+
+
+def _no_authority(material: Material, first: datetime) -> Refused:
+    return Refused(
+        "signature.certificate",
+        f"the signing certificate is by no authority that the trusted root has in force {_at(first)}",
+        found=ascii(load_certificate(material.certificate_der).issuer.rfc4514_string()[:200]),
+    )
 
 
 def _at(moment: datetime) -> str:

@@ -6,7 +6,6 @@ done before the caller hears of success, and is done again at the next start whe
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +28,7 @@ from crl_server.operating.expiries import Expiry, expiries
 from crl_server.plugins import admission, registry, releases
 from crl_server.plugins.admission import Admission, Admitted, Upload
 from crl_server.records.audit import Act, verify_log
+from crl_server.records.denials import Denials
 from crl_server.revocation import backfill, reinstating
 from crl_server.revocation.denying import Denying
 from crl_server.revocation.reinstating import Requested, Wish
@@ -51,10 +51,6 @@ from verifier.formats.revocations import AuditHead, sha256_hex
 from verifier.formats.strict_json import parse
 from verifier.formats.text import Digest, Name, PluginId, Time
 from verifier.revocation.revocation_list import RevocationList
-
-MAX_DENIALS = 100
-"""How many refused writes are recorded within an hour: anybody can cause them."""
-HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ class Authority(Denying):
         self.rotations = Rotations(self.tree, self.record, self.publisher)
         self.hearing = Hearing(self.store)
         self._endings = Endings()
-        self._denials: deque[datetime] = deque()
+        self._denials = Denials(self.store)
         self.rotations.resume()
 
     def close(self) -> None:
@@ -317,17 +313,8 @@ class Authority(Denying):
             return tokens.authenticate(ledger, presented, now)
 
     def record_denial(self, actor: str, operation: Operation, code: str, now: datetime) -> None:
-        """Record a refused write, unless too many were recorded within the hour."""
-        while self._denials and now - self._denials[0] >= HOUR:
-            self._denials.popleft()
-        if len(self._denials) >= MAX_DENIALS:
-            return
-        self._denials.append(now)
-        detail: dict[str, object] = {"code": code}
-        if len(self._denials) == MAX_DENIALS:
-            detail["more"] = "further refusals of this hour are not recorded"
-        with self.store.write() as ledger:
-            ledger.record(Act(actor, "access.denied", operation, detail), now)
+        """Record a refused write; raises as :meth:`crl_server.records.denials.Denials.record`."""
+        self._denials.record(actor, operation, code, now)
 
     # -- policy and audit ----------------------------------------------------------------------------------------------
 

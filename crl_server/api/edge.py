@@ -21,6 +21,7 @@ from crl_server.api import refusals
 from crl_server.api.limits import Turns, Writes
 from crl_server.lists.public_files import tags_of
 from crl_server.operating.instruments import Instruments
+from crl_server.records.denials import STRANGER
 from crl_server.service import Authority
 from crl_server.storage.idempotency import check_key
 from crl_server.storage.ledger import MAX_ID, MAX_PAGE
@@ -105,7 +106,7 @@ class Edge:
             return await run_in_threadpool(call, *given, **more)
 
     def _judge(self, header: str, operation: Operation, now: datetime) -> Identity:
-        actor = "anonymous"
+        actor = STRANGER
         try:
             if not header.startswith(BEARER):
                 raise Refused("auth.token", "this takes an API token", expected="Authorization: Bearer <token>")

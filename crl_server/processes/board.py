@@ -11,7 +11,7 @@ import struct
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 MAX_SHEET: Final = 1024 * 1024
@@ -62,17 +62,23 @@ def sheets(workers: int) -> Iterator[list[int]]:
 
     They have no name, and are gone with their last reader.
     """
-    descriptors = [_sheet(number) for number in range(1, workers + 2)]
+    with ExitStack() as opened:
+        yield [opened.enter_context(sheet(f"loadlock-worker-{number}")) for number in range(1, workers + 2)]
+
+
+@contextmanager
+def sheet(name: str) -> Iterator[int]:
+    """One empty sheet, for whoever inherits its descriptor."""
+    descriptor = _opened(name)
     try:
-        yield descriptors
+        yield descriptor
     finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
-def _sheet(number: int) -> int:
+def _opened(name: str) -> int:
     if hasattr(os, "memfd_create"):
-        return os.memfd_create(f"loadlock-worker-{number}")
+        return os.memfd_create(name)
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 

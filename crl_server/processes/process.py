@@ -41,6 +41,7 @@ class Process:
         chores: what is done beside it.
         board: what the workers of a team share; None for a process that serves alone.
         started: is called once connections are taken.
+        beat: is called again and again while connections are taken: ten times a second.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Process:
         chores: Chores,
         board: Board | None = None,
         started: Callable[[], None] = lambda: None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         hub = Hub(authority.layout)
         instruments = Instruments(chores.exports, lambda: len(hub), chores.webhooks, lambda: chores.here, board)
@@ -58,7 +60,7 @@ class Process:
         self._shelf = Shelf(authority.layout.public)
         application = with_stream(observed(with_shelf(app, self._shelf), instruments), hub)
         doorway = Doorway(self._shelf, instruments)
-        self._server = server_of(application, hub, app.state.events, doorway, started)
+        self._server = server_of(application, hub, app.state.events, doorway, started, beat)
         self._beside = [chores] if board is None else [chores, instruments.telling(board)]
 
     def end_when_told(self) -> None:
@@ -89,6 +91,7 @@ def server_of(
     events: Events | None = None,
     doorway: Doorway | None = None,
     started: Callable[[], None] = lambda: None,
+    beat: Callable[[], None] = lambda: None,
 ) -> uvicorn.Server:
     """A server that ends its streams before it waits for what is under way: they never end by themselves.
 
@@ -98,6 +101,7 @@ def server_of(
         events: the streams of events.
         doorway: what answers before the application.
         started: is called once connections are taken.
+        beat: is called ten times a second from then on.
     """
     import uvicorn
 
@@ -105,6 +109,10 @@ def server_of(
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             started()
+
+        async def on_tick(self, counter: int) -> bool:
+            beat()
+            return await super().on_tick(counter)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             if events is not None:

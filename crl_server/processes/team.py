@@ -21,7 +21,8 @@ from typing import Final
 
 import msgspec
 
-from crl_server.processes.board import sheets
+from crl_server.processes.board import sheet, sheets
+from crl_server.processes.pulse import Pulses, Watch
 from verifier.errors import Unreachable, UsageError
 
 MAX_WORKERS: Final = 64
@@ -49,6 +50,7 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     listening: int
     lifeline: int
     started: int
+    pulse: int
     sheets: list[int]
     log_format: str
     log_level: str
@@ -97,15 +99,20 @@ class Team:
         """
         for told in (signal.SIGTERM, signal.SIGINT):
             signal.signal(told, lambda *_: self._end.set())
-        with sheets(self._count) as board, _pipe() as (lifeline, _), _pipe() as (started, told_started):
-            shared = (listening.fileno(), lifeline, told_started, *board)
+        with (
+            sheets(self._count) as board, sheet("loadlock-pulse") as pulse,
+            _pipe() as (lifeline, _), _pipe() as (started, told_started),
+        ):  # fmt: skip
+            shared, pulses = (listening.fileno(), lifeline, told_started, pulse, *board), Pulses(pulse)
             places = [
                 _Place(
                     Errand(
                         directory=str(directory.resolve()), number=number, listening=shared[0], lifeline=lifeline,
-                        started=told_started, sheets=board, log_format=self._logging[0], log_level=self._logging[1],
+                        started=told_started, pulse=pulse, sheets=board, log_format=self._logging[0],
+                        log_level=self._logging[1],
                     ),
                     shared,
+                    pulses,
                 )
                 for number in range(1, self._count + 1)
             ]  # fmt: skip
@@ -137,8 +144,8 @@ class Team:
 class _Place:
     """One worker's place in a team, whoever fills it."""
 
-    def __init__(self, errand: Errand, shared: Sequence[int]) -> None:
-        self._errand, self._shared = errand, shared
+    def __init__(self, errand: Errand, shared: Sequence[int], pulses: Pulses) -> None:
+        self._errand, self._shared, self._pulses = errand, shared, pulses
         self._process: subprocess.Popen[bytes] | None = None
         self._began = self._again = 0.0
         self._deaths = 0
@@ -151,6 +158,7 @@ class _Place:
         """
         words = [sys.executable, "-P", "-m", "crl_server.processes.worker", msgspec.json.encode(self._errand).decode()]
         self._began = time.monotonic()
+        self._watch = self._watched()
         try:
             # A group of its own: Ctrl-C reaches the parent alone, which tells the workers as it tells them of any other
             # end. Standard output is the parent's own.
@@ -161,7 +169,7 @@ class _Place:
             self._ended(error.strerror or str(error))
 
     def look(self) -> None:
-        """Start a worker again whose predecessor has ended.
+        """Start a worker again whose predecessor has ended; end one that hangs.
 
         Raises:
             Unreachable: ``server.workers``.
@@ -171,6 +179,13 @@ class _Place:
                 self.start()
         elif (status := self._process.poll()) is not None:
             self._ended(_ending(status))
+        elif self._watch.is_over(self._pulses.count(self._errand.number), time.monotonic()):
+            log.error("worker %d is silent for too long and is killed", self._errand.number)
+            self._process.kill()  # it would not hear of anything gentler
+            self._watch = self._watched()
+
+    def _watched(self) -> Watch:
+        return Watch(self._pulses.count(self._errand.number), time.monotonic())
 
     def _ended(self, how: str) -> None:
         self._deaths = 1 if time.monotonic() - self._began >= STABLE else self._deaths + 1

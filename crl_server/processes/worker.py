@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,7 @@ from crl_server.operating.serving import utc_now
 from crl_server.processes.board import Board
 from crl_server.processes.chores import Chores, Reminder
 from crl_server.processes.process import Process
+from crl_server.processes.pulse import Pulses
 from crl_server.processes.team import Errand
 from crl_server.service import Authority
 from verifier.errors import LoadlockError
@@ -50,7 +52,8 @@ def main(words: list[str]) -> int:
 def _serve(authority: Authority, errand: Errand) -> None:
     chores = Chores(authority, exporters(authority, authority.settings.export), utc_now, Reminder())
     process = Process(
-        authority, utc_now, chores, Board(errand.sheets, errand.number), lambda: _tell(errand.started)
+        authority, utc_now, chores, Board(errand.sheets, errand.number), lambda: _tell(errand.started),
+        partial(Pulses(errand.pulse).beat, errand.number),
     )  # fmt: skip
     process.end_when_told()
     threading.Thread(target=_outlive_nobody, args=(errand.lifeline, process), name="lifeline", daemon=True).start()

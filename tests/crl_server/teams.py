@@ -17,6 +17,7 @@ from types import TracebackType
 import urllib3
 from prometheus_client import parser
 
+from crl_server.processes.pulse import SILENCE
 from crl_server.records.audit import parse_entry
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, digest, made
@@ -28,6 +29,14 @@ from verifier.refreshing.push import announcements
 from verifier.refreshing.transport import Stream, Transport
 
 WORKERS = 2
+PROGRAM = """
+import sys
+from crl_server.processes import pulse
+from loadlock.cli import main
+pulse.SILENCE = float(sys.argv[1])
+sys.exit(main(sys.argv[2:]))
+"""
+"""``loadlock``, with another patience towards workers that hang."""
 
 
 class Team:
@@ -39,8 +48,8 @@ class Team:
         process: the parent's.
     """
 
-    def __init__(self, directory: Path, database: str = "", settings: str = "") -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, database: str = "", settings: str = "", silence: float = SILENCE) -> None:
+        self.directory, self._silence = directory, silence
         now = datetime.now(UTC).replace(microsecond=0)
         authority = made(directory, now=now, database=database)
         authority.layout.settings.write_text(settings)
@@ -50,7 +59,8 @@ class Team:
         self._pool = urllib3.PoolManager(retries=False, timeout=60)
 
     def __enter__(self) -> Team:
-        words = [sys.executable, "-m", "loadlock", "serve", "--port", "0", "--json", "--workers", str(WORKERS)]
+        words = [sys.executable, "-c", PROGRAM, str(self._silence)]
+        words += ["serve", "--port", "0", "--json", "--workers", str(WORKERS)]
         with (self.directory / "server" / "log").open("ab") as log:
             command = [*words, "--deployment", str(self.directory)]
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -158,6 +159,19 @@ def test_refused_writes_are_recorded_up_to_a_limit(authority: Authority) -> None
     assert len(denied) == 101
     assert "more" in denied[99].detail
     assert all("more" not in entry.detail for entry in [*denied[:99], denied[100]])
+
+
+def test_strangers_hide_nobody_who_is_known_and_workers_count_together(authority: Authority) -> None:
+    with closing(Authority(authority.layout.root)) as other:
+        for number in range(100):
+            (authority, other)[number % 2].record_denial("anonymous", "rule.add", "auth.token", NOW)
+        for worker in (authority, other):
+            worker.record_denial("anonymous", "rule.add", "auth.token", NOW)
+            worker.record_denial("token:ci", "rule.add", "auth.role", NOW)
+    with authority.store.read() as ledger:
+        entries = [parse_entry(line) for line in ledger.audit_lines()]
+    denied = [entry.actor for entry in entries if entry.action == "access.denied"]
+    assert (denied.count("anonymous"), denied.count("token:ci")) == (100, 2)
 
 
 # -- the audit log -----------------------------------------------------------------------------------------------------

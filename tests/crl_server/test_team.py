@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 import crl_server.processes.team
-from crl_server.processes.board import MAX_SHEET, Board, sheets
+from crl_server.processes.board import MAX_SHEET, Board, sheet, sheets
 from crl_server.processes.chores import Chores, Reminder
+from crl_server.processes.pulse import LOOKED, SILENCE, STARTING, Pulses, Watch
 from crl_server.processes.team import LONGEST_PAUSE, MAX_DEATHS, MAX_WORKERS, Errand, _Place, pause_after
 from crl_server.processes.team import Team as Workers
 from crl_server.service import Authority
@@ -111,6 +112,53 @@ def test_a_team_that_cannot_start_says_so(tmp_path: Path) -> None:
     assert listening.fileno() == -1
 
 
+def test_a_worker_that_hangs_is_replaced(tmp_path: Path) -> None:
+    """It has not died: it holds connections that nobody else can answer, and the chores."""
+    with Team(tmp_path / "acme", silence=5.0) as team:
+        team.complete()
+        before = team.workers()
+        with closing(Authority(team.directory)) as authority:
+            assert authority.layout.chores_lock.exists()
+        hanging = min(before)
+        os.kill(hanging, signal.SIGSTOP)
+        assert team.revoke("meanwhile")  # by the other one
+        until(lambda: hanging not in team.workers())
+        team.complete()
+        assert len(team.workers() & before) == WORKERS - 1, "one that does not hang was ended"
+        assert "silent" in team.log
+        assert team.revoke("afterwards")
+        team.check_kept(["meanwhile", "afterwards"])
+
+
+def test_whoever_gives_signs_of_life_is_not_silent() -> None:
+    watch = Watch(7, 0.0)
+    assert not any(watch.is_over(8 + number, number * LOOKED) for number in range(1000))
+    last = 8 + 999
+    over = [watch.is_over(last, (1000 + number) * LOOKED) for number in range(int(SILENCE / LOOKED) + 1)]
+    assert over == [False] * int(SILENCE / LOOKED - 1) + [True, True]
+
+
+def test_a_worker_has_longer_until_its_first_sign() -> None:
+    watch = Watch(7, 0.0)
+    over = [watch.is_over(7, (1 + number) * LOOKED) for number in range(int(STARTING / LOOKED))]
+    assert over == [False] * int(STARTING / LOOKED - 1) + [True]
+
+
+def test_nobody_was_silent_while_the_parent_stood_still_too() -> None:
+    watch = Watch(0, 0.0)
+    assert not watch.is_over(1, LOOKED)
+    assert not watch.is_over(1, 1_000_000.0)
+    assert not watch.is_over(2, 1_000_000.0 + LOOKED)
+
+
+def test_each_worker_beats_for_itself() -> None:
+    with sheet("pulse") as descriptor:
+        here, there = Pulses(descriptor), Pulses(descriptor)
+        for number in (1, MAX_WORKERS, MAX_WORKERS):
+            here.beat(number)
+        assert [there.count(number) for number in (1, 2, MAX_WORKERS)] == [1, 0, 2]
+
+
 def test_pauses_grow_and_end() -> None:
     pauses = [pause_after(deaths) for deaths in range(1, MAX_DEATHS)]
     assert pauses == sorted(pauses)
@@ -122,13 +170,14 @@ def test_a_place_in_which_nobody_lives_is_given_up(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     monkeypatch.setattr(crl_server.processes.team, "LONGEST_PAUSE", 0.0)
     errand = Errand(
-        directory=str(tmp_path), number=1, listening=0, lifeline=0, started=0, sheets=[], log_format="text",
+        directory=str(tmp_path), number=1, listening=0, lifeline=0, started=0, pulse=0, sheets=[], log_format="text",
         log_level="error",
     )  # fmt: skip
-    place = _Place(errand, ())
-    place.start()
-    with pytest.raises(Unreachable) as caught:
-        until(place.look)
+    with sheet("pulse") as pulse:
+        place = _Place(errand, (), Pulses(pulse))
+        place.start()
+        with pytest.raises(Unreachable) as caught:
+            until(place.look)
     assert (caught.value.code, caught.value.found, place._deaths) == (
         "server.workers",
         "worker 1: status 1",

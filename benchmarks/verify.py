@@ -41,7 +41,7 @@ from benchmarks.tables import about, row
 from tests.hosts import HostedDeployment
 from tests.sigstore import KeylessPerson, PrivateSigstore, workflow_claims
 from tests.simulator import EVERYTHING, NOW, PluginWheel, Simulator
-from verifier.formats import manifest, text
+from verifier.formats import manifest, packages
 from verifier.formats.bundle import dump_bundle, parse_set
 from verifier.formats.statement import parse_certification
 from verifier.judging.verdicts import Verdicts
@@ -64,7 +64,7 @@ Samples = Mapping[str, list[float]]
 
 def forget() -> None:
     """Take from the process what it remembers of documents that it met before."""
-    for kept in (parse_certification, parse_file_name, manifest._bounds, text._specifiers):
+    for kept in (parse_certification, parse_file_name, manifest._bounds, packages.versions, packages._specifiers):
         kept.cache_clear()
 
 

@@ -290,6 +290,8 @@ class Gate(InstalledGate):
         """
         import encodings.idna  # noqa: F401 - asked for when a name is looked up
 
+        from packaging import requirements, specifiers  # noqa: F401 - asked for when a rule denies a range
+
         import verifier.deployment.tuf_client
         import verifier.signatures.keys  # noqa: F401 - asked for when a head is new
         from verifier.refreshing.refresh import Refresher

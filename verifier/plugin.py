@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from msgspec.structs import replace
-from packaging.version import Version
 
 from verifier import importing
 from verifier.clock import Clock
@@ -236,7 +235,7 @@ def check_replaces(facts: VerifiedPlugin, old: Plugin, loaded: Collection[Plugin
             "usage.arguments", "what is to be replaced is no older version of this plugin that the gate has loaded",
             found=repr(old), expected=f"a loaded version of {facts.plugin_id}", todo="Pass the loaded plugin.",
         )  # fmt: skip
-    if old.revoked is None and Version(facts.version) <= Version(old.facts.version):
+    if old.revoked is None and facts.version.order <= old.facts.version.order:
         raise Refused(
             "plugin.not-newer", "a plugin that may run is replaced by a newer version only",
             found=str(facts.version), expected=f"later than {old.facts.version}",

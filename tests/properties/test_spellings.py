@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion
 from packaging.version import Version as PackagingVersion
 
@@ -24,7 +27,7 @@ from tests.properties.test_formats import PROPERTY, VALID, places
 from tests.properties.values import JSON
 from tests.verifier.formats.vectors import PARSERS
 from verifier.errors import LoadlockError
-from verifier.formats import strict_json
+from verifier.formats import packages, strict_json
 from verifier.formats.bundle import dump_bundle, parse_bundle
 from verifier.formats.manifest import RequirementText
 from verifier.formats.statement import Statement, dump_statement, parse_statement
@@ -218,7 +221,8 @@ def test_any_requirement(written: str) -> None:
         parsed = Requirement(written) if RequirementText.grammar.fullmatch(written) else None
     except InvalidRequirement:
         parsed = None
-    assert found == (parsed and (canonicalize_name(parsed.name), parsed.specifier))
+    ours = found and (found.project, str(found.versions))
+    assert ours == (parsed and (canonicalize_name(parsed.name), str(parsed.specifier)))
 
 
 # -- METADATA and WHEEL ------------------------------------------------------------------------------------------------
@@ -277,3 +281,79 @@ def test_the_caps_of_paths() -> None:
     ):
         is_right = path.count("/") < 32 and len(path.rpartition("/")[2]) < 256
         assert (outcome(check_path, path)[0] == "value") == is_right
+
+
+# -- names and versions of packages ------------------------------------------------------------------------------------
+
+NUMBERS = st.sampled_from(["0", "1", "2", "10", "00", "01", "18446744073709551616", "1" * 30])
+NEAR = st.lists(NUMBERS, min_size=1, max_size=4).map(".".join)
+ENDS = st.sampled_from(["", "", "", "", "rc1", ".post1", ".dev0", "+local", ".*", "-1", " "])
+VERSIONS_NEAR = st.tuples(NEAR, ENDS).map("".join)
+SIGNS = st.sampled_from(["==", "!=", "<=", ">=", "<", ">", "~=", "===", "=", ""])
+SPECIFIERS = st.lists(st.tuples(SIGNS, VERSIONS_NEAR).map("".join), max_size=3).flatmap(
+    lambda parts: st.sampled_from([",", ", ", " , ", ",,", "  "]).map(lambda between: between.join(parts))
+)
+
+
+def answer(ask: Callable[[], object]) -> object:
+    """What a question leads to; None for an error that says that the text is none."""
+    try:
+        return ask()
+    except ValueError:
+        return None
+
+
+@settings(PROPERTY, max_examples=1000)
+@given(text=SPECIFIERS, version=VERSIONS_NEAR)
+def test_a_set_of_versions_is_what_packaging_takes_it_for(text: str, version: str) -> None:
+    theirs = answer(lambda: SpecifierSet(text))
+    ours = answer(lambda: packages.Versions(text))
+    assert (ours is None) == (theirs is None)
+    if isinstance(ours, packages.Versions) and isinstance(theirs, SpecifierSet):
+        assert ours.are_all == (len(theirs) == 0)
+        assert str(ours) == str(theirs)
+        assert answer(lambda: ours.admit(version)) == answer(lambda: theirs.contains(version, prereleases=True))
+
+
+@settings(PROPERTY, max_examples=500)
+@given(text=VERSIONS_NEAR)
+def test_a_version_is_spelled_as_packaging_spells_it(text: str) -> None:
+    assert answer(lambda: packages.canonical(text)) == answer(lambda: str(PackagingVersion(text)))
+
+
+@PROPERTY
+@given(name=st.text(st.sampled_from("aB9-_. İß"), max_size=12))
+def test_a_name_is_normalised_as_packaging_does_it(name: str) -> None:
+    assert packages.normalised(name) == canonicalize_name(name)
+
+
+WORDS = st.text(st.sampled_from("ab2_.A-"), min_size=0, max_size=5)
+FILE_NAMES = st.tuples(
+    WORDS | st.just("some_thing"), VERSIONS_NEAR, st.sampled_from(["", "", "", "1-", "1a-", "b-"]),
+    WORDS | st.sampled_from(["py3", "py2.py3", "cp311"]), WORDS | st.just("none"), WORDS | st.just("any"),
+    st.sampled_from([".whl", ".whl", ".whl", ".WHL", ".zip", ""]),
+).map(lambda parts: f"{parts[0]}-{parts[1]}-{parts[2]}{parts[3]}-{parts[4]}-{parts[5]}{parts[6]}")  # fmt: skip
+
+
+def theirs_of(file_name: str) -> packages.WheelName:
+    name, version, build, tags = parse_wheel_filename(file_name)
+    return packages.WheelName(
+        name, str(version), "".join(str(part) for part in build), frozenset(str(tag) for tag in tags)
+    )
+
+
+@settings(PROPERTY, max_examples=1000)
+@given(file_name=FILE_NAMES)
+def test_a_wheels_file_name_says_what_packaging_reads_in_it(file_name: str) -> None:
+    assert answer(lambda: packages.parse_wheel_name(file_name)) == answer(lambda: theirs_of(file_name))
+
+
+def test_the_common_spellings_need_no_packaging() -> None:
+    code = (
+        "import sys\nfrom verifier.formats import packages\n"
+        "assert packages.Versions('>=1.0,<2').admit('1.5.0') and packages.canonical('1.0') == '1.0'\n"
+        "assert packages.parse_wheel_name('a_b-1.0-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl')\n"
+        "assert not [name for name in sys.modules if name.startswith('packaging')]\n"
+        "assert packages.canonical('1.0-rc1') == '1.0rc1' and 'packaging.version' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,11 +13,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
 
 from verifier.formats.json_schema import in_ecma, schema_of_text
+from verifier.formats.packages import Versions, normalised, versions
 from verifier.formats.strict_json import Document, dumps, parse, plain
 from verifier.formats.text import (
     PLAIN,
@@ -73,7 +71,7 @@ class Bounds(NamedTuple):
     """What a requirement asks for: a project, by its normalised name, in certain versions."""
 
     project: str
-    versions: SpecifierSet
+    versions: Versions
 
 
 _VERSIONS = r"(?:[=!<>]=|[<>])[0-9]+(?:\.[0-9]+)*"
@@ -83,9 +81,11 @@ _COMMON = re.compile(rf"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)((?:{_VERSIO
 @lru_cache(maxsize=4096)  # each is asked for several times in one verification, and by many plugins
 def _bounds(text: str) -> Bounds:
     if common := _COMMON.fullmatch(text):  # as nearly all are spelled; any other is for a parser
-        return Bounds(canonicalize_name(common[1]), SpecifierSet(common[2]))
+        return Bounds(normalised(common[1]), versions(common[2]))
+    from packaging.requirements import Requirement  # see ``verifier/formats/packages.py``
+
     requirement = Requirement(text)
-    return Bounds(canonicalize_name(requirement.name), requirement.specifier)
+    return Bounds(normalised(requirement.name), versions(str(requirement.specifier)))
 
 
 class RequirementText(Text):
@@ -99,7 +99,7 @@ class RequirementText(Text):
         new = super().__new__(cls, value)
         try:
             _bounds(value)
-        except InvalidRequirement:
+        except ValueError:
             raise ValueError(f"expected {cls.words}, found {value!r}") from None
         return new
 

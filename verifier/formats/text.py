@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from msgspec import Meta
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion
-from packaging.version import Version as PackagingVersion
+
+from verifier.formats.packages import canonical, normalised, order, versions
+
+if TYPE_CHECKING:
+    from packaging.version import Version as PackagingVersion
 
 # What a terminal or a reviewer's screen would act on instead of showing: control characters, line separators, byte
 # order marks, and the bidirectional overrides that make text read otherwise than it is written (CVE-2021-42574).
@@ -93,10 +93,7 @@ class PluginId(Text):
     @classmethod
     def of(cls, distribution: str) -> Self:
         """The id that belongs to a distribution's name (PEP 503 normalised first)."""
-        return cls(canonicalize_name(distribution).replace("-", "_"))
-
-
-_RELEASE = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
+        return cls(normalised(distribution).replace("-", "_"))
 
 
 class Version(Text):
@@ -108,25 +105,18 @@ class Version(Text):
 
     def __new__(cls, value: str) -> Self:
         new = super().__new__(cls, value)
-        if _RELEASE.fullmatch(value):
-            return new  # what nearly every version is; of any other, what follows says whether and why not
         try:
-            canonical = str(PackagingVersion(value))
-        except InvalidVersion:
+            spelled = canonical(value)
+        except ValueError:
             raise ValueError(f"expected {cls.words}, found {value!r}") from None
-        if canonical != value:
-            raise ValueError(f"expected {cls.words} ({canonical!r}), found {value!r}")
+        if spelled != value:
+            raise ValueError(f"expected {cls.words} ({spelled!r}), found {value!r}")
         return new
 
     @property
     def order(self) -> PackagingVersion:
         """The comparable form."""
-        return PackagingVersion(self)
-
-
-@lru_cache(maxsize=1024)  # a specifier is read when it is made, and asked soon after
-def _specifiers(text: str) -> SpecifierSet:
-    return SpecifierSet(text)
+        return order(self)
 
 
 class Specifier(Text):
@@ -139,16 +129,16 @@ class Specifier(Text):
     def __new__(cls, value: str) -> Self:
         new = super().__new__(cls, value)
         try:
-            specifiers = _specifiers(value)
-        except InvalidSpecifier:
-            specifiers = SpecifierSet()
-        if not len(specifiers):
+            is_empty = versions(value).are_all
+        except ValueError:
+            is_empty = True
+        if is_empty:
             raise ValueError(f"expected {cls.words}, found {value!r}")
         return new
 
     def admits(self, version: str) -> bool:
         """Whether ``version`` lies in the set; pre-releases count as themselves."""
-        return _specifiers(str(self)).contains(version, prereleases=True)
+        return versions(str(self)).admit(version)
 
 
 class Time(Text):

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import importlib.machinery
 import os
-import platform
 import sys
 from collections.abc import Collection
-from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
-
 from verifier.errors import Refused
+from verifier.formats.packages import canonical, versions
 from verifier.importing.environment import may_have
 from verifier.importing.finder import Finder, Served
 from verifier.importing.fitting import fits
@@ -91,15 +87,10 @@ def check_loadable(modules: Modules, cache: PrivateCache | None = None) -> None:
     if not fits(snapshot.tags, cache):
         found = shown(" ".join(sorted(snapshot.tags)))
         raise Refused("wheel.unsupported", "the wheel is for another interpreter or platform", found=found)
-    required, running = snapshot.metadata.requires_python, platform.python_version()
-    if not _admits(required, running):
+    required, running = snapshot.metadata.requires_python, sys.version.partition(" ")[0]
+    if not versions(required).admit(running):
         what = "the wheel is for another version of Python"
         raise Refused("wheel.unsupported", what, found=running, expected=shown(required), todo="Use another release.")
-
-
-@lru_cache  # most wheels of a host say the same
-def _admits(required: str, version: str) -> bool:
-    return SpecifierSet(required).contains(version, prereleases=True)
 
 
 def _refuse_same_name(portion: Portion, other: Portion) -> NoReturn:
@@ -220,8 +211,8 @@ def _check_installed(portion: Portion) -> None:
 
 def _is_version(found: importlib.metadata.Distribution, version: str) -> bool:
     try:
-        return str(Version(str(found.version))) == version
-    except InvalidVersion:
+        return canonical(str(found.version)) == version
+    except ValueError:
         return False
 
 

@@ -12,8 +12,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
+from verifier.formats.packages import normalised
 from verifier.importing.loader import ExtensionLoader, NamespaceLoader, Portion, SourceLoader
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Finder(_MetaPathFinder):
             return
         from verifier.importing.metadata import MemoryDistribution  # whoever asks has imported importlib.metadata
 
-        wanted = canonicalize_name(context.name)
+        wanted = normalised(context.name)
         for portion in self.portions:
             if portion.modules.snapshot.name == wanted:
                 yield MemoryDistribution(portion.tree, portion.modules.snapshot.dist_info)

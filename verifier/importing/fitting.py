@@ -8,13 +8,11 @@ not take, it does not load.
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Iterable
 from typing import Final
 
 import packaging
-from packaging.tags import sys_tags
 
 from verifier.private_cache import PrivateCache
 
@@ -32,10 +30,14 @@ def fits(tags: Iterable[str], cache: PrivateCache | None = None) -> bool:
     wanted = frozenset(tags)
     if PURE in wanted:
         return True
+    import platform  # and packaging's tags below: hosts of pure plugins need neither
+
     texts = (*sorted(wanted), sys.version, sys.executable, packaging.__version__, platform.machine(), _c_library())
     parts = [text.encode("utf-8", "surrogatepass") for text in texts]
     if cache is not None and cache.load(_KIND, *parts) is not None:
         return True
+    from packaging.tags import sys_tags
+
     found = any(str(tag) in wanted for tag in sys_tags())
     if cache is not None and found:
         cache.store(b"", _KIND, *parts)

@@ -13,12 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
-
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import read_capped
 from verifier.formats import strict_json
+from verifier.formats.packages import canonical, normalised
 from verifier.wheels.core_metadata import parse_wheel_file
 from verifier.wheels.wheel import parse_file_name
 from verifier.wheels.wheel_paths import shown
@@ -83,7 +81,7 @@ def find_installation(name: str, path: Sequence[str] | None = None) -> Installat
         UsageError: ``installed.unknown``.
         Refused: ``installed.unsupported`` for what no wheel was unpacked for; ``installed.ambiguous``.
     """
-    wanted = canonicalize_name(name)
+    wanted = normalised(name)
     for found in _distributions(wanted, list(sys.path if path is None else path)):
         root = Path(str(found.locate_file("")))
         here = [one for one in _in_directory(root) if one.name == wanted]
@@ -142,6 +140,6 @@ def _in_directory(root: Path) -> Iterator[Installation]:
         project, _, version = name.removesuffix(_SUFFIX).partition("-")
         if name.endswith(_SUFFIX) and project:
             try:
-                yield Installation(canonicalize_name(project), str(Version(version)), root, name)
-            except InvalidVersion:
+                yield Installation(normalised(project), canonical(version), root, name)
+            except ValueError:
                 continue

@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
-
-from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
+from typing import TYPE_CHECKING, Final
 
 from verifier.errors import Refused
 from verifier.formats.manifest import Dependency, SignedManifest
+from verifier.formats.packages import Versions, normalised, versions
 from verifier.wheels.wheel import Snapshot
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 MAX_TOTAL: Final = 2 << 30
 """Bytes of all wheels together that one plugin may lock."""
@@ -115,10 +114,10 @@ def check_dependencies(
     host = dict(entry.bounds for entry in manifest.host_provided)
     locked = {dependency.name: str(dependency.version) for dependency in manifest.dependencies}
     if provided is not None:
-        for project, versions in host.items():
-            _check_provided(project, versions, provided)
+        for project, wanted in host.items():
+            _check_provided(project, wanted, provided)
     for wheel, requirement in requirements_of(snapshot, wheels):
-        name = canonicalize_name(requirement.name)
+        name = normalised(requirement.name)
         version = snapshot.version if name == snapshot.name else locked.get(name)
         if version is not None:
             _check_locked(wheel, requirement, version)
@@ -130,7 +129,7 @@ def check_dependencies(
                 expected="every requirement under host_provided, or locked under dependencies",
             )
         elif provided is not None:
-            _check_provided(name, requirement.specifier, provided)
+            _check_provided(name, versions(str(requirement.specifier)), provided)
 
 
 def requirements_of(snapshot: Snapshot, wheels: Iterable[Snapshot]) -> Iterator[tuple[Snapshot, Requirement]]:
@@ -153,9 +152,9 @@ def requirements_of(snapshot: Snapshot, wheels: Iterable[Snapshot]) -> Iterator[
         wheel = at_hand[name]
         for requirement in requirements_here(wheel, extra):
             yield wheel, requirement
-            wanted = str(canonicalize_name(requirement.name))
+            wanted = str(normalised(requirement.name))
             if wanted in at_hand:
-                pairs = {(wanted, text) for text in ("", *map(canonicalize_name, requirement.extras))} - seen
+                pairs = {(wanted, text) for text in ("", *map(normalised, requirement.extras))} - seen
                 seen |= pairs
                 waiting.extend(sorted(pairs))
 
@@ -170,6 +169,11 @@ def requirements_here(snapshot: Snapshot, extra: str = "") -> tuple[Requirement,
     Raises:
         Refused: ``wheel.metadata`` for a malformed requirement.
     """
+    if not snapshot.metadata.requires_dist:
+        return ()
+    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName  # see ``verifier/formats/packages.py``
+    from packaging.requirements import InvalidRequirement, Requirement
+
     found = []
     for text in snapshot.metadata.requires_dist:
         try:
@@ -184,29 +188,24 @@ def requirements_here(snapshot: Snapshot, extra: str = "") -> tuple[Requirement,
     return tuple(found)
 
 
-def within(specifier: SpecifierSet, version: str) -> bool:
-    """Whether a version is within bounds, a pre-release too; what is no version is not."""
-    return specifier.contains(version, prereleases=True)
-
-
 def _check_locked(wheel: Snapshot, requirement: Requirement, version: str) -> None:
-    if not within(requirement.specifier, version):
+    if not requirement.specifier.contains(version, prereleases=True):
         raise Refused(
             "dependency.version",
             f"{wheel.name} {wheel.version} requires another version than is locked",
-            found=f"{canonicalize_name(requirement.name)} {version}",
-            expected=f"{canonicalize_name(requirement.name)}{requirement.specifier}",
+            found=f"{normalised(requirement.name)} {version}",
+            expected=f"{normalised(requirement.name)}{requirement.specifier}",
         )
 
 
-def _check_provided(name: str, versions: SpecifierSet, provided: Provided) -> None:
+def _check_provided(name: str, wanted: Versions, provided: Provided) -> None:
     version = provided(name)
-    if version is None or not within(versions, version):
+    if version is None or not wanted.admit(version):
         raise Refused(
             "dependency.missing",
             "the host does not provide what the plugin needs",
             found=f"{name} {version[:SHOWN]!a}" if version else f"no {name}",
-            expected=f"{name}{versions}",
+            expected=f"{name}{wanted}",
         )
 
 

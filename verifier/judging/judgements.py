@@ -11,19 +11,16 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
-
 from verifier.errors import Refused
 from verifier.formats.enrolment import Floor
 from verifier.formats.manifest import FILE_NAME, RequirementText, SignedManifest, parse_manifest
+from verifier.formats.packages import Versions, normalised
 from verifier.formats.policy import PluginRule, Policy, TierRule
 from verifier.formats.revocations import Checkpoint
 from verifier.formats.sbom import Sbom, parse_sbom
 from verifier.formats.statement import PROVENANCE
 from verifier.formats.strict_json import plain
 from verifier.formats.text import Digest, Name, PluginId, Version
-from verifier.judging.dependencies import within
 from verifier.judging.evidence import TITLES, Attested, Evidence
 from verifier.revocation.revocation_list import RevocationList
 from verifier.wheels.wheel import Snapshot, parse_file_name
@@ -228,7 +225,7 @@ def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot)
             "sbom.digest", "the SBOM is not the one that the manifest pins", found=digest, expected=manifest.sbom_digest
         )
     sbom = parse_sbom(attested.statement.predicate)
-    described = (canonicalize_name(sbom.name), sbom.version, sbom.wheel)
+    described = (normalised(sbom.name), sbom.version, sbom.wheel)
     if described != (snapshot.name, snapshot.version, snapshot.digest):
         raise Refused(
             "sbom.subject",
@@ -239,10 +236,10 @@ def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot)
     provided = _specifiers(manifest.host_provided)
     allowed = _specifiers((*manifest.sdk_allowlist, *manifest.host_provided))
     for component in sbom.components:
-        name = canonicalize_name(component.name)
+        name = normalised(component.name)
         # Which version of what the host provides runs is the host's business, and check_dependencies asks for it.
         of_the_host = not component.version and name in provided
-        if not of_the_host and not any(within(specifier, component.version) for specifier in allowed.get(name, ())):
+        if not of_the_host and not any(versions.admit(component.version) for versions in allowed.get(name, ())):
             raise Refused(
                 "sbom.not-allowed",
                 "a component is not on the plugin's sdk_allowlist",
@@ -255,7 +252,7 @@ def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot)
 
 def _check_lists_locked(sbom: Sbom, manifest: SignedManifest) -> None:
     """A dependency that the SBOM left out would escape whatever is said of components."""
-    listed = {(canonicalize_name(component.name), component.version) for component in sbom.components}
+    listed = {(normalised(component.name), component.version) for component in sbom.components}
     for dependency in manifest.dependencies:
         if (dependency.name, dependency.version) not in listed:
             raise Refused(
@@ -274,9 +271,9 @@ def _same_json(value: Any) -> str:
     return json.dumps(plain(value), sort_keys=True)
 
 
-def _specifiers(requirements: Iterable[RequirementText]) -> dict[str, list[SpecifierSet]]:
+def _specifiers(requirements: Iterable[RequirementText]) -> dict[str, list[Versions]]:
     """The bounds by normalised name, parsed once: an SBOM may list thousands of components."""
-    found: dict[str, list[SpecifierSet]] = {}
+    found: dict[str, list[Versions]] = {}
     for requirement in requirements:
         project, versions = requirement.bounds
         found.setdefault(project, []).append(versions)

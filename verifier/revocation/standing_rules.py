@@ -12,13 +12,10 @@ from typing import Annotated, Literal, NamedTuple
 from urllib.parse import unquote
 
 from msgspec import Meta
-from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion
-from packaging.version import Version as Order
 
 from verifier.errors import FormatError, Refused
 from verifier.formats.manifest import SignedManifest
+from verifier.formats.packages import normalised, order
 from verifier.formats.revocations import Rule, Rules
 from verifier.formats.sbom import Component
 from verifier.formats.strict_json import Document, convert
@@ -161,14 +158,14 @@ def package_of(rule: Rule) -> str | None:
     except FormatError:
         return None
     package = _package(match.purl) if isinstance(match, _Component) else None
-    return None if package is None else canonicalize_name(package.name.rpartition("/")[2])
+    return None if package is None else normalised(package.name.rpartition("/")[2])
 
 
 def package_names(subject: Subject) -> frozenset[str]:
     """The last parts of the names of all packages that an artifact brings along."""
     purls = (_package(part.purl) for part in subject.parts)
     names = {package.name for package in purls if package is not None} | {part.name for part in subject.parts}
-    return frozenset(canonicalize_name(name.rpartition("/")[2]) for name in names)
+    return frozenset(normalised(name.rpartition("/")[2]) for name in names)
 
 
 def check_rules(rules: Rules | Sequence[Rule], subject: Subject) -> None:
@@ -212,9 +209,9 @@ def subject_of(
     counted = tuple(attested)
     of_the_host = {entry.project for entry in manifest.host_provided}
     parts = [Part(name=dependency.name, version=dependency.version) for dependency in manifest.dependencies]
-    parts.append(Part(name=canonicalize_name(manifest.plugin_id), version=manifest.version))
+    parts.append(Part(name=normalised(manifest.plugin_id), version=manifest.version))
     for found in components:
-        name, version = canonicalize_name(found.name), found.version
+        name, version = normalised(found.name), found.version
         if not version and name in of_the_host:
             known = provided(name) if provided is not None else None
             if known is None:
@@ -243,16 +240,18 @@ def within(versions: Specifier | None, version: str) -> bool:
     """
     if versions is None:
         return True
+    from packaging.specifiers import SpecifierSet  # see ``verifier/formats/packages.py``
+
     try:
-        order = Order(version)
-    except InvalidVersion:
+        compared = order(version)
+    except ValueError:
         return True
     for specifier in SpecifierSet(versions):
         if specifier.operator in ("<", ">"):
-            bound = Order(specifier.version)
-            inside = order < bound if specifier.operator == "<" else order > bound
+            bound = order(specifier.version)
+            inside = compared < bound if specifier.operator == "<" else compared > bound
         else:
-            inside = specifier.contains(order, prereleases=True)
+            inside = specifier.contains(compared, prereleases=True)
         if not inside:
             return False
     return True
@@ -275,7 +274,7 @@ def _package(purl: str) -> _Package | None:
     if scheme.casefold() != "pkg" or not colon or not kind or not name:
         return None
     kind = kind.casefold()
-    return _Package(kind, canonicalize_name(name) if kind == "pypi" else name, unquote(version))
+    return _Package(kind, normalised(name) if kind == "pypi" else name, unquote(version))
 
 
 def _is(wanted: _Package | None, part: Part) -> bool:
@@ -283,7 +282,7 @@ def _is(wanted: _Package | None, part: Part) -> bool:
     assert wanted is not None  # noqa: S101 - a rule without a usable purl was not parsed
     found = _package(part.purl)
     if found is None:
-        return canonicalize_name(part.name) == canonicalize_name(wanted.name.rpartition("/")[2])
+        return normalised(part.name) == normalised(wanted.name.rpartition("/")[2])
     return (found.type, found.name) == (wanted.type, wanted.name)
 
 

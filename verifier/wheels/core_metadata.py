@@ -11,13 +11,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final
 
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.tags import parse_tag
-from packaging.utils import canonicalize_name
-from packaging.version import Version
-
 from verifier.errors import Refused
+from verifier.formats.packages import canonical, versions
 from verifier.value import Value
 from verifier.wheels.wheel_paths import shown
 
@@ -95,6 +90,18 @@ def _known_version(text: str) -> str:
     return text
 
 
+def _name(text: str) -> str:
+    from packaging.utils import canonicalize_name  # see ``verifier/formats/packages.py``
+
+    return canonicalize_name(text, validate=True)
+
+
+def _requirement(text: str) -> str:
+    from packaging.requirements import Requirement  # as above
+
+    return str(Requirement(text))
+
+
 def _license(text: str) -> str:
     from packaging.licenses import canonicalize_license_expression  # brings all licences' names along
 
@@ -103,10 +110,10 @@ def _license(text: str) -> str:
 
 _READERS: Final[Mapping[str, Callable[[str], str]]] = {
     "metadata-version": _known_version,
-    "name": lambda text: canonicalize_name(text, validate=True),
-    "version": lambda text: str(Version(text)),
-    _MANY: lambda text: str(Requirement(text)),
-    "requires-python": lambda text: str(SpecifierSet(text)),
+    "name": _name,
+    "version": canonical,
+    _MANY: _requirement,
+    "requires-python": lambda text: str(versions(text)),
     "license-expression": _license,
 }
 
@@ -187,6 +194,8 @@ def _fields_of_wheel(text: str) -> dict[str, list[str]]:
 
 
 def _tags(text: str) -> frozenset[str]:
+    from packaging.tags import parse_tag  # see ``verifier/formats/packages.py``
+
     try:
         return frozenset(str(tag) for tag in parse_tag(text))
     except ValueError as error:

@@ -15,12 +15,10 @@ from types import MappingProxyType
 from typing import Final
 
 from msgspec.structs import replace
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
 
 from verifier.errors import Refused
+from verifier.formats.packages import WheelName, canonical, normalised, parse_wheel_name
 from verifier.private_cache import PrivateCache
-from verifier.value import Value
 from verifier.wheels.archive import DEFAULT_LIMITS, Limits, Span, read_spans
 from verifier.wheels.core_metadata import CoreMetadata, WheelFile, parse_metadata, parse_wheel_file
 from verifier.wheels.record import check_record
@@ -39,15 +37,6 @@ _START_UP_SUFFIXES: Final = (".pth", ".start", "._pth")
 _START_UP_FILES: Final = frozenset({"pyvenv.cfg"})
 _START_UP_MODULES: Final = frozenset({"sitecustomize", "usercustomize"})
 _BYTECODE_SUFFIXES: Final = (".pyc", ".pyo")
-
-
-class FileName(Value, frozen=True):
-    """What a wheel's file name says: normalised name, canonical version, build number, expanded tags."""
-
-    name: str
-    version: str
-    build: str
-    tags: frozenset[str]
 
 
 def read_wheel(
@@ -134,7 +123,7 @@ def _sha256(data: bytes) -> str:
 
 
 @lru_cache(maxsize=256)  # several steps of one verification ask
-def parse_file_name(file_name: str) -> FileName:
+def parse_file_name(file_name: str) -> WheelName:
     """Read a wheel's file name.
 
     Raises:
@@ -142,16 +131,15 @@ def parse_file_name(file_name: str) -> FileName:
     """
     try:
         if len(file_name) > MAX_FILE_NAME or not file_name.isascii():
-            raise InvalidWheelFilename(f"longer than {MAX_FILE_NAME} characters, or not ASCII")
-        name, version, build, tags = parse_wheel_filename(file_name)
-    except InvalidWheelFilename as error:
+            raise ValueError(f"longer than {MAX_FILE_NAME} characters, or not ASCII")
+        return parse_wheel_name(file_name)
+    except ValueError as error:
         raise Refused(
             "wheel.metadata",
             "the file's name is not that of a wheel",
             found=shown(file_name),
             expected="name-version-python-abi-platform.whl",
         ) from error
-    return FileName(name, str(version), "".join(str(part) for part in build), frozenset(str(tag) for tag in tags))
 
 
 def dist_info_of(files: Iterable[str]) -> str:
@@ -178,12 +166,12 @@ def _required(files: Mapping[str, bytes], dist_info: str, name: str) -> bytes:
         raise Refused("wheel.metadata", f"the wheel has no {name}", expected=shown(f"{dist_info}/{name}")) from None
 
 
-def _check_agreement(stated: FileName, dist_info: str, metadata: CoreMetadata, wheel_file: WheelFile) -> None:
+def _check_agreement(stated: WheelName, dist_info: str, metadata: CoreMetadata, wheel_file: WheelFile) -> None:
     """File name, dist-info directory, METADATA and WHEEL say the same (4)."""
     directory_name, _, directory_version = dist_info.removesuffix(".dist-info").partition("-")
     try:
-        directory = (canonicalize_name(directory_name), str(Version(directory_version)))
-    except InvalidVersion as error:
+        directory = (normalised(directory_name), canonical(directory_version))
+    except ValueError as error:
         raise Refused("wheel.metadata", "the dist-info directory states no version", found=shown(dist_info)) from error
     for found, where in ((directory, "the dist-info directory"), ((metadata.name, metadata.version), "METADATA")):
         if found != (stated.name, stated.version):

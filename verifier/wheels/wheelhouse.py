@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-
 from verifier.errors import UsageError
 from verifier.files import read_capped
 from verifier.formats.manifest import Dependency
+from verifier.formats.packages import normalised, parse_wheel_name
 from verifier.wheels.wheel import DEFAULT_LIMITS
 
 MAX_ENTRIES: Final = 20_000
@@ -52,7 +51,7 @@ class Wheelhouse:
         try:
             with os.scandir(self.directory) as entries:
                 for count, entry in enumerate(entries, start=1):
-                    if canonicalize_name(entry.name.partition("-")[0]) == project:
+                    if normalised(entry.name.partition("-")[0]) == project:
                         names.append(entry.name)
                     if count > MAX_ENTRIES:
                         raise UsageError(
@@ -71,7 +70,7 @@ class Wheelhouse:
 def _identity(file_name: str) -> tuple[str, str] | None:
     """Normalised name and canonical version; None for what is no wheel by its name."""
     try:
-        name, version, _, _ = parse_wheel_filename(file_name)
-    except InvalidWheelFilename:
+        found = parse_wheel_name(file_name)
+    except ValueError:
         return None
-    return name, str(version)
+    return found.name, found.version

@@ -1,0 +1,141 @@
+"""Names and versions of Python packages: ``packaging`` says what they mean, the plainest spellings mean it here.
+
+Importing packaging's requirements, specifiers and tags takes as long as a quarter of all that a host imports to open a
+gate. Nearly every version is a release, numbers joined by dots, and nearly every range a few bounds at releases: these
+are answered without it. It is imported for any other text, and says whether that is good, and what of it follows.
+``tests/properties/test_spellings.py`` holds both against each other.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import Version
+
+_NUMBER: Final = r"(?:0|[1-9][0-9]{0,17})"
+_RELEASE: Final = rf"{_NUMBER}(?:\.{_NUMBER}){{0,20}}"
+_BOUND: Final = rf"(?:[=!<>]=|[<>]){_RELEASE}"
+_is_release: Final = re.compile(_RELEASE).fullmatch
+_are_bounds: Final = re.compile(rf"(?:{_BOUND}(?:, *{_BOUND})*)?").fullmatch
+_each_bound: Final = re.compile(rf"([=!<>]=|[<>])({_RELEASE})").findall
+_WORDS: Final = r"[a-z0-9_]+(?:\.[a-z0-9_]+)*"
+_NAMES: Final = r"[a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*"
+_is_plain_file_name: Final = re.compile(
+    rf"([a-z0-9]+(?:[_.][a-z0-9]+)*)-({_RELEASE})-({_NAMES})-({_WORDS})-({_WORDS})\.whl"
+).fullmatch
+_COMPARED: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "==": operator.eq, "!=": operator.ne, "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
+}  # fmt: skip
+
+Release = tuple[int, ...]
+
+
+def normalised(name: str) -> str:
+    """A project's name as it is compared (PEP 503): lower case, one ``-`` for each run of ``-``, ``_`` and ``.``."""
+    found = name.lower().replace("_", "-").replace(".", "-")
+    while "--" in found:
+        found = found.replace("--", "-")
+    return found
+
+
+def canonical(version: str) -> str:
+    """A version in PEP 440's canonical spelling.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return version if _is_release(version) else str(order(version))
+
+
+def order(version: str) -> Version:
+    """A version as it is compared with others (PEP 440).
+
+    Raises:
+        ValueError: it is none.
+    """
+    from packaging.version import Version  # see above
+
+    return Version(version)
+
+
+class Versions:
+    """A set of versions as PEP 440 specifies it, such as ``>=2.0,<3.0``; the empty one holds all.
+
+    Raises:
+        ValueError: the text is no such specifier.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._is_plain = _are_bounds(text) is not None
+        self._bounds = [(_COMPARED[sign], _release(bound)) for sign, bound in _each_bound(text)]
+        self._is_any = not (self._bounds if self._is_plain else _specifiers(text))
+
+    def admit(self, version: str) -> bool:
+        """Whether a version is in the set; pre-releases count as themselves, and what is no version is in none."""
+        if not (self._is_plain and _is_release(version)):
+            return _specifiers(self._text).contains(version, prereleases=True)
+        release = _release(version)
+        return all(compare(release, bound) for compare, bound in self._bounds)
+
+    @property
+    def are_all(self) -> bool:
+        """Whether the specifier is empty."""
+        return self._is_any
+
+    def __str__(self) -> str:
+        return str(_specifiers(self._text))
+
+
+@lru_cache(maxsize=4096)  # the same few are asked for again and again
+def versions(text: str) -> Versions:
+    """The set of versions of a specifier; raises as :class:`Versions`."""
+    return Versions(text)
+
+
+def _release(version: str) -> Release:
+    """A plain release as it is compared: zeros at its end say nothing."""
+    numbers = [int(number) for number in version.split(".")]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
+
+
+@lru_cache(maxsize=1024)
+def _specifiers(text: str) -> SpecifierSet:
+    from packaging.specifiers import SpecifierSet  # see above
+
+    return SpecifierSet(text)
+
+
+class WheelName(NamedTuple):
+    """What a wheel's file name says: normalised name, canonical version, build number or "", expanded tags."""
+
+    name: str
+    version: str
+    build: str
+    tags: frozenset[str]
+
+
+def parse_wheel_name(file_name: str) -> WheelName:
+    """Read a wheel's file name (binary distribution format).
+
+    Raises:
+        ValueError: it is none.
+    """
+    plain = _is_plain_file_name(file_name)
+    if plain is not None:
+        name, version, *tags = plain.groups()
+        expanded = product(*(part.split(".") for part in tags))
+        return WheelName(normalised(name), version, "", frozenset(map("-".join, expanded)))
+    from packaging.utils import parse_wheel_filename  # see above
+
+    name, found, build, parsed = parse_wheel_filename(file_name)
+    return WheelName(name, str(found), "".join(str(part) for part in build), frozenset(map(str, parsed)))

@@ -53,6 +53,8 @@ class HighWater:
             return facts
         self._marks = Shelf(self._cache, _KIND, self._deployment)  # another process may have raised it meanwhile
         version, _, digest = _in(self._marks, name).decode().partition(" ")
+        if version == facts.version:
+            return facts
         if not version or Version(version).order < facts.version.order:
             self._marks.store(mark, name)
             return facts

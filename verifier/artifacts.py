@@ -27,9 +27,9 @@ def set_of(home: Home, path: Path, digest: str) -> bytes | None:
         UsageError: ``io.failed``.
         Refused: ``format.too-large``.
     """
-    beside = path.with_name(path.name + SET_SUFFIX)
+    beside = f"{path}{SET_SUFFIX}"
     if os.path.isfile(beside):
-        return _read(beside)
+        return _read(Path(beside))
     stored = home.set_path(digest.removeprefix("sha256:"))
     return _read(stored) if os.path.isfile(stored) else None
 

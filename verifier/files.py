@@ -10,8 +10,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from verifier.errors import Unreachable, UsageError
+
+_READ: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_CHUNK: Final = 64 << 10
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -82,7 +86,7 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_at_once(path: Path | str, flags: int) -> int:
     return os.open(
         path, flags | getattr(os, "O_NONBLOCK", 0)
     )  # a named pipe would otherwise be waited for until somebody writes
@@ -120,10 +124,19 @@ def read_capped(path: Path, limit: int, what: str) -> bytes:
         UsageError: ``io.failed`` when it cannot be read or is no regular file, ``format.too-large`` when it is longer.
     """
     try:
-        with open(path, "rb", opener=_open_at_once) as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        descriptor = _open_at_once(path, _READ)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 raise OSError("not a regular file")
-            data = stream.read(limit + 1)
+            data = os.read(descriptor, min(found.st_size, limit) + 1)
+            while len(data) not in (found.st_size, limit + 1):  # it grows, or the system gives less at once
+                more = os.read(descriptor, min(limit + 1 - len(data), max(len(data), _CHUNK)))
+                if not more:
+                    break
+                data += more
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
         raise UsageError("io.failed", f"cannot read {what} {path.name!r}", found=_reason(error)) from error
     if len(data) > limit:

@@ -152,13 +152,18 @@ class Gate(InstalledGate):
             Refused: with the code and step of the first check that said no.
             UsageError: ``wheel.unreadable``; ``io.failed`` for a set that cannot be read: nothing could be checked.
         """
+        return self._verified(wheel, observe)[0]
+
+    def _verified(
+        self, wheel: Path | str, observe: Callable[[Outcome], None] | None = None
+    ) -> tuple[VerifiedPlugin, Ground]:
         path, now = Path(wheel), self._now()
         file = WheelFile(path, self._kept)
         attestations = set_of(self.home, path, file.digest)
         what = f"{file.size} bytes"
         candidate = Candidate(file.name, "snapshot", lambda: (Digest(file.digest), what), lambda _: file.snapshot())
         ground, known = self._ground_at(now), self._verdicts
-        return judge(candidate, attestations, ground, now, self.request, observe, self._read, known)
+        return judge(candidate, attestations, ground, now, self.request, observe, self._read, known), ground
 
     def load(self, wheel: Path | str, *, replacing: Plugin | None = None) -> Plugin:
         """Verify a wheel and make it callable; the same artifact is loaded once.
@@ -172,14 +177,14 @@ class Gate(InstalledGate):
             Refused: as :meth:`verify`, or because the wheel cannot be loaded into this process; ``plugin.not-newer``.
             UsageError: as :meth:`verify`; ``usage.arguments`` when this gate has not loaded what is to be replaced.
         """
-        return self._enter(self.verify(wheel), replacing)
+        return self._enter(*self._verified(wheel), replacing)
 
-    def _enter(self, facts: VerifiedPlugin, replacing: Plugin | None) -> Plugin:
+    def _enter(self, facts: VerifiedPlugin, judged_by: Ground, replacing: Plugin | None) -> Plugin:
         with self._lock:
             plugin = self._plugins.get(facts.artifact_digest)
             if plugin is None:
-                # Whoever was not in the list of plugins yet when news arrived was not judged by them.
-                check_standing(facts, self._opened.ground, self.request)
+                if judged_by is not self._opened.ground:  # news have arrived that only loaded plugins were judged by
+                    check_standing(facts, self._opened.ground, self.request)
                 if replacing is not None:
                     check_replaces(facts, replacing, self.plugins)
                 stamps.install()

@@ -51,13 +51,16 @@ _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
 _APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _SAFE
 
 
+_LENGTH: Final = struct.Struct("<I").pack
+
+
 class Unsafe(Exception):
     """Something is there, and is not what this class makes."""
 
 
 def value_name(kind: str, parts: tuple[bytes, ...]) -> bytes:
     """What a value is looked up by: everything it depends on, each part with its length before it."""
-    return hashlib.sha256(b"".join(struct.pack("<I", len(part)) + part for part in (kind.encode(), *parts))).digest()
+    return hashlib.sha256(b"".join([_LENGTH(len(part)) + part for part in (kind.encode(), *parts)])).digest()
 
 
 def open_directory(path: str) -> int:

@@ -66,9 +66,9 @@ def test_a_set_that_vanishes_between_the_look_and_the_read_is_refused(
     wheel, gate = hosted.plugin(), hosted.gate()
     look = os.path.isfile
 
-    def vanish(path: Path) -> bool:
+    def vanish(path: Path | str) -> bool:
         found = look(path)
-        path.unlink(missing_ok=True)
+        Path(path).unlink(missing_ok=True)
         return found
 
     monkeypatch.setattr("verifier.gate.os.path.isfile", vanish)

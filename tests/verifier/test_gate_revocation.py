@@ -19,7 +19,8 @@ from tests.hosts import PACKAGE, HostedDeployment, code_of
 from tests.simulator import Claims
 from verifier.errors import LoadlockError, PluginRevoked, Refused, Unreachable
 from verifier.formats.strict_json import dumps
-from verifier.gate import Gate, Plugin
+from verifier.gate import Plugin
+from verifier.judging.verify import judge
 
 
 @pytest.fixture
@@ -343,17 +344,16 @@ def test_news_that_arrive_between_verification_and_loading_are_heeded(
 ) -> None:
     wheel, other = hosted.plugin(), hosted.plugin(name="other-plugin")
     gate = hosted.gate()
-    verify = Gate.verify
 
-    def slow(self: Gate, *args: Any) -> Any:
-        facts = verify(self, *args)
+    def slow(*args: Any) -> Any:
+        facts = judge(*args)
         if facts.plugin_id == "sample_plugin":
             hosted.revoke(wheel)
             hosted.refresh()
-            verify(self, other)  # as another thread does, which opens the new list
+            gate.verify(other)  # as another thread does, which opens the new list
         return facts
 
-    monkeypatch.setattr(Gate, "verify", slow)
+    monkeypatch.setattr("verifier.gate.judge", slow)
     assert code_of(lambda: gate.load(wheel)) == "plugin.revoked"
     assert gate.plugins == ()
     assert PACKAGE.partition("/")[0] not in sys.modules

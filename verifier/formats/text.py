@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from msgspec import Meta
@@ -188,7 +189,12 @@ class Duration(Text):
     @property
     def span(self) -> timedelta:
         """The duration as a timedelta."""
-        match = self.grammar.fullmatch(self)
-        assert match is not None  # noqa: S101 - the constructor matched the same grammar
-        days, hours, minutes, seconds = (int(group or 0) for group in match.groups())
-        return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        return _span(str(self))
+
+
+@lru_cache(maxsize=256)  # those of a policy's tiers are asked for with each plugin
+def _span(text: str) -> timedelta:
+    match = Duration.grammar.fullmatch(text)
+    assert match is not None  # noqa: S101 - the constructor matched the same grammar
+    days, hours, minutes, seconds = (int(group or 0) for group in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)

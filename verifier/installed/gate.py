@@ -37,8 +37,8 @@ class InstalledGate(ABC):
         """The ground in force."""
 
     @abstractmethod
-    def _enter(self, facts: VerifiedPlugin, replacing: Plugin | None) -> Plugin:
-        """Make what was verified callable."""
+    def _enter(self, facts: VerifiedPlugin, judged_by: Ground, replacing: Plugin | None) -> Plugin:
+        """Make what was verified callable; ``judged_by`` is what it was judged against."""
 
     def verify_installed(
         self, name: str, observe: Callable[[Outcome], None] | None = None, *, site: Path | str | None = None
@@ -54,7 +54,8 @@ class InstalledGate(ABC):
             Refused: with the code and step of the first check that said no; an ``installed.*`` code.
             UsageError: ``installed.unknown``; ``io.failed``.
         """
-        return self._installed(find_installation(name, None if site is None else [str(site)]), observe, thorough=True)
+        found = find_installation(name, None if site is None else [str(site)])
+        return self._installed(found, observe, thorough=True)[0]
 
     def load_installed(self, name: str) -> Plugin:
         """Verify a plugin that pip or uv has installed, and make it callable; each file is verified when it is used.
@@ -67,7 +68,7 @@ class InstalledGate(ABC):
                 changed is refused when it is used: by whatever imports or reads it.
             UsageError: as :meth:`verify_installed`.
         """
-        return self._enter(self._installed(find_installation(name), None, thorough=False), None)
+        return self._enter(*self._installed(find_installation(name), None, thorough=False), None)
 
     def load_unattested(self, name: str) -> Plugin | Unattested:
         """As :meth:`load_installed`; where nobody attested the plugin and the signed policy is of the profile
@@ -95,10 +96,10 @@ class InstalledGate(ABC):
 
     def _installed(
         self, installation: Installation, observe: Callable[[Outcome], None] | None, *, thorough: bool
-    ) -> VerifiedPlugin:
+    ) -> tuple[VerifiedPlugin, Ground]:
         now = self._now()
         chosen = attested_for(self.home, installation)
         candidate = candidate_of(installation, chosen, thorough=thorough)
         ground = self._ground_at(now)
         known = self._verdicts
-        return judge(candidate, chosen.attestations, ground, now, self.request, observe, self._read, known)
+        return judge(candidate, chosen.attestations, ground, now, self.request, observe, self._read, known), ground

@@ -13,6 +13,7 @@ import hashlib
 import marshal
 import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 import packaging
@@ -128,5 +129,11 @@ def remember(cache: PrivateCache, snapshot: Snapshot, spans: Mapping[str, Span],
 
 
 def _parts(digest: str, file_name: str, limits: Limits) -> tuple[bytes, ...]:
-    texts = (digest, file_name, repr(limits), str(READER), packaging.__version__, sys.version)
-    return tuple(text.encode("utf-8", "surrogatepass") for text in texts)
+    reader = _reader(limits, READER, packaging.__version__, sys.version)
+    return digest.encode(), file_name.encode("utf-8", "surrogatepass"), reader
+
+
+@lru_cache(maxsize=8)
+def _reader(*of: object) -> bytes:
+    """What finds things in wheels, and within which caps."""
+    return repr(of).encode()

@@ -7,6 +7,7 @@ is stands at the end of a tag.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Final, Literal, NamedTuple, Protocol
 
 from msgspec import Meta
@@ -114,21 +115,22 @@ class WorkflowIdentity(Document, frozen=True, kw_only=True):
 
     def differences(self, claims: Claims) -> tuple[str, ...]:
         """In what ``claims`` are not this identity's, in words; empty when they are."""
+        return tuple(self._differences(claims))
+
+    def _differences(self, claims: Claims) -> Iterator[str]:
         workflow = self.workflow if "@" in self.workflow else f"{self.workflow}@{claims.ref}"
-        compared = (
-            ("issuer", claims.issuer == self.issuer, claims.issuer, self.issuer),
-            ("repository id", claims.repository_id == self.repository_id, claims.repository_id, self.repository_id),
-            (
-                "workflow",
-                claims.subject_kind == "uri" and claims.subject == workflow,
-                claims.subject,
-                workflow,
-            ),
-            ("ref", any(ref.admits(claims.ref) for ref in self.refs), claims.ref, ", ".join(self.refs)),
-            ("trigger", claims.trigger in self.triggers, claims.trigger, ", ".join(self.triggers)),
-            ("runner", self.runner in (None, claims.runner), claims.runner, self.runner),
-        )
-        return tuple(_difference(*entry) for entry in compared if not entry[1])
+        if claims.issuer != self.issuer:
+            yield _difference("issuer", claims.issuer, self.issuer)
+        if claims.repository_id != self.repository_id:
+            yield _difference("repository id", claims.repository_id, self.repository_id)
+        if claims.subject_kind != "uri" or claims.subject != workflow:
+            yield _difference("workflow", claims.subject, workflow)
+        if not any(ref.admits(claims.ref) for ref in self.refs):
+            yield _difference("ref", claims.ref, ", ".join(self.refs))
+        if claims.trigger not in self.triggers:
+            yield _difference("trigger", claims.trigger, ", ".join(self.triggers))
+        if self.runner is not None and claims.runner != self.runner:
+            yield _difference("runner", claims.runner, self.runner)
 
 
 class PersonIdentity(Document, frozen=True, kw_only=True):
@@ -149,11 +151,13 @@ class PersonIdentity(Document, frozen=True, kw_only=True):
 
     def differences(self, claims: Claims) -> tuple[str, ...]:
         """In what ``claims`` are not this identity's, in words; empty when they are."""
-        compared = (
-            ("issuer", claims.issuer == self.issuer, claims.issuer, self.issuer),
-            ("e-mail", (claims.subject_kind, claims.subject) == ("email", self.email), claims.subject, self.email),
-        )
-        return tuple(_difference(*entry) for entry in compared if not entry[1])
+        return tuple(self._differences(claims))
+
+    def _differences(self, claims: Claims) -> Iterator[str]:
+        if claims.issuer != self.issuer:
+            yield _difference("issuer", claims.issuer, self.issuer)
+        if claims.subject_kind != "email" or claims.subject != self.email:
+            yield _difference("e-mail", claims.subject, self.email)
 
 
 Identity = WorkflowIdentity | PersonIdentity
@@ -189,5 +193,5 @@ class IdentityFile(Document, frozen=True, kw_only=True):
         return found
 
 
-def _difference(title: str, _same: bool, found: str, expected: str | None) -> str:
+def _difference(title: str, found: str, expected: str) -> str:
     return f"{title} {found[:300]!a}, not {expected}" if found else f"no {title}, not {expected}"

@@ -19,6 +19,7 @@ from crl_server.api.examples import example_of, example_problem
 from crl_server.api.problems import MEDIA_TYPE, Problem, status_of
 from verifier.formats.json_schema import in_ecma, schema_of_text
 from verifier.formats.strict_json import Document
+from verifier.revocation.standing_rules import KINDS
 
 JSON = "application/json"
 TITLE = "Loadlock"
@@ -86,7 +87,8 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI 3.1 document of an application's routes."""
     described = told_routes(app.routes)
     kinds = [kind for _, known in described for kind in (known.answer, known.dry, known.body) if kind is not None]
-    _, components = _schemas([Problem, *kinds])
+    _, components = _schemas([Problem, *KINDS.values(), *kinds])
+    _bind_matches(components)
     given = get_openapi(title=TITLE, version=VERSION, routes=[route for route, _ in described])["paths"]
     paths: dict[str, Any] = {}
     for route, known in described:
@@ -103,6 +105,17 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         }
     )
     return document
+
+
+def _bind_matches(components: Mapping[str, dict[str, Any]]) -> None:
+    """Say of each rule that is taken which match goes with which kind: its type cannot say so."""
+    for schema in components.values():
+        given = schema.get("properties", {})
+        if "match" in given and "enum" in given.get("kind", {}):
+            schema["oneOf"] = [
+                {"properties": {"kind": {"const": kind}, "match": _reference(KINDS[kind])}}
+                for kind in given["kind"]["enum"]
+            ]
 
 
 def _operation(route: APIRoute, known: Told, method: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:

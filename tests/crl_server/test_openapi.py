@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
@@ -24,6 +25,7 @@ from tests.crl_server.live import Live
 from tools.generated_docs import OPENAPI
 from verifier.formats.strict_json import convert, dumps
 from verifier.formats.text import Name, Time
+from verifier.revocation.standing_rules import KINDS
 
 BOUNDED = settings(
     max_examples=8, derandomize=True, deadline=None, database=None, phases=[Phase.explicit, Phase.generate],
@@ -169,6 +171,28 @@ def test_every_operation_says_what_it_answers_and_what_it_refuses_with() -> None
             assert {"413", "429"} <= set(answers), name
     objects = [name for name, schema in DOCUMENT["components"]["schemas"].items() if "properties" not in schema]
     assert objects == []
+
+
+MATCHES: dict[str, dict[str, Any]] = {
+    "signer": {"principal": "team-a"},
+    "builder": {"id": "https://ci.example/builder"},
+    "source": {"repository": "https://git.example/acme", "commit": "0" * 40},
+    "plugin": {"id": "csv_exporter", "range": ">=1.0,<1.4"},
+    "component": {"purl": "pkg:pypi/foo", "range": "<2.1"},
+    "statement": {"digest": "sha256:" + "0" * 64},
+}
+
+
+@pytest.mark.parametrize("name", ["RuleBody", "SweptRule"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_rule_takes_its_own_match_and_no_other(name: str, kind: str) -> None:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
+    reason = {"reason": "malicious"} if name == "RuleBody" else {}
+    fits = {
+        given for given, match in MATCHES.items()
+        if Draft202012Validator(schema).is_valid({"kind": kind, "match": match, **reason})
+    }  # fmt: skip
+    assert fits == {kind}
 
 
 def test_every_example_is_one_of_what_it_stands_for(live: Live) -> None:

@@ -71,6 +71,37 @@ def test_options_after_the_program_are_the_programs(hosted: HostedDeployment, wh
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (["echoing"], []),
+        (["echoing", "--", "-k", "x"], ["--", "-k", "x"]),
+        (["echoing", "a", "--", "b", "--"], ["a", "--", "b", "--"]),
+        (["--", "echoing", "--", "--json"], ["--", "--json"]),
+        (["--settings", "SETTINGS", "echoing", "--settings", "--"], ["--settings", "--"]),
+    ],
+)
+def test_a_program_is_given_every_word_after_its_name(
+    hosted: HostedDeployment, wheel: Path, tmp_path: Path, words: list[str], given: list[str]
+) -> None:
+    (tmp_path / "echoing.py").write_text("import sys\ndef main(): print(sys.argv[1:])\n")
+    (tmp_path / "echoing-1.0.dist-info").mkdir()
+    (tmp_path / "echoing-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: echoing\nVersion: 1.0\n")
+    points = tmp_path / "echoing-1.0.dist-info" / "entry_points.txt"
+    points.write_text("[console_scripts]\nechoing = echoing:main\n")
+    settings = str(hosted.directory / "loadlock.toml")
+    done = typed(hosted, tmp_path, "host", "exec", *(settings if word == "SETTINGS" else word for word in words))
+    assert (done.returncode, done.stdout) == (0, f"{given}\n"), done.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--"]])
+def test_without_a_program_there_is_nothing_to_run(
+    hosted: HostedDeployment, wheel: Path, tmp_path: Path, words: list[str]
+) -> None:
+    done = typed(hosted, tmp_path, "--json", "host", "exec", *words)
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (2, "usage.arguments")
+
+
 def test_a_program_that_raises_ends_as_python_lets_it_end(
     hosted: HostedDeployment, wheel: Path, tmp_path: Path
 ) -> None:

@@ -28,25 +28,32 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--settings", metavar="FILE", help="the host's settings (default: loadlock.toml in the deployment directory)"
     )
-    parser.add_argument("program", metavar="PROGRAM", help="a program that the host's distribution installs")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="its arguments")
+    # One argument: of two, argparse would take a "--" between them for its own.
+    parser.add_argument(
+        "words", nargs=argparse.REMAINDER, metavar="PROGRAM ...",
+        help="a program that the host's distribution installs, and its arguments",
+    )  # fmt: skip
 
 
 def _exec(args: argparse.Namespace, output: Output) -> int:
     from verifier.hosting import Plugins
     from verifier.hosting.discovery import guard
 
-    program = _program(args.program)
+    argv = args.words[1:] if args.words[:1] == ["--"] else args.words
+    program = _program(argv)
     with Plugins.open(args.settings or args.deployment) as plugins, guard(plugins):
         with _printing_aside() if output.json else contextlib.nullcontext():
-            status = _run(program, [args.program, *args.arguments])
+            status = _run(program, argv)
         output.result({"ok": status == 0, "status": status, **_told(plugins)})
     return status
 
 
-def _program(name: str) -> EntryPoint:
+def _program(argv: list[str]) -> EntryPoint:
     from importlib.metadata import entry_points
 
+    if not argv:
+        raise UsageError("usage.arguments", "there is nothing to run", expected="loadlock host exec PROGRAM ...")
+    name = argv[0]
     found = list(entry_points(group="console_scripts", name=name))
     if len(found) != 1:
         raise UsageError(

@@ -58,7 +58,9 @@ class Subject(Document, frozen=True, kw_only=True):
     parts: tuple[Part, ...] = ()
 
 
-class _Signer(Document, frozen=True, kw_only=True):
+class SignerMatch(Document, frozen=True, kw_only=True):
+    """By whom a statement counted, or with which key it was signed: one of the two."""
+
     principal: Name | None = None
     key: Digest | None = None
 
@@ -67,33 +69,45 @@ class _Signer(Document, frozen=True, kw_only=True):
             raise ValueError("either principal or key")
 
     def matches(self, subject: Subject) -> bool:
+        """Whether an artifact is meant."""
         return self.principal in subject.signers or self.key in subject.keys
 
 
-class _Builder(Document, frozen=True, kw_only=True):
+class BuilderMatch(Document, frozen=True, kw_only=True):
+    """Where it was built."""
+
     id: Annotated[Uri, Meta(min_length=1)]
 
     def matches(self, subject: Subject) -> bool:
+        """Whether an artifact is meant."""
         return subject.builder == self.id
 
 
-class _Source(Document, frozen=True, kw_only=True):
+class SourceMatch(Document, frozen=True, kw_only=True):
+    """From which repository it was built, or from which commit of it."""
+
     repository: Annotated[Uri, Meta(min_length=1)]
     commit: Annotated[str, Meta(pattern=r"\A([0-9a-f]{40}|[0-9a-f]{64})\Z")] | None = None
 
     def matches(self, subject: Subject) -> bool:
+        """Whether an artifact is meant."""
         return subject.repository == self.repository and self.commit in (None, subject.commit)
 
 
-class _Plugin(Document, frozen=True, kw_only=True):
+class PluginMatch(Document, frozen=True, kw_only=True):
+    """A plugin, in all of its versions or in a range of them."""
+
     id: PluginId
     range: Specifier | None = None
 
     def matches(self, subject: Subject) -> bool:
+        """Whether an artifact is meant."""
         return subject.plugin_id == self.id and within(self.range, subject.version)
 
 
-class _Component(Document, frozen=True, kw_only=True):
+class ComponentMatch(Document, frozen=True, kw_only=True):
+    """A package that it brings along, in any version or in a range of them."""
+
     purl: Annotated[str, Meta(max_length=500, pattern=r"\Apkg:[^@?# ]+\Z")]
     range: Specifier | None = None
 
@@ -102,26 +116,30 @@ class _Component(Document, frozen=True, kw_only=True):
             raise ValueError("a purl of a package, without version or qualifiers")
 
     def matches(self, subject: Subject) -> bool:
+        """Whether an artifact is meant."""
         wanted = _package(self.purl)
         return any(_is(wanted, part) and _any_within(self.range, part) for part in subject.parts)
 
 
-class _Statement(Document, frozen=True, kw_only=True):
+class StatementMatch(Document, frozen=True, kw_only=True):
+    """A signed statement that it rests on, by the sha256 of its payload."""
+
     digest: Digest
 
     def matches(self, subject: Subject) -> bool:
+        """Whether an artifact is meant."""
         return self.digest in subject.statements
 
 
-Match = _Signer | _Builder | _Source | _Plugin | _Component | _Statement
+Match = SignerMatch | BuilderMatch | SourceMatch | PluginMatch | ComponentMatch | StatementMatch
 
 KINDS: dict[str, type[Match]] = {
-    "signer": _Signer,
-    "builder": _Builder,
-    "source": _Source,
-    "plugin": _Plugin,
-    "component": _Component,
-    "statement": _Statement,
+    "signer": SignerMatch,
+    "builder": BuilderMatch,
+    "source": SourceMatch,
+    "plugin": PluginMatch,
+    "component": ComponentMatch,
+    "statement": StatementMatch,
 }
 """What each kind of rule may say under ``match``."""
 
@@ -157,7 +175,7 @@ def package_of(rule: Rule) -> str | None:
         match = parse_match(rule)
     except FormatError:
         return None
-    package = _package(match.purl) if isinstance(match, _Component) else None
+    package = _package(match.purl) if isinstance(match, ComponentMatch) else None
     return None if package is None else normalised(package.name.rpartition("/")[2])
 
 

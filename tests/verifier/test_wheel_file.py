@@ -22,7 +22,13 @@ from verifier.wheels.wheel_file import HELD_OPEN, WheelFile
 PACKAGE = "sample_plugin/__init__.py"
 FILLING = {"sample_plugin/filling.bin": os.urandom(HELD_OPEN + 1)}
 GOOD = b"WHO = 'good'  # 999\n"
-SIZES: dict[str, dict[str, bytes]] = {"in memory": {}, "held open": FILLING}
+SIZES: dict[str, dict[str, bytes]] = {"small": {}, "held open": FILLING}
+
+
+@pytest.fixture(params=[1 << 20, 12], ids=["few files open", "many files open"])
+def opened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of how many files that this process may open, some are open."""
+    monkeypatch.setattr(os, "sysconf", lambda _: request.param)
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +70,7 @@ def seen(path: Path, cache: PrivateCache) -> None:
     assert is_known(path, cache)
 
 
+@pytest.mark.usefixtures("opened")
 @pytest.mark.parametrize("size", SIZES)
 def test_a_wheel_that_was_left_alone_is_known(size: str, tmp_path: Path, cache: PrivateCache) -> None:
     good, _ = wheels(size)
@@ -106,6 +113,7 @@ CHANGES: dict[str, Callable[[Path, bytes], object]] = {
 }
 
 
+@pytest.mark.usefixtures("opened")
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("size", SIZES)
 def test_attack_1_another_wheel_in_its_place_is_judged_as_what_it_is(
@@ -120,6 +128,7 @@ def test_attack_1_another_wheel_in_its_place_is_judged_as_what_it_is(
     assert file.digest == evil.digest
 
 
+@pytest.mark.usefixtures("opened")
 @pytest.mark.parametrize("size", SIZES)
 def test_attack_1_another_wheel_under_the_very_same_identity_is_never_used(
     size: str, tmp_path: Path, cache: PrivateCache, monkeypatch: pytest.MonkeyPatch
@@ -140,6 +149,7 @@ def test_attack_1_another_wheel_under_the_very_same_identity_is_never_used(
     assert files[same] == WheelFile(path).snapshot().files[same]
 
 
+@pytest.mark.usefixtures("opened")
 @pytest.mark.parametrize("length", [0, 1, 100])
 def test_a_shorter_file_under_the_same_identity(
     length: int, tmp_path: Path, cache: PrivateCache, monkeypatch: pytest.MonkeyPatch
@@ -179,7 +189,7 @@ POISONS: dict[str, Callable[[Path, Path], object]] = {
 def test_attack_53_what_was_done_to_the_record_of_a_file_makes_it_unknown(
     poison: str, tmp_path: Path, cache: PrivateCache
 ) -> None:
-    good, evil = wheels("in memory")
+    good, evil = wheels("small")
     paths = put(tmp_path, good), put_elsewhere(tmp_path, evil)
     for path in paths:
         seen(path, cache)
@@ -197,14 +207,14 @@ def put_elsewhere(tmp_path: Path, wheel: Wheel) -> Path:
 
 @pytest.mark.parametrize("mode", [0o755, 0o770])
 def test_a_cache_that_others_may_enter_knows_no_file(mode: int, tmp_path: Path, cache: PrivateCache) -> None:
-    path = put(tmp_path, wheels("in memory")[0])
+    path = put(tmp_path, wheels("small")[0])
     seen(path, cache)
     (tmp_path / "cache").chmod(mode)
     assert not is_known(path, PrivateCache(tmp_path / "cache"))
 
 
 def test_a_cache_of_somebody_else_knows_no_file(tmp_path: Path, cache: PrivateCache) -> None:
-    path = put(tmp_path, wheels("in memory")[0])
+    path = put(tmp_path, wheels("small")[0])
     seen(path, cache)
     shutil.rmtree(tmp_path / "cache")
     assert not is_known(path, PrivateCache(tmp_path / "cache")), "another key"
@@ -214,7 +224,7 @@ def test_a_file_that_was_just_written_is_hashed_again(
     tmp_path: Path, cache: PrivateCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(private_directory, "SETTLED", 3600 * 10**9)
-    path = put(tmp_path, wheels("in memory")[0])
+    path = put(tmp_path, wheels("small")[0])
     WheelFile(path, cache).snapshot()
     assert not is_known(path, cache)
 
@@ -229,7 +239,7 @@ def test_a_wheel_that_was_refused_is_refused_again(tmp_path: Path, cache: Privat
 
 
 def test_a_known_file_under_another_name(tmp_path: Path, cache: PrivateCache) -> None:
-    path = put(tmp_path, wheels("in memory")[0])
+    path = put(tmp_path, wheels("small")[0])
     seen(path, cache)
     other = path.rename(path.with_name("other_plugin-1.0-py3-none-any.whl"))
     with pytest.raises(Refused) as refusal:
@@ -250,8 +260,11 @@ def test_a_wheel_that_is_held_open_outlives_its_name(how: str, tmp_path: Path, c
     assert files[PACKAGE] == GOOD
 
 
-def test_what_is_written_into_a_wheel_that_is_held_open_is_refused(tmp_path: Path, cache: PrivateCache) -> None:
-    good, evil = wheels("held open")
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_written_into_a_wheel_that_is_held_open_is_refused(
+    size: str, tmp_path: Path, cache: PrivateCache
+) -> None:
+    good, evil = wheels(size)
     path = put(tmp_path, good)
     seen(path, cache)
     files = WheelFile(path, cache).snapshot().files
@@ -259,6 +272,20 @@ def test_what_is_written_into_a_wheel_that_is_held_open_is_refused(tmp_path: Pat
     with pytest.raises(Refused) as refusal:
         files[PACKAGE]
     assert refusal.value.code == "wheel.archive"
+
+
+def test_with_many_files_open_a_small_wheel_is_read_and_closed(
+    tmp_path: Path, cache: PrivateCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, evil = wheels("small")
+    path = put(tmp_path, good)
+    seen(path, cache)
+    monkeypatch.setattr(os, "sysconf", lambda _: 12)
+    before = len(os.listdir("/proc/self/fd"))
+    files = WheelFile(path, cache).snapshot().files
+    assert len(os.listdir("/proc/self/fd")) == before
+    path.write_bytes(evil.data)
+    assert files[PACKAGE] == GOOD
 
 
 @pytest.mark.parametrize("reused", [False, True])

@@ -31,7 +31,8 @@ from verifier.wheels.wheel import read_wheel
 from verifier.wheels.wheel_cache import recall_file, remember_file
 
 HELD_OPEN: Final = 1 << 20
-"""Bytes from which on a known wheel is held open, and not read into memory as a whole."""
+"""Bytes from which on a known wheel is held open, and not read into memory whole, however many files are open."""
+_SHARE: Final = 4
 
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -63,7 +64,7 @@ class WheelFile:
                 expected = f"at most {DEFAULT_LIMITS.archive} bytes"
                 raise Refused("wheel.too-large", "wheel is too large", found=repr(path.name), expected=expected)
             change = change_of(file.descriptor)
-            if self.size <= HELD_OPEN:
+            if not (self.size > HELD_OPEN or _are_few(file.descriptor)):
                 self._data = file.read(0, self.size)
             self._known = self._recall(file, change)
             if self._known is not None:
@@ -91,8 +92,15 @@ class WheelFile:
         """What was found in the wheel that this file was, in this state; None if it was not seen, or not accepted."""
         if self._cache is None:
             return None
-        read = file.read if self.size > HELD_OPEN else slices(self._data)
+        read = slices(self._data) if self._data else file.read
         return recall_file(self._cache, read, change, self.name, DEFAULT_LIMITS)
+
+
+def _are_few(descriptor: int) -> bool:
+    """Whether this process has opened so few files that it may keep one open, instead of reading what nobody may ask
+    for: a quarter of what it may open.
+    """
+    return hasattr(os, "sysconf") and descriptor < os.sysconf("SC_OPEN_MAX") // _SHARE
 
 
 class _File:

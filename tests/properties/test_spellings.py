@@ -1,8 +1,7 @@
 """What is spelled as tools spell it is read in one go, and judged exactly like any other spelling of the same.
 
-Each document is read as it is, and again with something added that means nothing and that no tool writes: white space
-behind JSON, a field without a value before METADATA and WHEEL, a directory with a tilde before a path. Then it is read
-the long way.
+Each document is read as it is, and again with something added that means nothing and that no tool writes, such as white
+space behind JSON. Then it is read the long way. The parts of a wheel are in ``test_wheel_spellings.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name, parse_wheel_filename
-from packaging.version import InvalidVersion
 from packaging.version import Version as PackagingVersion
 
 from tests.properties.test_formats import PROPERTY, VALID, places
@@ -31,9 +29,7 @@ from verifier.formats import packages, strict_json
 from verifier.formats.bundle import dump_bundle, parse_bundle
 from verifier.formats.manifest import RequirementText
 from verifier.formats.statement import Statement, dump_statement, parse_statement
-from verifier.formats.text import Hex, Version
-from verifier.wheels.core_metadata import parse_metadata, parse_wheel_file
-from verifier.wheels.wheel_paths import check_path
+from verifier.formats.text import Hex
 
 SCALARS = JSON | st.integers(-(2**70), 2**70) | st.floats() | st.text(st.characters(), max_size=5)
 BYTES = st.sampled_from(b'"\\,:[]{}0e.-u \n\x00\xff')
@@ -184,24 +180,7 @@ def test_what_is_not_in_the_common_spelling_is_not_taken_for_it(predicate: bytes
     assert type(parse_statement(around(predicate)).predicate) is bytes
 
 
-# -- versions and requirements -----------------------------------------------------------------------------------------
-
-DIGITS = st.sampled_from(["0", "1", "10", "007", ".", "..", "rc1", "-1", "!", "+a", "v", " ", "\n", "\u0661"])
-
-
-@PROPERTY
-@given(st.lists(DIGITS, min_size=1, max_size=6).map("".join))
-def test_any_version(written: str) -> None:
-    try:
-        is_right = str(PackagingVersion(written)) == written and "\u0661" not in written
-    except InvalidVersion:
-        is_right = False
-    try:
-        assert str(Version(written)) == written
-        assert is_right
-    except ValueError:
-        assert not is_right
-
+# -- requirements ------------------------------------------------------------------------------------------------------
 
 BITS = st.sampled_from(
     [
@@ -223,64 +202,6 @@ def test_any_requirement(written: str) -> None:
         parsed = None
     ours = found and (found.project, str(found.versions))
     assert ours == (parsed and (canonicalize_name(parsed.name), str(parsed.specifier)))
-
-
-# -- METADATA and WHEEL ------------------------------------------------------------------------------------------------
-
-METADATA = (
-    "Metadata-Version: 2.1\nName: a-b\nVersion: 1.0\nAuthor: José\nRequires-Dist: x>=1\nLicense: MIT\n more\n"
-    "Requires-Python: >=3\n\nbody\n"
-)
-WHEEL = "Wheel-Version: 1.0\nGenerator: x (1)\nRoot-Is-Purelib: true\nTag: py3-none-any\nBuild: 1\n\n"
-PIECES = st.sampled_from(
-    [
-        "\n", "\n\n", "\r", "\r\n", " ", "\t", "\x00", "\x0b", "\x85", "\u2028", "é", ":", ": ", "Name: ", "name:",
-        "Version: 1.0\n", "Requires-Dist: attrs>=1\n", "License: x", "From x", "From: y\n", "Metadata-Version: 2.1\n",
-        "Content-Type: multipart/mixed; boundary=a\n", "--a\n", "License-Expression: MIT\n", "Tag: py2-none-any\n",
-        "\n more\n", "\n\tmore", "\rName: b\n", "\rTag: py2-none-any", "\nComment: c\n more\n",
-    ]
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(("document", "read"), [(METADATA, parse_metadata), (WHEEL, parse_wheel_file)])
-@settings(PROPERTY, max_examples=500)
-@given(changes=st.lists(st.tuples(st.integers(0), PIECES, st.integers(0, 3)), max_size=4))
-def test_fields_of_a_wheel(document: str, read: Callable[[bytes], object], changes: list[tuple[int, str, int]]) -> None:
-    for place, piece, length in changes:
-        at = place % (len(document) + 1)
-        document = document[:at] + piece + document[at + length :]
-    if not document.startswith((" ", "\t", "\n", "\r")):  # what is put before would take that in
-        assert outcome(read, document.encode()) == outcome(read, f"Comment:\n{document}".encode())
-
-
-# -- paths -------------------------------------------------------------------------------------------------------------
-
-PARTS = st.sampled_from(
-    [
-        "con", "CON.txt", "aux", "nul.", "prn-", "com0", "com10", "com\u00b9", "lpt1", "conin$", "a", "b.py", "a.b.c",
-        "..", ".", "", "-", "+", "_", "é", "\u212a", "\u0131", " ", "\n", "\\", ":", "x" * 130,
-    ]
-)  # fmt: skip
-
-
-@PROPERTY
-@given(st.lists(st.lists(PARTS, max_size=3).map("".join), min_size=1, max_size=8).map("/".join))
-def test_any_path(path: str) -> None:
-    if len(path.encode()) < 255:  # a longer one could be too long with what is put before
-        assert outcome(check_path, path) == outcome(check_path, f"~/{path}")
-
-
-def test_the_caps_of_paths() -> None:
-    for path in (
-        "/".join("a" * 32),
-        "/".join("a" * 33),
-        "a" * 255,
-        "a" * 256,
-        "a/" * 16 + "b" * 224,
-        "a/" * 20 + "b" * 255,
-    ):
-        is_right = path.count("/") < 32 and len(path.rpartition("/")[2]) < 256
-        assert (outcome(check_path, path)[0] == "value") == is_right
 
 
 # -- names and versions of packages ------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from verifier.wheels.archive import Limits, Span
 from verifier.wheels.core_metadata import CoreMetadata
 from verifier.wheels.snapshot import Contents, Place, Snapshot
 
-READER: Final = 8
+READER: Final = 9
 """Raised with every change of what the strict reader accepts or finds; ``tests/verifier/test_wheel_cache.py`` asks."""
 
 _KIND: Final = "wheel"

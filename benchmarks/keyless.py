@@ -4,9 +4,9 @@
 
 Both sides start from a bundle's bytes and a trusted root that was read before, and end with the verified payload: ours
 is strict parsing, choosing the signer, pruning the trusted root, the library, and comparing; theirs is parsing, the
-library, and its policy. Both demand the same of the certificate: address and issuer, the repository's number, ref and
-trigger. Beside them *by name* is theirs with address and issuer alone, as its documentation has it: it would take a
-signature of another repository that was given the name, and of a run that somebody else triggered.
+library, and its policy. Both demand the same of the certificate: address and issuer, the repository's number, ref,
+trigger and runner. Beside them *by name* is theirs with address and issuer alone, as its documentation has it: it would
+take a signature of another repository that was given the name, and of a run that somebody else triggered.
 
 One process, the sides in turn, round after round, each in each place equally often; all have verified once before the
 clock runs, and what we keep of a certificate is forgotten before each. Each bundle is the line that it would be in an
@@ -74,6 +74,7 @@ def case(name: str, data: bytes, root: bytes, identity: Mapping[str, Any], subje
             policy.OIDCSourceRepositoryIdentifier(identity["repository_id"]),
             policy.OIDCSourceRepositoryRef(subject.partition("@")[2]),
             policy.OIDCBuildTrigger(identity["triggers"][0]),
+            policy.OIDCRunnerEnvironment(identity["runner"]),
         ]
     )
 
@@ -102,6 +103,7 @@ def cases(sigstore: PrivateSigstore) -> list[Case]:
         "workflow": subject.partition("@")[0],
         "refs": ["refs/tags/v*"],
         "triggers": ["push"],
+        "runner": "github-hosted",
     }
     root = json.dumps(sigstore.trusted_root()).encode()
     for log in (1, 2):

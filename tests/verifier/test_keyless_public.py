@@ -12,11 +12,12 @@ import pytest
 
 from tests.project.tree import ROOT
 from verifier.errors import Refused
-from verifier.formats.bundle import MEDIA_TYPE, parse_bundle
+from verifier.formats.bundle import MEDIA_TYPE, dump_bundle, parse_bundle
 from verifier.formats.identity import WorkflowIdentity
 from verifier.formats.strict_json import convert
 from verifier.signatures.identities import KeylessSignatory
 from verifier.signatures.keyless import public_trusted_root
+from verifier.signatures.sigstore_library import library
 from verifier.signatures.sigstore_root import check_trusted_root
 
 FOLDER = ROOT / "tests" / "vectors" / "keyless"
@@ -106,6 +107,15 @@ def test_it_verifies_offline(name: str) -> None:
     assert statement["subject"][0]["digest"]["sha256"] == digest
     assert made.at is not None
     assert f"{made.at:%Y-%m-%dT%H:%M:%SZ}" == when
+
+
+def test_a_certificate_that_was_not_read_from_the_bundle_is_not_taken_for_its_own() -> None:
+    one, other = (parse_bundle(json.dumps(bundle_of(name)).encode()) for name in list(SIGNED)[:2])
+    assert one.material
+    assert other.material
+    library().bundle(dump_bundle(one), one.material.certificate_der, ())
+    with pytest.raises(ValueError, match="not the one that was read"):
+        library().bundle(dump_bundle(one), other.material.certificate_der, ())
 
 
 # -- altered copies --------------------------------------------------------------------------------------------------

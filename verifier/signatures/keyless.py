@@ -24,7 +24,7 @@ from verifier.formats import dsse
 from verifier.formats.bundle import Bundle, dump_bundle
 from verifier.formats.identity import Stated
 from verifier.formats.material import Material
-from verifier.signatures.identities import load_certificate, read_claims
+from verifier.signatures.identities import read_claims
 from verifier.signatures.signatory import Made, Opened
 from verifier.signatures.sigstore_library import library, read_timestamp, words
 from verifier.signatures.sigstore_root import trusted_root
@@ -65,8 +65,8 @@ def verify(bundle: Bundle, identity: Stated, root: bytes, *, timestamp: bool) ->
     certificate = material.certificate_der
     try:
         # What it gets is written anew from what was read: no second reading of the same bytes.
-        read = library().bundle(dump_bundle(bundle), load_certificate(certificate), stamps)
-        kind, payload = verifier.verify_dsse(read, _Demanded(identity, certificate))  # (4)
+        read = library().bundle(dump_bundle(bundle), certificate, stamps)
+        kind, payload = verifier.verify_dsse(read, _Demanded(identity, read.signing_certificate, certificate))  # (4)
     except LoadlockError:
         raise
     except Exception as error:  # it raises a dozen kinds on hostile bundles, its own and others'
@@ -119,16 +119,18 @@ class _Demanded:
 
     Args:
         identity: who has to have signed.
-        certificate: the one that was read, in DER.
+        read: the certificate that the library is to verify.
+        certificate: the same in DER.
     """
 
-    def __init__(self, identity: Stated, certificate: bytes) -> None:
+    def __init__(self, identity: Stated, read: Certificate, certificate: bytes) -> None:
         self._identity = identity
+        self._read = read
         self._certificate = certificate
 
     def verify(self, cert: Certificate) -> None:
         """Return when the certificate is for the identity; raises Refused with ``signature.identity``."""
-        if cert != load_certificate(self._certificate):
+        if cert is not self._read:
             raise ValueError("the certificate that was verified is not the one that was read")
         differences = self._identity.differences(read_claims(self._certificate))
         if differences:

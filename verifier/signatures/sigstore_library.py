@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from verifier.errors import LoadlockError, Refused
+from verifier.signatures.identities import load_certificate
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -38,13 +39,13 @@ class Library:
         class ReadBundle(Bundle):
             """A bundle whose certificate and timestamps were read before."""
 
-            def __init__(self, inner: Any, certificate: Certificate, stamps: Sequence[TimeStampResponse]) -> None:
-                self._read = certificate
+            def __init__(self, inner: Any, certificate: bytes, stamps: Sequence[TimeStampResponse]) -> None:
+                if inner.verification_material.certificate.raw_bytes != certificate:
+                    raise ValueError("the certificate of a bundle is not the one that was read")
+                self._read = load_certificate(certificate)
                 found = SimpleNamespace(rfc3161_timestamps=list(stamps)) if stamps else None
                 self._material = SimpleNamespace(timestamp_verification_data=found)  # nothing else is asked of it
                 super().__init__(inner)
-                if self._signing_certificate != certificate:
-                    raise ValueError("the certificate of a bundle is not the one that was read")
 
             @property
             def signing_certificate(self) -> Certificate:
@@ -56,12 +57,12 @@ class Library:
 
         self._bundle, self._config, self._verifier = ReadBundle, ClientTrustConfig, Verifier
 
-    def bundle(self, data: bytes, certificate: Certificate, stamps: Sequence[TimeStampResponse]) -> Bundle:
+    def bundle(self, data: bytes, certificate: bytes, stamps: Sequence[TimeStampResponse]) -> Bundle:
         """A bundle out of its JSON.
 
         Args:
             data: its bytes.
-            certificate: the one that it holds, read from the same bytes.
+            certificate: the one that it holds, in DER; it is read once, by whoever comes first.
             stamps: its timestamps, read from the same bytes.
 
         Raises:

@@ -54,6 +54,11 @@ class Text(str):
             raise ValueError(f"expected {cls.words}, found {value[:80]!r}")
         return str.__new__(cls, value)
 
+    @classmethod
+    def again(cls, value: str) -> Self:
+        """What was such a text before, and was authenticated since: its grammar is not asked again."""
+        return str.__new__(cls, value)
+
 
 class Digest(Text):
     """A sha256 digest as ``sha256:`` and 64 lower-case hexadecimal digits."""

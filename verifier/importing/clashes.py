@@ -11,12 +11,12 @@ import importlib.machinery
 import os
 import sys
 from collections.abc import Collection
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from verifier.errors import Refused
 from verifier.formats.packages import canonical, versions
-from verifier.importing.environment import may_have
+from verifier.importing.environment import may_have, may_import
 from verifier.importing.finder import Finder, Served
 from verifier.importing.fitting import fits
 from verifier.importing.loader import Portion
@@ -146,7 +146,9 @@ def _check_unloaded(top_level: str, portion: Portion, replaced: Collection[str])
 def _check_host(top_level: str, portion: Portion) -> None:
     """The host has nothing else of that name that it could import (4)."""
     for finder in sys.meta_path:
-        find_spec = None if isinstance(finder, Finder) else getattr(finder, "find_spec", None)
+        if isinstance(finder, Finder) or (finder is PathFinder and not may_import(top_level)):
+            continue
+        find_spec = getattr(finder, "find_spec", None)
         spec: ModuleSpec | None = find_spec(top_level, None) if find_spec else None
         if spec is not None and not _is_hollow(spec) and not _is_own(spec, top_level, portion):
             where = shown(spec.origin or ", ".join(spec.submodule_search_locations or ()))

@@ -1,7 +1,8 @@
-"""Whether the host's environment could have a distribution of a name, asked without importing what answers it exactly.
+"""Whether the host's environment could have a distribution or a module of a name, asked without those who know exactly.
 
-``importlib.metadata`` finds distributions by the names of directories, and takes longer to be imported than a gate to
-be opened. So it is asked only where one of these names fits, or where somebody else than it may know of distributions.
+``importlib.metadata`` finds distributions by the names of files, and takes longer to be imported than a gate to be
+opened; the finder of modules looks for each name into each directory anew. So they are asked only where a file's name
+fits, or where somebody else than they may know: each directory is listed once, and again when it has changed.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import os
 import re
 import stat
 import sys
-from importlib.machinery import PathFinder
-from typing import Final
+from importlib.machinery import FileFinder, PathFinder
+from typing import Final, NamedTuple
 
 _SUFFIXES: Final = (".dist-info", ".egg-info")
 _SEPARATORS: Final = re.compile(r"[-_.]+")
@@ -30,33 +31,75 @@ def may_have(name: str, ours: type) -> bool:
     return any(_may_lie_in(entry, name) for entry in sys.path)
 
 
+def may_import(top_level: str) -> bool:
+    """Whether the system's finder of modules in ``sys.path`` could find one; False only if it could not.
+
+    Args:
+        top_level: the module's name.
+    """
+    return any(_may_serve(entry, top_level.lower()) for entry in sys.path)
+
+
 def look_again() -> None:
     """Forget what was listed: a directory may change twice within a tick of its clock."""
     _LISTED.clear()
+
+
+class _Listing(NamedTuple):
+    """What lies in a directory: its time of writing, the normalised names of what it has metadata of, and the names of
+    all files up to their first dot, in lower case.
+    """
+
+    written: int
+    projects: frozenset[str]
+    stems: frozenset[str]
 
 
 def _may_lie_in(entry: str, name: str) -> bool:
     if not isinstance(entry, str):
         return True
     try:
-        found = os.stat(entry or ".")
-        if not stat.S_ISDIR(found.st_mode) or entry.lower().endswith(".egg"):
-            return True  # an archive, or a distribution by itself
-        known = _LISTED.get(entry)
-        if known is None or known[0] != found.st_mtime_ns or not entry:
-            known = _LISTED[entry] = (found.st_mtime_ns, _projects(entry or "."))
+        found = _listed(entry)
     except (OSError, ValueError):
         return False  # nothing is there
-    return name in known[1]
+    if found is None or entry.lower().endswith(".egg"):
+        return True  # an archive, or a distribution by itself
+    return name in found.projects
 
 
-def _projects(directory: str) -> frozenset[str]:
-    """The normalised names of what the directory has metadata of."""
-    names = (child.lower() for child in os.listdir(directory))
-    return frozenset(
-        _SEPARATORS.sub("-", name.rpartition(".")[0].partition("-")[0]) for name in names if name.endswith(_SUFFIXES)
-    )
+def _may_serve(entry: str, name: str) -> bool:
+    if not isinstance(entry, str):
+        return False  # it is passed over
+    importer = sys.path_importer_cache.get(entry, _UNASKED)
+    if importer is None:
+        return False  # no hook of the system's has taken the entry
+    if type(importer) is not FileFinder:
+        return True
+    try:
+        found = _listed(entry)
+    except (OSError, ValueError):
+        return False
+    return found is None or name in found.stems
 
 
-# Each directory of sys.path, with its time of writing.
-_LISTED: dict[str, tuple[int, frozenset[str]]] = {}
+def _listed(entry: str) -> _Listing | None:
+    """What lies in an entry of ``sys.path``; None if it is no directory.
+
+    Raises:
+        OSError, ValueError: nothing is there.
+    """
+    found = os.stat(entry or ".")
+    if not stat.S_ISDIR(found.st_mode):
+        return None
+    known = _LISTED.get(entry)
+    if known is None or known.written != found.st_mtime_ns or not entry:
+        names = [child.lower() for child in os.listdir(entry or ".")]
+        projects = (name.rpartition(".")[0].partition("-")[0] for name in names if name.endswith(_SUFFIXES))
+        stems = frozenset(name.partition(".")[0] for name in names)
+        known = _Listing(found.st_mtime_ns, frozenset(_SEPARATORS.sub("-", name) for name in projects), stems)
+        _LISTED[entry] = known
+    return known
+
+
+_UNASKED: Final = object()  # an entry that the system's finder has not looked into yet
+_LISTED: dict[str, _Listing] = {}

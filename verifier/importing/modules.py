@@ -10,7 +10,7 @@ from verifier.value import Value
 from verifier.wheels.wheel import Snapshot
 
 _DIGEST_SHOWN: Final = len("sha256:") + 16
-_SUFFIXES: Final = (*EXTENSION_SUFFIXES, ".py")  # the first one wins, as on disk
+_RANKS: Final = {suffix[1:]: rank for rank, suffix in enumerate((*EXTENSION_SUFFIXES, ".py"))}  # as on disk
 
 
 class Source(Value, frozen=True):
@@ -47,27 +47,31 @@ class Modules:
         self.snapshot = snapshot
         self.root = f"loadlock:{snapshot.digest[:_DIGEST_SHOWN]}"
         self.sources: dict[str, Source] = {}
-        directories: set[str] = set()
+        dotted: dict[str, str | None] = {}
         for path in snapshot.files:
-            if path.startswith(f"{snapshot.dist_info}/"):
-                continue
-            *parents, leaf = path.split("/")
-            if any("." in parent for parent in parents):
-                continue  # no import can name it
-            directories.update(".".join(parents[:depth]) for depth in range(1, len(parents) + 1))
-            self._add_source(path, parents, leaf)
+            directory, _, leaf = path.rpartition("/")
+            if directory not in dotted:  # where there is a dot, as in that of the metadata, no import can name it
+                dotted[directory] = None if "." in directory else directory.replace("/", ".")
+            package = dotted[directory]
+            if package is not None:
+                self._add_source(path, package, leaf)
+        directories: set[str] = set()
+        for package in dotted.values():
+            while package and package not in directories:
+                directories.add(package)
+                package = package.rpartition(".")[0]  # noqa: PLW2901 - the one above
         self.namespaces: frozenset[str] = frozenset(directories - self.sources.keys())
         self.top_levels = frozenset(name.partition(".")[0] for name in self.sources)
         self.compiled = sorted(source.path for source in self.sources.values() if source.is_extension)
 
-    def _add_source(self, path: str, parents: list[str], leaf: str) -> None:
+    def _add_source(self, path: str, package: str, leaf: str) -> None:
         stem, _, rest = leaf.partition(".")
-        suffix = f".{rest}"
-        if suffix not in _SUFFIXES or not stem:
+        rank = _RANKS.get(rest)
+        if rank is None or not stem:
             return
-        is_package = stem == "__init__" and bool(parents)
-        name = ".".join(parents if is_package else [*parents, stem])
-        source = Source(path, is_package, suffix != ".py", (not is_package, _SUFFIXES.index(suffix)))
+        is_package = stem == "__init__" and bool(package)
+        name = package if is_package else f"{package}.{stem}" if package else stem
+        source = Source(path, is_package, rest != "py", (not is_package, rank))
         known = self.sources.get(name)
         if known is None or source.rank < known.rank:
             self.sources[name] = source

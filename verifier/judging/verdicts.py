@@ -110,10 +110,10 @@ def _settled(plain: tuple[Any, ...]) -> Settled:
         {kind: _attested(found) for kind, found in attested},
         tuple(SetAside(*found) for found in aside),
         tuple(ignored),
-        {Name(name): _attested(found) for name, found in rebuilds},
+        {Name.again(name): _attested(found) for name, found in rebuilds},
     )
     listed = tuple(Component(*found) for found in components)
-    return Settled(evidence, listed, tier, None if until is None else Time(until))
+    return Settled(evidence, listed, tier, None if until is None else Time.again(until))
 
 
 def _plain_of(settled: Settled) -> tuple[Any, ...]:
@@ -141,9 +141,9 @@ def _plain(found: Attested) -> tuple[Any, ...]:
 
 def _attested(plain: tuple[Any, ...]) -> Attested:
     (subject, sha256, kind, predicate), signer, digest, key, at = plain
-    statement = Statement(subject_name=subject, sha256=Hex(sha256), predicate_type=kind, predicate=predicate)
-    made = Made(None if key is None else Digest(key), None if at is None else datetime.fromisoformat(at))
-    return Attested(statement, Name(signer), Digest(digest), made)
+    statement = Statement(subject_name=subject, sha256=Hex.again(sha256), predicate_type=kind, predicate=predicate)
+    made = Made(None if key is None else Digest.again(key), None if at is None else datetime.fromisoformat(at))
+    return Attested(statement, Name.again(signer), Digest.again(digest), made)
 
 
 @cache

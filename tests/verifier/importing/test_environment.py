@@ -1,17 +1,19 @@
-"""Whether the host could have a distribution is never denied where importlib.metadata finds one."""
+"""Whether the host could have a distribution or a module is never denied where Python itself finds one."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import pkgutil
 import sys
 import zipfile
+from importlib.machinery import FileFinder, ModuleSpec, PathFinder
 from importlib.metadata import Distribution, DistributionFinder
 from pathlib import Path
 
 import pytest
 
 from verifier.importing import environment
-from verifier.importing.environment import may_have
+from verifier.importing.environment import may_have, may_import
 from verifier.importing.finder import Finder
 
 
@@ -93,3 +95,77 @@ def test_the_current_directory(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not may_have("sample-plugin", Finder)
     (place / "sample_plugin-1.0.dist-info").mkdir()
     assert may_have("sample-plugin", Finder)
+
+
+# -- modules -----------------------------------------------------------------------------------------------------------
+
+
+MODULES = ["sample.py", "sample.pyc", "sample.abi3.so", "sample", "sample/__init__.py", "SAMPLE.py", "other.py"]
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_whatever_python_finds_may_be_imported(path: str, place: Path) -> None:
+    assert PathFinder.find_spec("sample") is None  # by now Python's own finder knows the directory
+    assert not may_import("sample")
+    file = place / path
+    if "." in file.name:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    else:
+        file.mkdir()
+    environment.look_again()
+    importlib.invalidate_caches()
+    found = PathFinder.find_spec("sample")
+    assert may_import("sample") or found is None
+    assert not may_import("unheard_of")
+
+
+def test_every_module_of_this_environment_may_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    environment.look_again()
+    PathFinder.find_spec("unheard_of")
+    found = {module.name for module in pkgutil.iter_modules() if isinstance(module.module_finder, FileFinder)}
+    assert len(found) > 100
+    assert all(map(may_import, found))
+    assert not may_import("unheard_of")
+
+
+def test_a_directory_that_nobody_has_looked_into_may_hold_anything(place: Path) -> None:
+    assert str(place) not in sys.path_importer_cache
+    assert may_import("sample")
+
+
+def test_a_directory_with_another_module_is_listed_again(place: Path) -> None:
+    PathFinder.find_spec("sample")
+    assert not may_import("sample")
+    (place / "sample.py").touch()
+    assert may_import("sample")
+
+
+def test_an_archive_or_anybody_elses_entry_may_hold_anything(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hook:
+        def __init__(self, entry: str) -> None:
+            if not entry.startswith("elsewhere:"):
+                raise ImportError
+
+        def find_spec(self, name: str, target: object = None) -> ModuleSpec | None:
+            return None
+
+    with zipfile.ZipFile(place / "code.zip", "w"):
+        pass
+    monkeypatch.setattr(sys, "path_hooks", [Hook, *sys.path_hooks])
+    for entry in (str(place / "code.zip"), "elsewhere:code", ""):
+        monkeypatch.setattr(sys, "path", [entry])
+        PathFinder.find_spec("sample")
+        assert may_import("sample"), entry
+
+
+def test_what_is_not_there_holds_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(place / "missing"), place])
+    PathFinder.find_spec("sample")
+    assert not may_import("sample")
+    (place / "gone").mkdir()
+    monkeypatch.setattr(sys, "path", [str(place / "gone")])
+    PathFinder.find_spec("sample")
+    (place / "gone").rmdir()
+    assert not may_import("sample")

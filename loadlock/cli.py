@@ -17,7 +17,8 @@ from importlib.metadata import EntryPoint, entry_points, version
 from typing import NoReturn
 
 from loadlock.live import listening
-from verifier.command import ENVIRONMENT, Command, Output, StandardOutput
+from verifier.command import Command, Output, StandardOutput
+from verifier.deployment.place import ENVIRONMENT
 from verifier.errors import LoadlockError, UsageError
 
 GROUP = "loadlock.commands"

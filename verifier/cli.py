@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from verifier.command import DIRECTORY_NAME, ENVIRONMENT, Command, Output, find_deployment, given
+from verifier.command import Command, Output, given
 from verifier.commands import execute as exec_cli
 from verifier.commands import plugins as plugins_cli
 from verifier.commands import sync as sync_cli
+from verifier.deployment.place import DIRECTORY_NAME, ENVIRONMENT, find_deployment
 from verifier.errors import FormatError, LoadlockError, PluginFailed, UsageError
 
 if TYPE_CHECKING:

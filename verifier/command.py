@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from verifier.errors import UsageError
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
     from verifier.formats.text import Text
 
 TextT = TypeVar("TextT", bound="Text")
-
-DIRECTORY_NAME = ".loadlock"
-ENVIRONMENT = "LOADLOCK_DEPLOYMENT"
 
 
 class Output(Protocol):
@@ -78,27 +73,6 @@ class Command(Value, frozen=True):
     help: str
     configure: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Output], int | None]
-
-
-def find_deployment(given: str | None) -> Path:
-    """The deployment's directory: the one given, else ``LOADLOCK_DEPLOYMENT``, else ``.loadlock`` found upward.
-
-    Raises:
-        UsageError: ``usage.deployment`` when there is none.
-    """
-    named = given or os.environ.get(ENVIRONMENT)
-    if named:
-        directory = Path(named)
-        if not directory.is_dir():
-            raise UsageError("usage.deployment", "the deployment's directory does not exist", found=str(directory))
-        return directory
-    here = Path.cwd()
-    for parent in (here, *here.parents):
-        if (parent / DIRECTORY_NAME).is_dir():
-            return parent / DIRECTORY_NAME
-    raise UsageError(
-        "usage.deployment", "no deployment found", expected=f"{DIRECTORY_NAME}/ here or in a parent folder"
-    )
 
 
 def given(kind: type[TextT], value: str, what: str) -> TextT:

@@ -6,7 +6,6 @@ import errno
 import mmap
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +52,8 @@ def write_together(files: Mapping[Path, bytes], mode: int = 0o644) -> None:
 
 def _stage(path: Path, data: bytes, mode: int, staged: dict[Path, str]) -> None:
     """Write the content of ``path`` under a temporary name beside it."""
+    import tempfile  # which brings shutil and random: whoever reads does not wait for it
+
     with _failing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir() and not path.is_symlink():

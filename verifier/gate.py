@@ -26,15 +26,14 @@ from msgspec.structs import replace
 from verifier import importing
 from verifier.artifacts import set_of
 from verifier.clock import Clock, utc_now
-from verifier.command import find_deployment
 from verifier.deployment.ground import Opened, ahead, open_ground
 from verifier.deployment.home import Home, InForce
 from verifier.deployment.last_good import is_due, reopen
+from verifier.deployment.place import find_deployment
 from verifier.errors import PluginRevoked, Refused, UsageError
 from verifier.formats.text import Digest
 from verifier.installed.gate import InstalledGate
 from verifier.installed.installations import installed_version
-from verifier.installed.unattested import Exceptions
 from verifier.judging.decide import Request
 from verifier.judging.high_water import HighWater
 from verifier.judging.standing import check_standing
@@ -50,6 +49,7 @@ from verifier.wheels.wheelhouse import Wheelhouse
 
 if TYPE_CHECKING:
     from verifier.formats.push import Announcement
+    from verifier.installed.unattested import Exceptions
     from verifier.refreshing.acknowledging import Reporter
     from verifier.refreshing.push import Listener
     from verifier.refreshing.refresh import Refresher
@@ -111,9 +111,9 @@ class Gate(InstalledGate):
         self._listener: Listener | None = None
         self._reporter: Reporter | None = None
         self._refresher: Refresher | None = None
+        self._let_in: Exceptions | None = None
         self._opened = Opened.at(home, self._now())
         self._observing = clock if observe and observation.install(clock) else None
-        self._exceptions = Exceptions(home, self._observing)
         _gates.add(self)
 
     @classmethod
@@ -337,9 +337,19 @@ class Gate(InstalledGate):
         with self._lock:
             return None if self._opened.damage is None else self._opened.in_force
 
+    @property
+    def _exceptions(self) -> Exceptions:
+        from verifier.installed.unattested import Exceptions  # hosts of wheels alone need none of it
+
+        with self._lock:
+            if self._let_in is None:
+                self._let_in = Exceptions(self.home, self._observing)
+            return self._let_in
+
     def _judge(self, ground: Ground) -> None:
         """Revoke what runs and may not, by this ground."""
-        self._exceptions.judge(ground)
+        if self._let_in is not None:
+            self._let_in.judge(ground)
         for plugin in self.plugins:
             if plugin.revoked is None:
                 try:

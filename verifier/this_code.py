@@ -6,7 +6,6 @@ import os
 import sys
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 
 import cryptography
 import msgspec
@@ -20,15 +19,22 @@ def this_code(*libraries: str) -> bytes:
     Args:
         libraries: top-level packages besides ``cryptography``, msgspec and packaging; they are not imported.
     """
-    here = Path(__file__).parent
-    stamps = [_stamp(path, str(path.relative_to(here))) for path in sorted(here.rglob("*.py"))]
+    stamps = _modules()
     for library in libraries:
         spec = find_spec(library)
-        stamps.append(_stamp(Path(spec.origin), library) if spec is not None and spec.origin else (library, 0, 0))
+        stamps += (_stamp(spec.origin, library) if spec is not None and spec.origin else (library, 0, 0),)
     versions = (cryptography.__version__, msgspec.__version__, packaging.__version__, sys.version)
     return repr((stamps, *versions)).encode()
 
 
-def _stamp(path: Path, name: str) -> tuple[str, int, int]:
+@cache
+def _modules() -> tuple[tuple[str, int, int], ...]:
+    """The stamps of the verifier's own modules, by their place below this directory."""
+    here = os.path.dirname(__file__)
+    paths = [os.path.join(place, name) for place, _, names in os.walk(here) for name in names if name.endswith(".py")]
+    return tuple(_stamp(path, path.removeprefix(here)) for path in sorted(paths))
+
+
+def _stamp(path: str, name: str) -> tuple[str, int, int]:
     found = os.stat(path)
     return name, found.st_size, found.st_mtime_ns

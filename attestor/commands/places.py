@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attestor.commands.key_options import KEY, PUBLIC_KEY
 from attestor.signing.signers import MAX_PUBLIC_KEY, KeySigner, load_signer, open_signer, without_signing
-from verifier.command import find_deployment
+from verifier.deployment.place import find_deployment
 from verifier.errors import UsageError
 from verifier.files import read_capped
 from verifier.formats.bundle import MAX_SET

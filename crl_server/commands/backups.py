@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from crl_server.commands.common import local_actor, needing_the_extra, now
-from verifier.command import DIRECTORY_NAME, Command, Output, find_deployment
+from verifier.command import Command, Output
+from verifier.deployment.place import DIRECTORY_NAME, find_deployment
 
 
 def _configure_backup(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from verifier.command import find_deployment
+from verifier.deployment.place import find_deployment
 from verifier.errors import UsageError
 
 if TYPE_CHECKING:

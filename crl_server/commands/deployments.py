@@ -8,7 +8,8 @@ from pathlib import Path
 
 from crl_server.commands.common import local_actor, needing_the_extra, now, opened
 from crl_server.operating.logs import FORMATS, LEVELS
-from verifier.command import DIRECTORY_NAME, Command, Output, given
+from verifier.command import Command, Output, given
+from verifier.deployment.place import DIRECTORY_NAME
 from verifier.errors import UsageError
 from verifier.formats.enrolment import ServerUrl
 from verifier.formats.revocations import sha256_hex

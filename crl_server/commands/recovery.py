@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crl_server.commands.common import local_actor, needing_the_extra, now, opened
-from verifier.command import Command, Output, find_deployment
+from verifier.command import Command, Output
+from verifier.deployment.place import find_deployment
 from verifier.errors import UsageError
 
 if TYPE_CHECKING:

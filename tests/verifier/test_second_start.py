@@ -26,7 +26,10 @@ FOR_WHAT_IS_NEW = {
     "packaging.version", "securesystemslib", "sigstore", "tuf",
 }  # fmt: skip
 """What nobody needs who has seen all of it before."""
-FOR_NOTHING = {"dataclasses", "email", "inspect", "socket", "ssl", "subprocess", "urllib.request"}
+FOR_NOTHING = {
+    "argparse", "csv", "dataclasses", "email", "inspect", "shutil", "socket", "ssl", "subprocess", "tempfile",
+    "urllib.request", "verifier.command", "verifier.installed.attested", "verifier.installed.unattested",
+}  # fmt: skip
 """What takes long to import, and has no part in a start."""
 
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from verifier.command import Command, Output, find_deployment
+from verifier.command import Command, Output
+from verifier.deployment.place import find_deployment
 
 if TYPE_CHECKING:
     from verifier.deployment.home import Home

@@ -24,7 +24,6 @@ Nothing is trusted because it lies here: :meth:`Home.in_force` verifies from the
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -318,6 +317,8 @@ class Home:
         Raises:
             Unreachable: ``io.failed``.
         """
+        import shutil  # which brings all kinds of archives: whoever opens a gate does not sweep
+
         for path in self.directory.glob(f"{STAGING}*"):
             shutil.rmtree(path, ignore_errors=True)  # what cannot be removed now is tried again next time
         self.blobs.sweep(keep)

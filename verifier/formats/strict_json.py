@@ -8,7 +8,6 @@ types. RFC 8259 leaves each of these to the parser, and two parsers that disagre
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from functools import cache
@@ -125,6 +124,8 @@ def _reader() -> Callable[[bytes], Any]:
 
 def _uncommon(data: bytes, what: str) -> Any:
     """The value of a document in any spelling: the rules, one after the other."""
+    import json  # a millisecond, for who meets another spelling
+
     text = _decode(data, what)
     _check_values(text, what)
     _check_depth(text, what)

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 from packaging.utils import canonicalize_name
 
-from verifier.command import find_deployment
+from verifier.deployment.place import find_deployment
 from verifier.errors import FormatError, UsageError
 from verifier.files import read_capped
 from verifier.formats.manifest import Classification

@@ -6,17 +6,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from verifier.deployment.home import Home
 from verifier.errors import Refused
-from verifier.installed.attested import attested_for, candidate_of
 from verifier.installed.installations import Installation, find_installation
-from verifier.installed.unattested import Exceptions, Unattested
 from verifier.judging.decide import Request
 from verifier.judging.steps import Outcome
 from verifier.judging.verdicts import Verdicts
 from verifier.judging.verify import Ground, VerifiedPlugin, WheelReader, judge
 from verifier.plugin import Plugin
+
+if TYPE_CHECKING:
+    from verifier.installed.unattested import Exceptions, Unattested
 
 
 class InstalledGate(ABC):
@@ -26,7 +28,11 @@ class InstalledGate(ABC):
     request: Request
     _read: WheelReader
     _verdicts: Verdicts | None
-    _exceptions: Exceptions
+
+    @property
+    @abstractmethod
+    def _exceptions(self) -> Exceptions:
+        """What was let in by way of exception, and what may be."""
 
     @abstractmethod
     def _now(self) -> datetime:
@@ -97,6 +103,8 @@ class InstalledGate(ABC):
     def _installed(
         self, installation: Installation, observe: Callable[[Outcome], None] | None, *, thorough: bool
     ) -> tuple[VerifiedPlugin, Ground]:
+        from verifier.installed.attested import attested_for, candidate_of  # hosts of wheels alone need none of it
+
         now = self._now()
         chosen = attested_for(self.home, installation)
         candidate = candidate_of(installation, chosen, thorough=thorough)

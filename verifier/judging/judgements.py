@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from verifier.errors import Refused
 from verifier.formats.enrolment import Floor
@@ -266,9 +267,9 @@ def _embedded_paths(snapshot: Snapshot) -> list[str]:
     return sorted(path for path in snapshot.files if path.rpartition("/")[2] == FILE_NAME)
 
 
-def _same_json(value: Any) -> str:
+def _same_json(value: Any) -> bytes:
     """A value's one spelling: in Python ``True == 1 == 1.0``, and in a manifest these are three things."""
-    return json.dumps(plain(value), sort_keys=True)
+    return msgspec.json.encode(plain(value), order="sorted")
 
 
 def _specifiers(requirements: Iterable[RequirementText]) -> dict[str, list[Versions]]:

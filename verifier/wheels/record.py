@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import binascii
-import csv
 import hashlib
 import io
 import re
@@ -138,6 +137,8 @@ def _rows(record: bytes) -> dict[str, tuple[str, str]]:
     if len(record) > MAX_RECORD_BYTES:
         found, expected = f"{len(record)} bytes", f"at most {MAX_RECORD_BYTES} bytes"
         raise Refused("wheel.record", "RECORD is too long", found=found, expected=expected)
+    import csv  # a millisecond, for who meets a new wheel
+
     rows: dict[str, tuple[str, str]] = {}
     try:
         for row in csv.reader(io.StringIO(record.decode("utf-8"), newline=""), strict=True):

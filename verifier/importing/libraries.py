@@ -16,6 +16,7 @@ opens by itself. ``docs/adr/0007-compiled-modules-from-sealed-memory.md`` says w
 from __future__ import annotations
 
 import contextlib
+import marshal
 import mmap
 import os
 import threading
@@ -27,13 +28,14 @@ from verifier.importing import needing
 from verifier.importing.elf import RULE, Dynamic, read_dynamic, read_used
 from verifier.importing.links import tree_of_links
 from verifier.importing.needing import Needed
-from verifier.importing.sealed import sealed_path
+from verifier.importing.sealed import Held, holding, sealed_path
 from verifier.private_cache import PrivateCache
 from verifier.private_directory import Spans, Used
 from verifier.wheels.snapshot import pour, sha256_of
 from verifier.wheels.wheel_paths import shown
 
 _KIND: Final = "needed"
+_HELD: Final = "held"
 
 
 class Libraries:
@@ -42,7 +44,7 @@ class Libraries:
     Args:
         digest: the wheel's.
         files: path to content.
-        cache: where it is kept what a module needs.
+        cache: where it is kept what a module needs, and where other processes have sealed files of this wheel.
     """
 
     def __init__(self, digest: str, files: Mapping[str, bytes], cache: PrivateCache | None = None) -> None:
@@ -50,6 +52,9 @@ class Libraries:
         self._files = files
         self._cache = cache
         self._dynamics: dict[str, Dynamic] = {}
+        self._held: dict[str, Held] | None = None
+        self._asked: set[str] = set()
+        self._told = 0
 
     def path_of(self, path: str) -> str:
         """Where the system's loader finds an extension module; what the module needs of the wheel is loaded by then.
@@ -120,9 +125,31 @@ class Libraries:
             with _mapped(descriptor) as content:
                 return read_used(content, path)
 
-        return sealed_path(
-            (self._digest, path), lambda descriptor: pour(self._files, path, descriptor, Used(RULE, used))
-        )
+        def fill(descriptor: int) -> None:
+            pour(self._files, path, descriptor, Used(RULE, used))
+
+        if self._held is None:
+            self._held = self._told_by_others()
+        self._asked.add(path)
+        return sealed_path((self._digest, path), fill, self._held.get(path))
+
+    def _told_by_others(self) -> dict[str, Held]:
+        """Where a process that came before had sealed files of this wheel, by path."""
+        kept = None if self._cache is None else self._cache.load(_HELD, self._digest.encode(), RULE)
+        if kept is None:
+            return {}
+        process, files = marshal.loads(kept)  # noqa: S302 - authenticated when it was loaded
+        return {path: Held(process, descriptor, state) for path, descriptor, state in files}
+
+    def tell(self) -> None:
+        """Let processes that come later use the sealed files of this one, for as long as it runs."""
+        if self._cache is None or len(self._asked) == self._told:
+            return
+        self._told = len(self._asked)
+        found = {path: holding((self._digest, path)) for path in sorted(self._asked)}
+        files = [(path, file[0].descriptor, file[0].state) for path, file in found.items() if file]
+        if any(file[1] for file in found.values() if file):
+            self._cache.store(marshal.dumps((os.getpid(), files)), _HELD, self._digest.encode(), RULE)
 
 
 @contextlib.contextmanager

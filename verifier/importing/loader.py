@@ -57,7 +57,9 @@ class Portion:
         self.owner = owner
         self.cache = cache
         self.tree = MemoryTree(modules.root, modules.snapshot.files)
-        self.libraries = Libraries(modules.snapshot.digest, modules.snapshot.files, cache.kept if cache else None)
+        # What an installer unpacked is read and verified in each start; of it nothing is taken from elsewhere.
+        kept = cache.kept if cache is not None and modules.snapshot.unpacked_at is None else None
+        self.libraries = Libraries(modules.snapshot.digest, modules.snapshot.files, kept)
         self.lock = threading.RLock()
         self.executed: set[str] = set()
         self.ready: dict[str, ModuleType] = {}

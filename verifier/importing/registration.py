@@ -77,6 +77,8 @@ class Registration:
                 if is_first:
                     _forget((portion,), _traces((portion,)))
                 raise
+            for each in (portion, *portion.dependencies):
+                each.libraries.tell()
             return portion.ready[name]
 
     def unregister(self) -> None:

@@ -4,6 +4,9 @@ Linux: memfd_create(2) and its seals. A descriptor is never closed, and its numb
 as the process lives: the system's loader knows a library by the path that it was opened by, so that a number used twice
 would give back the library before. A host that becomes a daemon closes descriptors all the same; so before each use it
 is made sure that a descriptor still stands for its file, and a new one is made under an unused number if it does not.
+
+A file that another process made and sealed is as good as one of our own, if it is that file: then it need not be made.
+``docs/adr/0043-only-what-is-mapped-is-copied.md`` says how that is known.
 """
 
 from __future__ import annotations
@@ -15,24 +18,47 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from verifier.errors import Refused
+from verifier.private_directory import change_of
 
 NAME_SHOWN: Final = 200  # characters of a name; the kernel allows 249 bytes
+_NAME: Final = "loadlock "
+_SHOWN_AS: Final = f"/memfd:{_NAME}"
 _NOT_TO_BE_RUN: Final = 0x0008  # MFD_NOEXEC_SEAL (Linux 6.3): no program, which vm.memfd_noexec=2 insists on
 
 
+class Held(NamedTuple):
+    """A sealed file, as another process may find it for as long as this one has it open.
+
+    Attributes:
+        process: the number of the process that has it open.
+        descriptor: under which number.
+        state: which file it is (:func:`verifier.private_directory.change_of`). No other can have that state: the
+            system alone sets the time of change, and a sealed file has none after it was sealed.
+    """
+
+    process: int
+    descriptor: int
+    state: bytes
+
+
 class _File(NamedTuple):
-    """A descriptor and what it stands for (device, inode)."""
+    """A descriptor and what it stands for (device, inode), its state when it had been sealed, and whether this process
+    has made it.
+    """
 
     descriptor: int
     identity: tuple[int, int]
+    state: bytes
+    is_own: bool
 
 
-def sealed_path(key: tuple[str, str], fill: Callable[[int], None]) -> str:
+def sealed_path(key: tuple[str, str], fill: Callable[[int], None], held: Held | None = None) -> str:
     """A path by which this process can open a file that nothing can change.
 
     Args:
         key: what its content is known by: the wheel's digest and the path in the wheel.
         fill: writes the content to the descriptor it is given. It is asked once, unless the file was lost.
+        held: where another process had the same file, as is known for sure; if it has it still, it is used.
 
     Raises:
         Refused: ``wheel.unsupported`` if this system has no such files, or will not give another.
@@ -43,7 +69,7 @@ def sealed_path(key: tuple[str, str], fill: Callable[[int], None]) -> str:
         known = _FILES.get(key)
         if known is None or _identity(known.descriptor) != known.identity:
             try:
-                known = _FILES[key] = _make(f"loadlock {key[1]}", fill)
+                known = _FILES[key] = _adopt(held) or _make(f"{_NAME}{key[1]}", fill)
             except OSError as error:
                 raise Refused(
                     "wheel.unsupported",
@@ -61,15 +87,64 @@ def sealed_path(key: tuple[str, str], fill: Callable[[int], None]) -> str:
     return path
 
 
+def holding(key: tuple[str, str]) -> tuple[Held, bool] | None:
+    """The sealed file that this process has under a key, for others, and whether it made it itself."""
+    known = _FILES.get(key)
+    if known is None or _identity(known.descriptor) != known.identity:
+        return None
+    return Held(os.getpid(), known.descriptor, known.state), known.is_own
+
+
+def _adopt(held: Held | None) -> _File | None:
+    """The sealed file of another process; None if it is not there any more, or another one is."""
+    if held is None:
+        return None
+    import fcntl
+
+    path = f"/proc/{held.process}/fd/{held.descriptor}"
+    try:
+        if not os.readlink(path).startswith(_SHOWN_AS):  # to open what else may have that number now could do something
+            return None
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        is_it = (
+            change_of(descriptor) == held.state and fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _seals() == _seals()
+        )
+    except OSError:
+        is_it = False  # nothing that could be sealed
+    if not is_it:
+        os.close(descriptor)
+        return None
+    return _keep(descriptor, is_own=False)
+
+
 def _make(name: str, fill: Callable[[int], None]) -> _File:
-    """A sealed file under a number that no sealed file had before."""
+    """A new sealed file."""
     import fcntl
 
     descriptor = _create(name[:NAME_SHOWN])
     try:
         fill(descriptor)
-        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _seals())
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return _keep(descriptor, is_own=True)
+
+
+def _seals() -> int:
+    import fcntl  # which other systems than Linux lack
+
+    return fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+def _keep(descriptor: int, *, is_own: bool) -> _File:
+    """Keep a sealed file open for good, under a number that no sealed file had before."""
+    import fcntl
+
+    try:
         if descriptor in _USED:
             fresh = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, max(_USED) + 1)
             os.close(descriptor)
@@ -77,11 +152,12 @@ def _make(name: str, fill: Callable[[int], None]) -> _File:
         identity = _identity(descriptor)
         if identity is None:
             raise OSError("a descriptor just made is gone")
+        kept = _File(descriptor, identity, change_of(descriptor), is_own)
     except BaseException:
         os.close(descriptor)
         raise
     _USED.add(descriptor)
-    return _File(descriptor, identity)
+    return kept
 
 
 def _create(name: str) -> int:

@@ -30,6 +30,7 @@ from verifier.errors import LoadlockError
 from verifier.formats import acknowledgement, carried, layout, push, release, revocations, unattested
 from verifier.hosting.settings import Settings
 from verifier.importing import elf
+from verifier.refreshing.poll import read_plain
 from verifier.refreshing.push import announcements
 from verifier.revocation import standing_rules
 from verifier.signatures import identities, sigstore_root
@@ -126,6 +127,7 @@ TARGETS: dict[str, Parser] = {
     "link": layout.parse_link,
     "metadata": core_metadata.parse_metadata,
     "osv-database": _from_file(partial(osv.read_database, now=NOW)),
+    "plain-answer": read_plain,
     "private-key": _from_file(PrivateKey.read),
     "public-key": PublicKey.from_spki,
     "push": push.parse_announcement,

@@ -91,6 +91,14 @@ def test_a_transport_polls_over_one_connection_and_asks_for_the_rest_over_anothe
     assert len(server.sockets) == 2
 
 
+def test_a_server_below_a_path_is_polled_there(server: Loopback) -> None:
+    server.files["below/x"] = BODY
+    transport = Transport(f"{server.url}/below/")
+    etag = transport.get("/x", 100).etag
+    assert transport.get("/x", 100, etag) == (304, b"", etag)
+    assert server.paths() == ["below/x"] * 2
+
+
 # -- what is left to the usual way -------------------------------------------------------------------------------------
 
 NOT_PLAIN = {

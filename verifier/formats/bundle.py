@@ -44,15 +44,29 @@ class _Material(Document, frozen=True, kw_only=True):
     tlogEntries: tuple[()]  # noqa: N815
 
 
-class _KeyWire(Document, frozen=True, kw_only=True):
+class _Key(Document, frozen=True, kw_only=True):
     mediaType: Literal["application/vnd.dev.sigstore.bundle.v0.3+json"]  # noqa: N815
     verificationMaterial: _Material  # noqa: N815
+
+
+class _Keyless(Document, frozen=True, kw_only=True):
+    mediaType: Literal["application/vnd.dev.sigstore.bundle.v0.3+json"]  # noqa: N815
+    verificationMaterial: Material  # noqa: N815
+
+
+class _CommonKey(_Key, frozen=True, kw_only=True):
+    dsseEnvelope: dsse.Envelope  # noqa: N815
+
+
+class _CommonKeyless(_Keyless, frozen=True, kw_only=True):
+    dsseEnvelope: dsse.Envelope  # noqa: N815
+
+
+class _KeyWire(_Key, frozen=True, kw_only=True):
     dsseEnvelope: dsse.WireEnvelope  # noqa: N815
 
 
-class _KeylessWire(Document, frozen=True, kw_only=True):
-    mediaType: Literal["application/vnd.dev.sigstore.bundle.v0.3+json"]  # noqa: N815
-    verificationMaterial: Material  # noqa: N815
+class _KeylessWire(_Keyless, frozen=True, kw_only=True):
     dsseEnvelope: dsse.WireEnvelope  # noqa: N815
 
 
@@ -63,21 +77,25 @@ def parse_bundle(line: bytes, *, what: str = "bundle") -> Bundle:
         FormatError: any ``format.*`` code; ``format.unsupported`` for a chain of certificates, or a log entry
             beside a key.
     """
-    wire: _KeyWire | _KeylessWire | None  # which of both is only guessed here: a wrong guess finds neither
+    common: _CommonKey | _CommonKeyless | None  # which of both is only guessed here: a wrong guess finds neither
     if b'"publicKey"' in line[:200]:
-        wire = read_common(line, _KeyWire, limit=dsse.MAX_ENVELOPE)
+        common = read_common(line, _CommonKey, limit=dsse.MAX_ENVELOPE)
     else:
-        wire = read_common(line, _KeylessWire, limit=dsse.MAX_ENVELOPE)
-    wire = wire or _wire(line, what)
-    envelope = dsse.opened(wire.dsseEnvelope, what=what)
+        common = read_common(line, _CommonKeyless, limit=dsse.MAX_ENVELOPE)
+    material: _Material | Material
+    if common is not None:
+        envelope, material = common.dsseEnvelope, common.verificationMaterial
+    else:
+        wire = _wire(line, what)
+        envelope, material = dsse.opened(wire.dsseEnvelope, what=what), wire.verificationMaterial
     if len(envelope.signatures) != 1:
         raise FormatError(
             "format.schema", f"{what} must carry one signature", found=f"{len(envelope.signatures)} signatures"
         )
-    if isinstance(wire, _KeylessWire):
-        check_base64(wire.verificationMaterial, what)
-        return Bundle(envelope=envelope, material=wire.verificationMaterial)
-    hint = wire.verificationMaterial.publicKey.hint
+    if isinstance(material, Material):
+        check_base64(material, what)
+        return Bundle(envelope=envelope, material=material)
+    hint = material.publicKey.hint
     if len(hint) > MAX_HINT:
         raise FormatError(
             "format.too-large", f"{what}: the hint is too long", expected=f"at most {MAX_HINT} characters"

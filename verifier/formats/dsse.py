@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -32,17 +32,23 @@ ENROLMENT = "application/vnd.loadlock.enrolment+json"
 
 
 class Signature(Document, frozen=True, kw_only=True):
-    """One signature: the signer's unauthenticated key hint and the raw signature bytes."""
+    """One signature: the raw signature bytes and the signer's unauthenticated key hint."""
 
-    keyid: str
-    sig: bytes
+    sig: Annotated[bytes, Meta(max_length=MAX_SIGNATURE // 4 * 3)]
+    keyid: Annotated[str, Meta(max_length=MAX_NAME)]
 
 
-class Envelope(Document, frozen=True, kw_only=True):
-    """A signed envelope; ``unverified_payload`` is to be read only by who has verified a signature."""
+_NAMES: Final = {"unverified_payload": "payload", "payload_type": "payloadType"}
 
-    payload_type: str
+
+class Envelope(Document, frozen=True, kw_only=True, rename=_NAMES):
+    """A signed envelope; ``unverified_payload`` is to be read only by who has verified a signature.
+
+    The fields' order and their names in JSON are those of :func:`wire_of`: what is written so can be read into this.
+    """
+
     unverified_payload: bytes
+    payload_type: Annotated[str, Meta(max_length=MAX_NAME)]
     signatures: tuple[Signature, ...]
 
     @property
@@ -57,7 +63,7 @@ class _WireSignature(Document, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class WireEnvelope(Document, frozen=True, kw_only=True):
-    """An envelope as JSON has it, in the order in which :func:`wire_of` writes it."""
+    """An envelope as JSON has it, in any spelling."""
 
     payload: str
     payloadType: Annotated[str, Meta(max_length=MAX_NAME)]  # noqa: N815 - the name is DSSE's

@@ -21,7 +21,8 @@ from typing import Any, Final
 from verifier.formats.policy import TierName
 from verifier.formats.sbom import Component
 from verifier.formats.statement import MANIFEST, TEST_RESULT, VULNERABILITIES, Statement
-from verifier.formats.text import Digest, Hex, Name, Time
+from verifier.formats.strict_json import Common
+from verifier.formats.text import Digest, Hex, Name, PluginId, Time
 from verifier.judging.evidence import Attested, Evidence, KeyRing, SetAside
 from verifier.private_cache import PrivateCache
 from verifier.shelves import Shelf
@@ -39,12 +40,14 @@ class Settled(Value, frozen=True):
     """What an attestation set, its wheel and the policy settle by themselves.
 
     Attributes:
+        plugin_id: the plugin's id, which the wheel's file name and the manifest agree on.
         evidence: the statements that count; of one that was kept, with the predicates of :data:`READ_AGAIN` alone.
         components: what the SBOM lists.
         tier: the tier that is claimed, and backed by all that does not end by itself.
         certified_until: the end of the certification; None where there is none.
     """
 
+    plugin_id: PluginId
     evidence: Evidence
     components: tuple[Component, ...]
     tier: TierName
@@ -105,7 +108,7 @@ class Verdicts:
 
 
 def _settled(plain: tuple[Any, ...]) -> Settled:
-    attested, aside, ignored, rebuilds, components, tier, until = plain
+    plugin_id, attested, aside, ignored, rebuilds, components, tier, until = plain
     evidence = Evidence(
         {kind: _attested(found) for kind, found in attested},
         tuple(SetAside(*found) for found in aside),
@@ -113,13 +116,14 @@ def _settled(plain: tuple[Any, ...]) -> Settled:
         {Name.again(name): _attested(found) for name, found in rebuilds},
     )
     listed = tuple(Component(*found) for found in components)
-    return Settled(evidence, listed, tier, None if until is None else Time.again(until))
+    return Settled(PluginId.again(plugin_id), evidence, listed, tier, None if until is None else Time.again(until))
 
 
 def _plain_of(settled: Settled) -> tuple[Any, ...]:
     """The same as values that ``marshal`` knows."""
     evidence, until = settled.evidence, settled.certified_until
     return (
+        str(settled.plugin_id),
         [(str(kind), _plain(found)) for kind, found in evidence.attested.items()],
         [tuple(map(str, aside)) for aside in evidence.set_aside],
         list(map(str, evidence.ignored)),
@@ -135,13 +139,15 @@ def _plain(found: Attested) -> tuple[Any, ...]:
     at = None if made.at is None else made.at.isoformat()
     key = None if made.key is None else str(made.key)
     predicate = said.predicate if said.predicate_type in READ_AGAIN else b""
-    statement = (str(said.subject_name), str(said.sha256), str(said.predicate_type), predicate)
+    spelled = isinstance(predicate, Common)
+    statement = (str(said.subject_name), str(said.sha256), str(said.predicate_type), bytes(predicate), spelled)
     return statement, str(found.signer), str(found.payload_digest), key, at
 
 
 def _attested(plain: tuple[Any, ...]) -> Attested:
-    (subject, sha256, kind, predicate), signer, digest, key, at = plain
-    statement = Statement(subject_name=subject, sha256=Hex.again(sha256), predicate_type=kind, predicate=predicate)
+    (subject, sha256, kind, predicate, spelled), signer, digest, key, at = plain
+    said = Common(predicate) if spelled else predicate
+    statement = Statement(subject_name=subject, sha256=Hex.again(sha256), predicate_type=kind, predicate=said)
     made = Made(None if key is None else Digest.again(key), None if at is None else datetime.fromisoformat(at))
     return Attested(statement, Name.again(signer), Digest.again(digest), made)
 

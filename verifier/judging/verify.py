@@ -158,7 +158,7 @@ def judge(
         warnings += waivers.warnings + ground.warnings
         decide.check_strict(warnings, request)
         if entry is not None and known is None:
-            entry.keep(Settled(evidence, components, tier, until))
+            entry.keep(Settled(manifest.plugin_id, evidence, components, tier, until))
         steps.detail = f"allowed at tier {tier}"
     return VerifiedPlugin(
         plugin_id=manifest.plugin_id,
@@ -234,7 +234,8 @@ def _gather(
         bundles = parse_attestations(frozen) if known is None else ()
         steps.detail = f"{len(bundles)} statements" if known is None else "weighed before, under this very policy"
     with steps(4):
-        rule = rule_of(ground.trust.policy, file_name)
+        policy = ground.trust.policy
+        rule = rule_of(policy, file_name) if known is None else policy.plugins[known.plugin_id]
         evidence = weigh(bundles, ground.ring, rule, artifact) if known is None else known.evidence
         evidence.require(MANIFEST)
         counted = [f"{TITLES[kind]} by {found.signer}" for kind, found in evidence.attested.items()]

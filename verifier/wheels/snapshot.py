@@ -72,10 +72,18 @@ class Files(Mapping[str, bytes]):
 
 
 class Place(NamedTuple):
-    """Where a file lies in its wheel, and the sha256 of its content, which was checked."""
+    """Where a file lies in its wheel, as :class:`Span` says it, and the sha256 of its content, which was checked."""
 
-    span: Span
+    start: int
+    packed: int
+    size: int
+    method: int
     sha256: bytes
+
+    @property
+    def span(self) -> Span:
+        """Where it lies."""
+        return Span(*self[:4])
 
 
 class Contents(Files):
@@ -85,7 +93,7 @@ class Contents(Files):
     Args:
         read: gives so many bytes from an offset on of the wheel that was checked; where they are others after all, the
             file is refused.
-        places: path to place.
+        places: path to place; of a wheel that was known, as plain tuples, since few are ever asked for.
         cache: where large files that were used are kept unpacked.
         unpacked: those that are unpacked already.
     """
@@ -93,7 +101,7 @@ class Contents(Files):
     def __init__(
         self,
         read: Callable[[int, int], bytes | memoryview],
-        places: Mapping[str, Place],
+        places: Mapping[str, tuple[int, int, int, int, bytes]],
         cache: PrivateCache,
         unpacked: Mapping[str, bytes] | None = None,
     ) -> None:
@@ -106,7 +114,7 @@ class Contents(Files):
     def __getitem__(self, path: str) -> bytes:
         content = self._used.get(path)
         if content is None:
-            content = self._used[path] = self._content(path, self._places[path])
+            content = self._used[path] = self._content(path, Place(*self._places[path]))
             self._unpacked.pop(path, None)
         return content
 
@@ -121,7 +129,7 @@ class Contents(Files):
 
     def sha256(self, path: str) -> bytes:
         """The sha256 of a file, which need not be unpacked for it."""
-        return self._places[path].sha256
+        return self._places[path][-1]
 
     def pour(self, path: str, descriptor: int, used: Used | None = None) -> None:
         """Write a file's content to an empty file, without unpacking it into memory if it is kept unpacked.
@@ -131,22 +139,22 @@ class Contents(Files):
         Raises:
             OSError: the file cannot be written.
         """
-        size, is_here = self._places[path].span.size, path in self._used or path in self._unpacked
-        if size < KEPT_UNPACKED:
+        place, is_here = Place(*self._places[path]), path in self._used or path in self._unpacked
+        if place.size < KEPT_UNPACKED:
             write_all(descriptor, self[path])
-        elif is_here or not self._cache.pour(descriptor, _KIND, self._places[path].sha256, used=used):
+        elif is_here or not self._cache.pour(descriptor, _KIND, place.sha256, used=used):
             write_all(descriptor, self[path])
             if used is not None:
-                leave_only(descriptor, size, used.spans(descriptor))
+                leave_only(descriptor, place.size, used.spans(descriptor))
 
     def _content(self, path: str, place: Place) -> bytes:
-        is_kept = place.span.size >= KEPT_UNPACKED
+        is_kept = place.size >= KEPT_UNPACKED
         content = self._unpacked.get(path)
         if content is None:
             content = self._cache.load(_KIND, place.sha256) if is_kept else None
             if content is not None:
                 return content  # authentic, for this very digest
-            content = unpack(self._read(place.span.start, place.span.packed), place.span, path)
+            content = unpack(self._read(place.start, place.packed), place.span, path)
             if hashlib.sha256(content).digest() != place.sha256:
                 raise Refused(
                     "wheel.archive", f"{shown(path)} is not the file that was in the wheel when it was checked",

@@ -23,7 +23,7 @@ from verifier.wheels.archive import Limits, Span
 from verifier.wheels.core_metadata import CoreMetadata
 from verifier.wheels.snapshot import Contents, Place, Snapshot
 
-READER: Final = 9
+READER: Final = 10
 """Raised with every change of what the strict reader accepts or finds; ``tests/verifier/test_wheel_cache.py`` asks."""
 
 _KIND: Final = "wheel"
@@ -93,7 +93,7 @@ def _found(
         file_name=file_name,
         name=name,
         version=version,
-        files=Contents(read, {path: Place(Span(*span), sha256) for path, span, sha256 in files}, cache),
+        files=Contents(read, files, cache),
         dist_info=dist_info,
         record_digest=record_digest,
         metadata=CoreMetadata(*metadata),
@@ -115,14 +115,14 @@ def remember(cache: PrivateCache, snapshot: Snapshot, spans: Mapping[str, Span],
     Returns:
         Path to place.
     """
-    places = {path: Place(span, hashlib.sha256(snapshot.files[path]).digest()) for path, span in spans.items()}
+    places = {path: Place(*span, hashlib.sha256(snapshot.files[path]).digest()) for path, span in spans.items()}
     found = snapshot.metadata
     value = (
         (snapshot.name, snapshot.version, snapshot.dist_info, snapshot.record_digest, snapshot.root_is_purelib),
         (found.name, found.version, found.requires_dist, found.requires_python, found.license_expression),
         sorted(snapshot.tags),
         sorted(snapshot.top_levels),
-        [(path, tuple(place.span), place.sha256) for path, place in places.items()],
+        {path: tuple(place) for path, place in places.items()},
     )
     cache.store(marshal.dumps(value), _KIND, *_parts(snapshot.digest, snapshot.file_name, limits))
     return places

@@ -47,9 +47,9 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
         return await desk.show(visitor, "coverage.html", lambda: coverage(desk.authority, visitor.now, seq))
 
     @console.get("/hosts/{name}")
-    async def host(request: Request, name: str) -> Response:
+    async def host(request: Request, name: api.HostPart) -> Response:
         visitor = await desk.reader(request, "host.read")
-        return await desk.show(visitor, "host.html", lambda: _host(desk.authority, name[:64], visitor.now))
+        return await desk.show(visitor, "host.html", lambda: _host(desk.authority, name, visitor.now))
 
 
 def coverage(authority: Authority, now: datetime, seq: int | None = None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tuf.api.metadata import Metadata, Root, Timestamp
 from crl_server.export import leftovers
 from crl_server.export.places import Held, Place
 from crl_server.export.tree import MAX_POINTER, Tree, read_tree
-from crl_server.lists.public_files import ENROLMENT, HEAD, TIMESTAMP, kind_of
+from crl_server.lists.public_files import ENROLMENT, HEAD, TIMESTAMP, check_content, kind_of
 from crl_server.lists.stamps import Stamp, stamp
 from crl_server.service import Authority
 from crl_server.storage.locking import exclusive
@@ -113,6 +113,7 @@ class Exporter:
         if self._stamps.get(path) == seen and path in self._marks:
             return
         data = read_capped(source, MAX_BASE, path)
+        check_content(path, data)  # what was verified once may have been damaged since
         mark = self._place.mark(data)
         if self._marks.get(path) != mark:
             kind = kind_of(path)

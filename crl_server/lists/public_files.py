@@ -10,6 +10,8 @@ import hashlib
 import re
 from typing import NamedTuple
 
+from verifier.errors import Refused
+
 IMMUTABLE = "public, max-age=31536000, immutable"
 """For files whose name is their content's digest or version."""
 REVALIDATE = "no-cache"
@@ -60,6 +62,23 @@ KINDS = (
 def kind_of(path: str) -> PublicKind | None:
     """The kind of the file at ``path`` below the tree's root, or None when there is no such file by design."""
     return next((kind for kind in KINDS if kind.names.fullmatch(path)), None)
+
+
+def check_content(path: str, data: bytes) -> None:
+    """Demand that a file whose name says what is in it holds that: caches would keep anything else for a year.
+
+    Raises:
+        Refused: ``server.not-ready``.
+    """
+    kind, name = kind_of(path), path.rpartition("/")[2].partition(".")[0]
+    if kind is None or kind.caching != IMMUTABLE or not re.fullmatch(HEX, name):
+        return
+    found = hashlib.sha256(data).hexdigest()
+    if found != name:
+        raise Refused(
+            "server.not-ready", f"the public file {path} is not what its name says", found=found, expected=name,
+            todo="Start the server anew, which mends its list; then look at the disk, and who may write there.",
+        )  # fmt: skip
 
 
 def tag_of(path: str, kind: PublicKind, data: bytes = b"") -> str:

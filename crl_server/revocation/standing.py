@@ -94,6 +94,10 @@ class NewRule:
         try:
             if len(dumps(self.match)) > MAX_MATCH:
                 raise FormatError("format.too-large", "the match is too large", expected=f"{MAX_MATCH} bytes")
+            if not all(str(value).isprintable() for value in self.match.values()):
+                raise FormatError(
+                    "format.schema", "a match that does not show as it is written, and so matches nothing"
+                )
             parse_match(self.numbered(1))
         except (FormatError, TypeError, ValueError) as error:
             raise UsageError(

@@ -177,6 +177,32 @@ def test_the_console_is_asked_in_text_and_in_numbers_that_there_are(live: Live, 
     assert visitor.get("/search?q=R999999999999").status == 200
 
 
+@pytest.mark.parametrize("path", ["/hosts/%00", "/artifacts/%00", "/plugins/%00", "/login/%00", "/static/%00"])
+def test_so_is_a_name_in_an_address(live: Live, everybody: str, path: str) -> None:
+    assert Visitor(live, everybody).get(path).status in (400, 401, 404)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"kind": "signer", "principal": "a\0"}, 400),
+        ({"kind": "component", "purl": "pkg:pypi/a\0"}, 400),
+        ({"kind": "builder", "builder": "a\0"}, 400),
+        ({"kind": "source", "repository": "https://git.example/\0"}, 400),
+        (
+            {"kind": "component", "purl": "pkg:pypi/requests\u200b"},
+            400,
+        ),  # it would revoke nothing, and nobody would see
+        ({"kind": "artifacts", "digests": "\0"}, 400),
+        ({"kind": "artifacts", "digests": "0" * 64, "note": "\0"}, 400),
+    ],
+)
+def test_so_is_what_a_form_says(live: Live, everybody: str, fields: dict[str, str], status: int) -> None:
+    visitor = Visitor(live, everybody)
+    form = visitor.fields(visitor.page("/revoke"), "/revoke/review")
+    assert visitor.post("/revoke/review", form | {"reason": "malicious"} | fields).status == status
+
+
 def test_so_do_those_of_commands(live: Live) -> None:
     with live.authority.store.write() as ledger:
         for call in (waiving.approve, waiving.end, reinstating.approve):

@@ -1,4 +1,8 @@
-"""The commands as people call them: results, refusals, exit statuses; and the server as a process of its own."""
+"""The commands as people call them: results, refusals, exit statuses; and the server as a process of its own.
+
+On one engine: what commands do is done by the authority, which the tests of each subject hold against both; how a
+deployment is founded and served on PostgreSQL by commands, test_databases.py and test_team_postgresql.py hold.
+"""
 
 from __future__ import annotations
 

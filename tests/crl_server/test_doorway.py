@@ -1,4 +1,7 @@
-"""What is answered at the door is answered as the application behind it would, and whatever else is handed to that."""
+"""What is answered at the door is answered as the application behind it would, and whatever else is handed to that.
+
+On one engine: files are answered, and no database is asked.
+"""
 
 from __future__ import annotations
 

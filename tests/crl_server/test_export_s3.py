@@ -1,4 +1,8 @@
-"""Exports to storage of S3's kind: headers, conditions, and every way in which the storage fails."""
+"""Exports to storage of S3's kind: headers, conditions, and every way in which the storage fails.
+
+On one engine: what an export reads is the public tree on disk, and what it asks of the database test_export.py holds
+against both.
+"""
 
 from __future__ import annotations
 

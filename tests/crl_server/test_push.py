@@ -26,6 +26,8 @@ from verifier.refreshing.push import announcements
 from verifier.refreshing.refresh import Refresher, enroll
 from verifier.refreshing.transport import Stream, Transport
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 class Pushing:
     """A real server with a hub, in a thread."""

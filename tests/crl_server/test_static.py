@@ -1,4 +1,8 @@
-"""The static tree over real HTTP: what a cache may do, what is not there, and that a host can live on it."""
+"""The static tree over real HTTP: what a cache may do, what is not there, and that a host can live on it.
+
+On one engine: files are served, and no database is asked; how they come to lie there on both, test_publishing.py and
+test_replicas.py hold.
+"""
 
 from __future__ import annotations
 

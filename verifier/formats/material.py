@@ -6,8 +6,9 @@ Field names are Sigstore's.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -27,6 +28,9 @@ MAX_TIMESTAMP = 32_768
 """How many characters of base64 a timestamp may have."""
 MAX_PATH = 64
 """How many hashes may lie between a leaf and its tree's root: a log has fewer than 2^64 entries."""
+
+_SHA256: Final = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
+"""A sha256 digest as base64 in its one spelling, as nearly every short text is: the last two bits stand for nothing."""
 
 Number = Annotated[str, Meta(max_length=19, pattern=r"\A(0|[1-9][0-9]*)\Z")]
 """An integer as the JSON form of protocol buffers writes 64 bits."""
@@ -140,7 +144,8 @@ def check_base64(material: Material, what: str) -> None:
         entry.logId.keyId, entry.canonicalizedBody, entry.inclusionProof.rootHash, *entry.inclusionProof.hashes,
         *(() if promise is None else (promise.signedEntryTimestamp,)),
     ):  # fmt: skip
-        decode_base64(text, what)
+        if not _SHA256.fullmatch(text):
+            decode_base64(text, what)
     try:
         _ = material.certificate_der, material.timestamps
     except FormatError as error:

@@ -23,7 +23,7 @@ from verifier.errors import LoadlockError, Refused
 from verifier.formats import dsse
 from verifier.formats.bundle import Bundle, dump_bundle
 from verifier.formats.identity import Stated
-from verifier.formats.material import Material
+from verifier.formats.material import Material, Timestamps
 from verifier.signatures.identities import read_claims
 from verifier.signatures.signatory import Made, Opened
 from verifier.signatures.sigstore_library import library, read_timestamp, words
@@ -52,7 +52,6 @@ def verify(bundle: Bundle, identity: Stated, root: bytes, *, timestamp: bool) ->
     trusted = trusted_root(root)
     if timestamp:
         material = _without_promise(material)
-        bundle = msgspec.structs.replace(bundle, material=material)
     stamps = _read_stamps(material)
     times = _claimed_times(material, stamps)  # (1)
     if not times:
@@ -64,8 +63,9 @@ def verify(bundle: Bundle, identity: Stated, root: bytes, *, timestamp: bool) ->
     verifier = trusted.verifier_for(material, min(times), max(times))  # (2), (3)
     certificate = material.certificate_der
     try:
-        # What it gets is written anew from what was read: no second reading of the same bytes.
-        read = library().bundle(dump_bundle(bundle), certificate, stamps)
+        # What it gets is written anew from what was read, or was read already: no second reading of the same bytes.
+        rest = msgspec.structs.replace(material, timestampVerificationData=Timestamps())
+        read = library().bundle(dump_bundle(msgspec.structs.replace(bundle, material=rest)), certificate, stamps)
         kind, payload = verifier.verify_dsse(read, _Demanded(identity, read.signing_certificate, certificate))  # (4)
     except LoadlockError:
         raise

@@ -31,6 +31,10 @@ Reason = Literal[
 REASONS: tuple[Reason, ...] = get_args(Reason)
 """Why an artifact is revoked: a closed vocabulary."""
 
+RESERVED = 10_000
+"""How many of a tail's entries are kept for what was admitted: whoever may revoke can make up digests, and must
+not keep others from revoking what is in use.
+"""
 FREE_REACH = 20
 """How many admitted artifacts one act may newly deny in any case."""
 FREE_SHARE = 4
@@ -87,8 +91,13 @@ def grow(spans: Sequence[Span], through: int, seq: int, count: int, prepared: in
     return (*merged, Span(last + 1, seq, count))
 
 
-def check_room(tail: int, more: int) -> None:
+def check_room(tail: int, more: int, strange: int = 0) -> None:
     """Demand that ``more`` entries fit into a tail of ``tail`` entries (rule 7).
+
+    Args:
+        tail: how many entries it has.
+        more: how many are to be added.
+        strange: how many of these nobody has admitted; asked for where :func:`is_short` says so.
 
     Raises:
         Refused: ``list.full``.
@@ -100,6 +109,18 @@ def check_room(tail: int, more: int) -> None:
             found=f"{tail} entries and {more} more",
             expected=f"at most {MAX_TAIL}",
         )
+    if strange and is_short(tail, more):
+        raise Refused(
+            "list.full",
+            "what room is left before the next checkpoint is for artifacts that were admitted",
+            found=f"{tail} entries and {more} more, of which nobody has admitted {strange}",
+            expected=f"at most {MAX_TAIL - RESERVED} with these",
+        )
+
+
+def is_short(tail: int, more: int) -> bool:
+    """Whether ``more`` entries would reach into the room that is kept for what was admitted."""
+    return tail + more > MAX_TAIL - RESERVED
 
 
 def check_reach(reached: int, usable: int, confirmed: int) -> None:

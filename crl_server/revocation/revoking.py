@@ -136,12 +136,28 @@ def commit(ledger: Ledger, order: Order, through: int, actor: str, now: datetime
     """
     listed = {digest: ledger.listed(digest) for digest in order.digests}
     new = tuple(digest for digest, seq in listed.items() if seq is None)
-    rules.check_room(ledger.entry_count(through + 1, ledger.last_seq()), len(new))
+    check_room(ledger, new, through)
     check_reach(ledger, new, order.confirm)
     seq = ledger.add_event(new, now) if new else max(known for known in listed.values() if known is not None)
     give_reasons(ledger, dict.fromkeys(order.digests, order.why), listed, seq, actor, now, order.confirm)
     known = tuple(digest for digest in order.digests if listed[digest] is not None)
     return Revoked(seq=seq, revoked=new, already=known)
+
+
+def check_room(ledger: Ledger, new: Sequence[Digest], through: int) -> None:
+    """Demand that digests which are to be listed fit into the tail.
+
+    Args:
+        ledger: an open transaction.
+        new: the digests.
+        through: the last event that the checkpoint has taken into its base.
+
+    Raises:
+        Refused: ``list.full``.
+    """
+    tail = ledger.entry_count(through + 1, ledger.last_seq())
+    strange = len(set(new) - registry.usable(ledger)) if rules.is_short(tail, len(new)) else 0
+    rules.check_room(tail, len(new), strange)
 
 
 def check_reach(ledger: Ledger, new: Sequence[Digest], confirmed: int) -> None:

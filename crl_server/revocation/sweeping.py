@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from crl_server.lists import rules
 from crl_server.records.audit import Act
 from crl_server.revocation import reach, revoking, standing
 from crl_server.revocation.revoking import Why
@@ -124,7 +123,7 @@ def commit(ledger: Ledger, sweep: Sweep, through: int, actor: str, now: datetime
     wanted = plan.matched | named
     listed = {digest: ledger.listed(digest) for digest in wanted}
     new = [digest for digest, seq in listed.items() if seq is None]
-    rules.check_room(ledger.entry_count(through + 1, ledger.last_seq()), len(new))
+    revoking.check_room(ledger, new, through)
     revoking.check_reach(ledger, new, sweep.confirm)
     if new or new_rules:
         seq = ledger.add_event(new, now)

@@ -130,6 +130,28 @@ def test_one_idempotency_key_adds_one_rule(authority: Authority) -> None:
     assert code_of(lambda: authority.add_rule(other, ACTOR, NOW, "once")) == "request.idempotency"
 
 
+def test_made_up_digests_do_not_take_the_room_of_what_is_in_use(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever may revoke, or has stolen the token of somebody who may, could fill the list with nothing."""
+    monkeypatch.setattr("crl_server.lists.rules.MAX_TAIL", 8)
+    monkeypatch.setattr("crl_server.lists.rules.RESERVED", 3)
+    for label, signer in (("in use", "team-b"), ("by rule", "team-a"), ("in a sweep", "team-b"), ("last", "team-b")):
+        admit(authority, subject(label, signer=signer))
+    revoke(authority, *range(5))
+    log = authority.verify_audit(NOW)
+    assert code_of(lambda: revoke(authority, "made up")) == "list.full"
+    assert code_of(lambda: revoke(authority, "made up", "in use")) == "list.full"
+    assert code_of(lambda: authority.sweep(Sweep((digest("made up"),), Why("mistake")), ACTOR, NOW)) == "list.full"
+    assert authority.verify_audit(NOW) == log
+    revoke(authority, "in use")
+    assert add_rule(authority).revoked == (digest("by rule"),)
+    authority.sweep(Sweep((digest("in a sweep"),), Why("mistake")), ACTOR, NOW)
+    assert code_of(lambda: revoke(authority, "last")) == "list.full"
+    checkpoint(authority, tmp_path / "dossier")
+    revoke(authority, "last", "made up")
+
+
 def test_what_was_taken_back_is_not_answered_as_revoked_under_its_old_key(authority: Authority, tmp_path: Path) -> None:
     """Nor is it told as a fault of the server: whoever means it revokes it once more."""
     order, rule = Order((digest("x"),), "mistake"), NewRule("signer", {"principal": "team-a"}, "malicious")

@@ -13,12 +13,12 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from verifier.errors import FormatError, LoadlockError, Refused, Unreachable
 from verifier.files import map_capped, read_capped, write_atomic
 from verifier.formats.text import Hex
 from verifier.revocation.revocation_list import Buffer
+from verifier.value import Value
 
 try:
     import fcntl
@@ -44,7 +44,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go_in_child)
 
 
-class Kind(NamedTuple):
+class Kind(Value, frozen=True):
     """A kind of files: where they lie, what their names end in, their size cap in bytes, the code of a refusal, and the
     size in bytes from which on one is mapped instead of read.
     """

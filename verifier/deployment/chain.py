@@ -16,10 +16,11 @@ import marshal
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 from verifier.private_cache import PrivateCache
 from verifier.this_code import this_code
+from verifier.value import Value
 
 POLICY: Final = "policy.json"
 CHECKPOINT: Final = "checkpoints/checkpoint.json"
@@ -30,14 +31,14 @@ _KIND: Final = "chain"
 _TRUSTED_ROOT_PATH: Final = re.compile(r"trusted_root\.(.{1,64})\.json", re.DOTALL)
 
 
-class RoleFacts(NamedTuple):
+class RoleFacts(Value, frozen=True):
     """What a verified role says of itself."""
 
     version: int
     expires: datetime
 
 
-class Chain(NamedTuple):
+class Chain(Value, frozen=True):
     """A verified chain: the facts of each role, and the bytes of the files at its end; trusted roots by their name."""
 
     roles: Mapping[str, RoleFacts]

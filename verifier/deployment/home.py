@@ -28,7 +28,7 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -46,6 +46,7 @@ from verifier.private_cache import PrivateCache
 from verifier.revocation.revocation_list import RevocationList
 from verifier.revocation.revocations import open_list
 from verifier.signatures.known_signers import KnownSigners, signed_by
+from verifier.value import Value
 
 RECORD_LIMIT = 64 * 1024
 """Size cap of ``host.json`` and ``state.json`` in bytes."""
@@ -132,7 +133,7 @@ class StoredTrust(Document, frozen=True):
     targets: dict[str, str]
 
 
-class InForce(NamedTuple):
+class InForce(Value, frozen=True):
     """What a host goes by, verified.
 
     Attributes:

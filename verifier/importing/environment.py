@@ -12,7 +12,9 @@ import re
 import stat
 import sys
 from importlib.machinery import FileFinder, PathFinder
-from typing import Final, NamedTuple
+from typing import Final
+
+from verifier.value import Value
 
 _SUFFIXES: Final = (".dist-info", ".egg-info")
 _SEPARATORS: Final = re.compile(r"[-_.]+")
@@ -45,7 +47,7 @@ def look_again() -> None:
     _LISTED.clear()
 
 
-class _Listing(NamedTuple):
+class _Listing(Value, frozen=True):
     """What lies in a directory: its time of writing, the normalised names of what it has metadata of, and the names of
     all files up to their first dot, in lower case.
     """

@@ -15,10 +15,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from verifier.errors import Refused
 from verifier.private_directory import change_of
+from verifier.value import Value
 
 NAME_SHOWN: Final = 200  # characters of a name; the kernel allows 249 bytes
 _NAME: Final = "loadlock "
@@ -26,7 +27,7 @@ _SHOWN_AS: Final = f"/memfd:{_NAME}"
 _NOT_TO_BE_RUN: Final = 0x0008  # MFD_NOEXEC_SEAL (Linux 6.3): no program, which vm.memfd_noexec=2 insists on
 
 
-class Held(NamedTuple):
+class Held(Value, frozen=True):
     """A sealed file, as another process may find it for as long as this one has it open.
 
     Attributes:
@@ -41,7 +42,7 @@ class Held(NamedTuple):
     state: bytes
 
 
-class _File(NamedTuple):
+class _File(Value, frozen=True):
     """A descriptor and what it stands for (device, inode), its state when it had been sealed, and whether this process
     has made it.
     """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import NamedTuple
 
 from verifier.deployment.home import Home
 from verifier.errors import Refused
@@ -22,11 +21,12 @@ from verifier.installed.content import InstalledFiles, check_all, read_installed
 from verifier.installed.extras import check_extras
 from verifier.installed.installations import Installation
 from verifier.judging.verify import Candidate
+from verifier.value import Value
 from verifier.wheels.record import MAX_RECORD_BYTES
 from verifier.wheels.snapshot import Snapshot
 
 
-class Attested(NamedTuple):
+class Attested(Value, frozen=True):
     """A wheel that an installation may be of: what the registry says of it, its RECORD, and its attestation set."""
 
     wheel: ReleasedWheel

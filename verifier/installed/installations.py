@@ -11,12 +11,13 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import read_capped
 from verifier.formats import strict_json
 from verifier.formats.packages import canonical, normalised
+from verifier.value import Value
 from verifier.wheels.core_metadata import parse_wheel_file
 from verifier.wheels.wheel import parse_file_name
 from verifier.wheels.wheel_paths import shown
@@ -34,7 +35,7 @@ MAX_DISTRIBUTIONS: Final = 20_000
 _SUFFIX: Final = ".dist-info"
 
 
-class Installation(NamedTuple):
+class Installation(Value, frozen=True):
     """One distribution that is installed.
 
     Attributes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from verifier.deployment.home import Home
 from verifier.errors import Refused, Unreachable
@@ -22,10 +22,11 @@ from verifier.installed.installations import Installation
 from verifier.refreshing.refresh import fetch_set
 from verifier.refreshing.source import Source
 from verifier.refreshing.transport import Transport
+from verifier.value import Value
 from verifier.wheels.record import MAX_RECORD_BYTES
 
 
-class Fetched(NamedTuple):
+class Fetched(Value, frozen=True):
     """What became of one installation: ``fetched``; ``none`` when the server knows no such release, or has no set of
     it; ``editable`` when it is the source itself; ``refused`` when what the server has is not acceptable.
     """

@@ -74,7 +74,7 @@ class SetAside(NamedTuple):
     reason: str
 
 
-class Rebuilt(NamedTuple):
+class Rebuilt(Value, frozen=True):
     """A rebuilder's statement that counts: the sha256 of its payload, and how it was signed."""
 
     statement: Digest

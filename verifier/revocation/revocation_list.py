@@ -110,7 +110,7 @@ class SetFile:
         return frozenset(self.data[at * PREFIX : (at + 1) * PREFIX] for at in range(first, last))
 
 
-class Segment(NamedTuple):
+class Segment(Value, frozen=True):
     """A part of the tail: its reference in the head, and its prefixes."""
 
     ref: SegmentRef

@@ -8,7 +8,7 @@ unknown kind, with an unknown field, or with a range that is none. The kinds are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 from urllib.parse import unquote
 
 from msgspec import Meta
@@ -21,6 +21,7 @@ from verifier.formats.sbom import Component
 from verifier.formats.strict_json import Document, convert
 from verifier.formats.text import Digest, Name, PluginId, Specifier, Uri, Version
 from verifier.judging.evidence import Attested
+from verifier.value import Value
 
 Provided = Callable[[str], str | None]
 Verdict = Literal["clear", "matched", "unsupported"]
@@ -275,7 +276,7 @@ def within(versions: Specifier | None, version: str) -> bool:
     return True
 
 
-class _Package(NamedTuple):
+class _Package(Value, frozen=True):
     type: str
     name: str
     version: str

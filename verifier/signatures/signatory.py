@@ -9,9 +9,10 @@ from verifier.errors import Refused
 from verifier.formats import dsse
 from verifier.formats.bundle import Bundle
 from verifier.formats.text import Digest
+from verifier.value import Value
 
 
-class Made(NamedTuple):
+class Made(Value, frozen=True):
     """How a signature was made: with which key of its principal (None for a keyless one), and when by the word of a log
     or timestamp (None where nobody vouches for it).
     """

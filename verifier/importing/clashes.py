@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from verifier.errors import Refused
 from verifier.formats.packages import canonical, versions
-from verifier.importing.environment import may_have, may_import
+from verifier.importing.environment import ask, may_have, may_import
 from verifier.importing.finder import Finder, Served
 from verifier.importing.fitting import fits
 from verifier.importing.loader import Portion
@@ -148,6 +148,8 @@ def _check_host(top_level: str, portion: Portion) -> None:
     for finder in sys.meta_path:
         if isinstance(finder, Finder) or (finder is PathFinder and not may_import(top_level)):
             continue
+        if hasattr(finder, "invalidate_caches"):
+            ask()
         find_spec = getattr(finder, "find_spec", None)
         spec: ModuleSpec | None = find_spec(top_level, None) if find_spec else None
         if spec is not None and not _is_hollow(spec) and not _is_own(spec, top_level, portion):
@@ -198,6 +200,7 @@ def _check_installed(portion: Portion) -> None:
         return
     import importlib.metadata
 
+    ask()
     from verifier.importing.metadata import MemoryDistribution
 
     for found in importlib.metadata.distributions(name=snapshot.name):

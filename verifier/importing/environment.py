@@ -7,6 +7,7 @@ fits, or where somebody else than they may know: each directory is listed once, 
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import stat
@@ -44,7 +45,19 @@ def may_import(top_level: str) -> bool:
 
 def look_again() -> None:
     """Forget what was listed: a directory may change twice within a tick of its clock."""
+    global _IS_FRESH  # noqa: PLW0603 - one for the process, like the finders
     _LISTED.clear()
+    _IS_FRESH = False
+
+
+def ask() -> None:
+    """Let those who know exactly look again, before they are asked: they list each directory once more, so it is done
+    only where a file's name fits, and once for each time that is looked again.
+    """
+    global _IS_FRESH  # noqa: PLW0603 - as above
+    if not _IS_FRESH:
+        importlib.invalidate_caches()
+        _IS_FRESH = True
 
 
 class _Listing(Value, frozen=True):
@@ -73,15 +86,13 @@ def _may_serve(entry: str, name: str) -> bool:
     if not isinstance(entry, str):
         return False  # it is passed over
     importer = sys.path_importer_cache.get(entry, _UNASKED)
-    if importer is None:
-        return False  # no hook of the system's has taken the entry
-    if type(importer) is not FileFinder:
+    if importer is not None and type(importer) is not FileFinder:
         return True
     try:
         found = _listed(entry)
     except (OSError, ValueError):
         return False
-    return found is None or name in found.stems
+    return importer is None or found is None or name in found.stems  # None: what was not there is there now
 
 
 def _listed(entry: str) -> _Listing | None:
@@ -105,3 +116,4 @@ def _listed(entry: str) -> _Listing | None:
 
 _UNASKED: Final = object()  # an entry that the system's finder has not looked into yet
 _LISTED: dict[str, _Listing] = {}
+_IS_FRESH = False

@@ -150,7 +150,6 @@ def _look_again() -> None:
     global _LOOKED  # noqa: PLW0603 - one for the process, like the finders
     now = time.monotonic()
     if now - _LOOKED > LOOKED_LATELY:
-        importlib.invalidate_caches()
         environment.look_again()
         _LOOKED = now
 

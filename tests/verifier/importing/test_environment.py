@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import pkgutil
 import sys
 import zipfile
@@ -169,3 +170,34 @@ def test_what_is_not_there_holds_nothing(place: Path, monkeypatch: pytest.Monkey
     PathFinder.find_spec("sample")
     (place / "gone").rmdir()
     assert not may_import("sample")
+
+
+def test_what_came_within_a_tick_is_found_once_it_is_looked_again(place: Path) -> None:
+    before = place.stat()
+    assert PathFinder.find_spec("sample") is None
+    assert not may_import("sample")
+    (place / "sample.py").touch()
+    os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert PathFinder.find_spec("sample") is None
+    environment.look_again()
+    assert may_import("sample")
+    environment.ask()
+    assert PathFinder.find_spec("sample") is not None
+
+
+def test_who_knows_exactly_looks_again_once_for_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[None] = []
+    monkeypatch.setattr(importlib, "invalidate_caches", lambda: asked.append(None))
+    for count in (1, 2):
+        environment.look_again()
+        environment.ask()
+        environment.ask()
+        assert len(asked) == count
+
+
+def test_a_directory_that_came_since_may_hold_anything(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(place / "late")])
+    PathFinder.find_spec("sample")
+    assert not may_import("sample")
+    (place / "late").mkdir()
+    assert may_import("sample")

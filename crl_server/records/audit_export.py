@@ -64,7 +64,8 @@ class AuditExport:
         except OSError as error:
             raise Unreachable("io.failed", "the audit log cannot be exported", found=error.strerror or "") from error
         write_atomic(self._head, read_capped(layout.head, MAX_ENVELOPE, "revocation head"))
-        write_atomic(self._log, b"".join(line + b"\n" for line in ledger.audit_lines()))
+        log = b"".join(line + b"\n" for line in ledger.audit_lines())
+        write_atomic(self._log, log, mode=0o600)  # the names of people stand in it
 
     def verify(self, root: Digest, now: datetime, since: AuditExport | None = None) -> Verified:
         """Demand that the log is whole, that the signed head vouches for it, and that it continues an earlier export.

@@ -212,7 +212,8 @@ def restore(file: Path, directory: Path, actor: str, now: datetime) -> Summary:
         try:
             summary = _unpacked(file, building, now)
             layout = Layout(building)
-            layout.online.chmod(DIRECTORY_MODE)
+            for private in (layout.online, layout.settings.parent):
+                private.chmod(DIRECTORY_MODE)
             leave_note(layout, actor, now)
             building.chmod(0o755)
             os.rename(building, directory)

@@ -12,7 +12,7 @@ import ssl
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -109,8 +109,8 @@ def check_address(address: str, scheme: str, host: str, *, internal: bool) -> No
         Refused: ``webhook.address``.
     """
     found = ip_address(address.partition("%")[0])
-    mapped = getattr(found, "ipv4_mapped", None)
-    found = mapped or found
+    if isinstance(found, IPv6Address):  # some are another way to write one of the older kind
+        found = found.ipv4_mapped or found.sixtofour or found
     if scheme == "http":
         allowed = found.is_loopback
     else:

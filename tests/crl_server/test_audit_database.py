@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -109,6 +110,11 @@ def exported(authority: Authority, directory: Path) -> AuditExport:
     with authority.store.read() as ledger:
         export.create(authority.layout, ledger)
     return export
+
+
+def test_an_exported_log_is_its_owners_alone(authority: Authority, tmp_path: Path) -> None:
+    exported(authority, tmp_path / "export")
+    assert stat.S_IMODE((tmp_path / "export" / "audit.jsonl").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -175,7 +175,8 @@ def test_what_is_restored_publishes_nothing_before_it_was_raised(authority: Auth
     revoke(restored, "d")
     published = restored.standing(NOW).revocations
     assert all(published.lists(digest(label)) for label in "abcd")
-    assert stat.S_IMODE(os.stat(restored.layout.online).st_mode) == 0o700
+    private = (restored.layout.online, restored.layout.settings.parent)
+    assert [stat.S_IMODE(os.stat(folder).st_mode) for folder in private] == [0o700, 0o700]
     restored.verify_audit(NOW)
     with restored.store.read() as ledger:
         from crl_server.plugins import registry

@@ -371,7 +371,9 @@ def test_a_secret_that_is_none_or_open_to_others_signs_nothing(
         ("10.1.2.3", "https", True, True), ("192.168.1.1", "https", False, False), ("127.0.0.1", "https", False, False),
         ("127.0.0.1", "https", True, True), ("169.254.169.254", "https", True, False),
         ("fe80::1%eth0", "https", True, False), ("0.0.0.0", "https", True, False), ("224.0.0.1", "https", True, False),
-        ("::ffff:10.0.0.1", "https", False, False), ("::ffff:169.254.169.254", "https", True, False),
+        ("::ffff:10.0.0.1", "https", False, False), ("2002:7f00:1::", "https", False, False),
+        ("2002:a9fe:a9fe::", "https", True, False), ("64:ff9b::7f00:1", "https", False, False),
+        ("::ffff:169.254.169.254", "https", True, False),
         ("::ffff:127.0.0.1", "http", False, True), ("fd00::1", "https", False, False), ("fd00::1", "https", True, True),
     ],
 )  # fmt: skip

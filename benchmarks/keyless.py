@@ -8,9 +8,10 @@ library, and its policy. Both demand the same of the certificate: address and is
 trigger and runner. Beside them *by name* is theirs with address and issuer alone, as its documentation has it: it would
 take a signature of another repository that was given the name, and of a run that somebody else triggered.
 
-One process, the sides in turn, round after round, each in each place equally often; all have verified once before the
-clock runs, and what we keep of a certificate is forgotten before each. Each bundle is the line that it would be in an
-attestation set.
+One process, two sides in turn, round after round, each first in every other round; both have verified once before the
+clock runs, and what we keep of a certificate is forgotten before each. *By name* has rounds of its own: after another
+verification by the library, the library finds its code and data at hand, and we do not. Each bundle is the line that it
+would be in an attestation set.
 
 Where other work wants the cores, the side that takes longer waits more often, and a median by the clock doubles or
 triples what it shows: then the ratio of processor time is the one to go by.
@@ -32,7 +33,6 @@ import statistics
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import permutations
 from time import perf_counter, process_time
 from typing import Any, Final, NamedTuple
 
@@ -57,7 +57,9 @@ class Case(NamedTuple):
     """One bundle, verified by each side."""
 
     name: str
-    sides: dict[str, Callable[[], bytes]]
+    ours: Callable[[], bytes]
+    theirs: Callable[[], bytes]
+    by_name: Callable[[], bytes]
 
 
 def case(name: str, data: bytes, root: bytes, identity: Mapping[str, Any], subject: str) -> Case:
@@ -87,7 +89,7 @@ def case(name: str, data: bytes, root: bytes, identity: Mapping[str, Any], subje
     def theirs(wanted: policy.VerificationPolicy) -> bytes:
         return bytes(verifier.verify_dsse(Bundle.from_json(data), wanted)[1])
 
-    return Case(name, {"ours": ours, "theirs": partial(theirs, demanded), "by name": partial(theirs, by_name)})
+    return Case(name, ours, partial(theirs, demanded), partial(theirs, by_name))
 
 
 def cases(sigstore: PrivateSigstore) -> list[Case]:
@@ -113,14 +115,14 @@ def cases(sigstore: PrivateSigstore) -> list[Case]:
     return found
 
 
-def measure(which: Case, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each side: by the wall's clock, and of processor time."""
-    if len({act() for act in which.sides.values()}) != 1:
-        raise SystemExit("the sides verify different payloads")
-    times: dict[str, list[float]] = {f"{side}{kind}": [] for side in which.sides for kind in ("", " cpu")}
-    orders = list(permutations(which.sides.items()))
+def measure(ours: Callable[[], bytes], theirs: Callable[[], bytes], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each of two sides: by the wall's clock, and of processor time."""
+    if ours() != theirs():
+        raise SystemExit("both sides verify different payloads")
+    times: dict[str, list[float]] = {"ours": [], "theirs": [], "ours cpu": [], "theirs cpu": []}
+    sides = (("ours", ours), ("theirs", theirs))
     for number in range(rounds):
-        for side, act in orders[number % len(orders)]:
+        for side, act in sides if number % 2 else sides[::-1]:
             read_claims.cache_clear()
             load_certificate.cache_clear()
             wall, cpu = perf_counter(), process_time()
@@ -130,18 +132,19 @@ def measure(which: Case, rounds: int) -> dict[str, list[float]]:
     return times
 
 
-def row(name: str, times: dict[str, list[float]]) -> str:
+def row(which: Case, rounds: int) -> str:
     """A line of the table."""
-    middle = {side: statistics.median(values) for side, values in times.items()}
+    times, by_name = measure(which.ours, which.theirs, rounds), measure(which.ours, which.by_name, rounds)
     p99 = {side: statistics.quantiles(times[side], n=100)[98] for side in ("ours", "theirs")}
-    shares = {
-        side: f"{middle['ours'] / middle[side]:.2f} | {middle['ours cpu'] / middle[f'{side} cpu']:.2f}"
-        for side in ("theirs", "by name")
-    }
     return (
-        f"| {name} | {middle['ours']:.2f} | {middle['theirs']:.2f} | {shares['theirs']} | "
-        f"{p99['ours']:.2f} | {p99['theirs']:.2f} | {middle['by name']:.2f} | {shares['by name']} |"
+        f"| {which.name} | {statistics.median(times['ours']):.2f} | {statistics.median(times['theirs']):.2f} | "
+        f"{_ratios(times)} | {p99['ours']:.2f} | {p99['theirs']:.2f} | {_ratios(by_name)} |"
     )
+
+
+def _ratios(times: dict[str, list[float]]) -> str:
+    middle = {side: statistics.median(values) for side, values in times.items()}
+    return f"{middle['ours'] / middle['theirs']:.2f} | {middle['ours cpu'] / middle['theirs cpu']:.2f}"
 
 
 def main() -> None:
@@ -150,7 +153,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=300)
     args = parser.parse_args()
     with PrivateSigstore() as sigstore:
-        rows = [row(which.name, measure(which, args.rounds)) for which in cases(sigstore)]
+        rows = [row(which, args.rounds) for which in cases(sigstore)]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("sigstore", "cryptography"))
     page = "\n".join(
         [
@@ -161,8 +164,8 @@ def main() -> None:
             "Repeat: `.venv/bin/python -m benchmarks.keyless --write`.",
             "",
             "| bundle | ours, median | theirs, median | ratio | ratio of processor time | ours, p99 | theirs, p99 "
-            "| theirs by name, median | ratio | ratio of processor time |",
-            f"|{'---|' * 10}",
+            "| by name: ratio | ratio of processor time |",
+            f"|{'---|' * 9}",
             *rows,
             "",
         ]

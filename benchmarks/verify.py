@@ -6,8 +6,9 @@ Each part measures its sides in turn, round after round, and gives ratios of med
 work wants the cores, a side that takes longer than the scheduler's slice waits in nearly every round, and one that
 takes less in nearly none: the ratio by the clock then says more of the machine than of either; processor time counts.
 
-    import    ``import verifier``, and with the gate that a host uses, against the parts of cryptography that it needs,
-              each in a process of its own
+    import    ``import verifier``, with the gate that a host uses, and with what that imports besides when it meets a
+              plugin or a list for the first time, against the parts of cryptography that it then needs; each in a
+              process of its own
     work      a set of six statements in key mode, the wheel in memory, against what nobody can do without: sha256 of
               the wheel, the six bare signature checks, and unpacking it; also with a cache of verdicts and wheels. What
               a process keeps of texts that it met before (requirements, file names) is forgotten before each round
@@ -56,6 +57,8 @@ IMPORTS: Final = {
     "from cryptography.exceptions import InvalidSignature",
     "import verifier": "import verifier",
     "from verifier import Gate": "from verifier import Gate",
+    "... and for what is new": "from verifier import Gate\nimport verifier.signatures.keys\n"
+    "from packaging import requirements",
 }
 SIZES: Final = {"60 kB": 4, "1 MB": 60, "10 MB": 600}
 """How many modules of 40 kB of source each wheel has; compressed to about this size."""

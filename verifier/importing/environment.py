@@ -18,6 +18,7 @@ from typing import Final
 from verifier.value import Value
 
 _SUFFIXES: Final = (".dist-info", ".egg-info")
+_each_stem: Final = re.compile(r"^[^.\n]+", re.MULTILINE).findall
 _SEPARATORS: Final = re.compile(r"[-_.]+")
 
 
@@ -106,10 +107,10 @@ def _listed(entry: str) -> _Listing | None:
         return None
     known = _LISTED.get(entry)
     if known is None or known.written != found.st_mtime_ns or not entry:
-        names = [child.lower() for child in os.listdir(entry or ".")]
-        projects = (name.rpartition(".")[0].partition("-")[0] for name in names if name.endswith(_SUFFIXES))
-        stems = frozenset(name.partition(".")[0] for name in names)
-        known = _Listing(found.st_mtime_ns, frozenset(_SEPARATORS.sub("-", name) for name in projects), stems)
+        names = "\n".join(os.listdir(entry or ".")).lower()
+        projects = (line.rpartition(".")[0].partition("-")[0] for line in names.split("\n") if line.endswith(_SUFFIXES))
+        normal = frozenset(_SEPARATORS.sub("-", name) for name in projects)
+        known = _Listing(found.st_mtime_ns, normal, frozenset(_each_stem(names)))
         _LISTED[entry] = known
     return known
 

@@ -218,6 +218,72 @@ def test_everything_is_reached_with_the_keyboard(ann: Page, window: Window) -> N
     ann.keyboard.press("Shift+Tab")
 
 
+def test_each_page_is_walked_through_with_the_tab_key(browser: Browser, scene: tuple[World, Live, Sso]) -> None:
+    """Everything that can be pressed or filled in is come to, and shows where one is."""
+    world, live, _ = scene
+    window = Window(browser, live.address)
+    missed = {"sign-in": not_reached(window.open("/login"))}
+    window.sign_in(world.tokens["second"])
+    for name, path in SHOWN.items():
+        missed[name] = not_reached(window.open(path.format(artifact=world.wheels["sample_plugin 1.1"].digest)))
+    window.close()
+    assert {name: places for name, places in missed.items() if places} == {}
+
+
+def not_reached(page: Page) -> list[str]:
+    """What of a page the tab key does not come to, or comes to unseen."""
+    count = page.evaluate(MARK)
+    for _ in range(count + 10):  # a date is come to in several steps
+        page.keyboard.press("Tab")
+        if page.evaluate(LOOK) is None:
+            break
+    return list(page.evaluate(MISSED))
+
+
+MARK = """() => {
+    const all = 'a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex="0"]';
+    window.places = [...document.querySelectorAll(all)].filter(place => place.checkVisibility() && !place.disabled);
+    window.seen = new Set();
+    return window.places.length;
+}"""
+"""Finds what can be pressed or filled in; how much that is."""
+LOOK = """() => {
+    const here = document.activeElement;
+    if (here === document.body) return null;
+    const style = getComputedStyle(here);
+    if (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0) window.seen.add(here);
+    return here.outerHTML.slice(0, 100);
+}"""
+"""Remembers what has the focus, if that shows; nothing at the end."""
+MISSED = """() => {
+    const found = new Set([...window.seen].map(place => place.type === 'radio' ? place.name : place));
+    const missing = window.places.filter(place => !found.has(place.type === 'radio' ? place.name : place));
+    return missing.map(place => place.outerHTML.slice(0, 120));
+}"""
+"""What was never seen with the focus; of a group of radio buttons one is enough, arrows lead to the others."""
+
+
+def test_somebody_asks_for_a_waiver_with_the_keyboard_alone(ann: Page, window: Window) -> None:
+    """And is told what is wrong at the form, which keeps what was typed."""
+    window.open("/waivers")
+    ann.evaluate("document.querySelector('form.stack').noValidate = true")  # what a browser would say first
+    ann.locator("#main").focus()
+    typed = ("sha256:" + "0" * 64, "its certification", "500", "typed without a mouse")
+    for words in typed:
+        ann.keyboard.press("Tab")
+        ann.keyboard.type(words)
+    ann.keyboard.press("Tab")
+    ann.keyboard.press("Enter")
+    expect(ann.locator("[role=alert]")).to_contain_text("the hours of a waiver")
+    expect(ann.locator("#reason")).to_have_value("typed without a mouse")
+    window.complaints.clear()  # of a form that was refused, which the browser tells of as well
+    ann.locator("#hours").focus()
+    ann.keyboard.press("Control+a")
+    ann.keyboard.type("24")
+    ann.keyboard.press("Enter")
+    expect(ann.locator("tr", has_text="typed without a mouse")).to_contain_text("yours: somebody else has to approve")
+
+
 # -- what they see -----------------------------------------------------------------------------------------------------
 
 

@@ -13,11 +13,11 @@ from attestor.signing.signers import Signer
 from attestor.signing.statements import draft, gate_of
 from verifier.errors import Refused, UsageError
 from verifier.formats.bundle import dump_set
-from verifier.formats.layout import LAYOUT
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
 from verifier.formats.policy import TIERS, TierName
 from verifier.formats.statement import (
     CERTIFICATION,
+    LAYOUT,
     MANIFEST,
     Certification,
     Conditions,

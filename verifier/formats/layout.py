@@ -15,8 +15,6 @@ from verifier.errors import FormatError
 from verifier.formats.strict_json import Document, convert, dumps, loads, quoted
 from verifier.formats.text import PLAIN, Hex, Text, Time
 
-LAYOUT = "https://loadlock.dev/in-toto-layout/v1"
-"""How a certification names the layout that it saw fulfilled, among its input attestations."""
 MAX_LAYOUT = 256 * 1024
 """Size cap of a layout's payload in bytes."""
 MAX_LINK = 1024 * 1024

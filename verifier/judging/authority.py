@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from verifier.errors import Refused
-from verifier.formats.layout import LAYOUT
 from verifier.formats.manifest import SignedManifest, Source
 from verifier.formats.policy import TIERS, PluginRule, Policy, TierName, TierRule
 from verifier.formats.statement import (
     BUILD_TYPE,
     CERTIFICATION,
+    LAYOUT,
     PROVENANCE,
     VULNERABILITIES,
     Certification,

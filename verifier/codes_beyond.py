@@ -176,7 +176,7 @@ BEYOND: dict[str, Code] = {
     ),
     "audit.chain": Code(None, "the audit log was edited, cut or rewritten", "Keep a copy of it and alarm security."),
     # -- commands ----------------------------------------------------------------------------------------------------
-    "usage.arguments": Code(None, "wrong arguments", "See the command's --help."),
+    "usage.arguments": Code(None, "wrong arguments", "Correct what was given; a command's --help says what it takes."),
     "usage.deployment": Code(
         None,
         "no deployment found",

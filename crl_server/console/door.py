@@ -9,7 +9,7 @@ from datetime import datetime
 
 from crl_server.access import tokens
 from crl_server.access.issuers import Issuer
-from crl_server.access.roles import ALLOWED, STAFF, Identity, Operation
+from crl_server.access.roles import ALLOWED, STAFF, Identity, Operation, is_same
 from crl_server.console import sessions
 from crl_server.console.place import Place
 from crl_server.records.audit import Act
@@ -37,6 +37,10 @@ class Visitor:
     identity: Identity
     form_token: str
     now: datetime
+
+    def is_named(self, actor: str) -> bool:
+        """Whether that is the name of this visitor, or counts as it."""
+        return is_same(self.identity.actor, actor)
 
     def offered(self, operation: Operation) -> bool:
         """Whether pages show the way to ``operation``; whether it is allowed is judged when it is asked for."""

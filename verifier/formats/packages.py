@@ -124,7 +124,7 @@ class WheelName(NamedTuple):
     tags: frozenset[str]
 
 
-def parse_wheel_name(file_name: str) -> WheelName:
+def wheel_name(file_name: str) -> WheelName:
     """Read a wheel's file name (binary distribution format).
 
     Raises:

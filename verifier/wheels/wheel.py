@@ -17,7 +17,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from verifier.errors import Refused
-from verifier.formats.packages import WheelName, canonical, normalised, parse_wheel_name
+from verifier.formats.packages import WheelName, canonical, normalised, wheel_name
 from verifier.private_cache import PrivateCache
 from verifier.wheels.archive import DEFAULT_LIMITS, Limits, Span, read_spans
 from verifier.wheels.core_metadata import CoreMetadata, WheelFile, parse_metadata, parse_wheel_file
@@ -132,7 +132,7 @@ def parse_file_name(file_name: str) -> WheelName:
     try:
         if len(file_name) > MAX_FILE_NAME or not file_name.isascii():
             raise ValueError(f"longer than {MAX_FILE_NAME} characters, or not ASCII")
-        return parse_wheel_name(file_name)
+        return wheel_name(file_name)
     except ValueError as error:
         raise Refused(
             "wheel.metadata",

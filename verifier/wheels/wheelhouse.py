@@ -14,7 +14,7 @@ from typing import Final
 from verifier.errors import UsageError
 from verifier.files import read_capped
 from verifier.formats.manifest import Dependency
-from verifier.formats.packages import normalised, parse_wheel_name
+from verifier.formats.packages import normalised, wheel_name
 from verifier.wheels.wheel import DEFAULT_LIMITS
 
 MAX_ENTRIES: Final = 20_000
@@ -70,7 +70,7 @@ class Wheelhouse:
 def _identity(file_name: str) -> tuple[str, str] | None:
     """Normalised name and canonical version; None for what is no wheel by its name."""
     try:
-        found = parse_wheel_name(file_name)
+        found = wheel_name(file_name)
     except ValueError:
         return None
     return found.name, found.version

@@ -442,7 +442,7 @@ def test_the_unexpected_tells_nothing_of_the_inside(live: Live, monkeypatch: pyt
         raise RuntimeError("the secret of the inside")
 
     monkeypatch.setattr(health, "readiness", broken)
-    answer = live.ask("GET", "/readyz")
+    answer = live.ask("GET", "/readyz", headers={"Connection": "close"})  # which the server ends after such an answer
     refusal(answer, 500, "internal.unexpected")
     assert b"secret" not in answer.body
     assert b"RuntimeError" not in answer.body

@@ -5,6 +5,7 @@ the code that it has without a cache.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -21,13 +22,15 @@ from tests.verifier.installations import install, sync
 from tests.verifier.test_waivers import waiver
 from verifier import this_code as code
 from verifier.formats.statement import CERTIFICATION_FIELD
-from verifier.formats.text import Time
+from verifier.formats.text import Digest, Time
+from verifier.installed.content import read_installed
 from verifier.judging import verdicts, verify
 from verifier.judging.decide import Request
 from verifier.judging.steps import Outcome
 from verifier.judging.verdicts import Verdicts
 from verifier.judging.verify import VerifiedPlugin
 from verifier.private_cache import PrivateCache
+from verifier.wheels.wheel import read_wheel
 
 DAY = timedelta(days=1)
 PURE = (
@@ -330,3 +333,25 @@ def test_an_installed_file_that_was_changed_since_is_found(hosted: HostedDeploym
     (site / "sample_plugin" / "__init__.py").write_text("def hello(): return 'other'")
     code = code_of(lambda: hosted.gate(cache=tmp_path / "cache").verify_installed("sample-plugin", site=site))
     assert code == code_of(lambda: hosted.gate().verify_installed("sample-plugin", site=site)) == "installed.changed"
+
+
+def test_what_an_installed_copy_settles_is_not_taken_for_its_wheel(host: Host, tmp_path: Path) -> None:
+    """An owner pins the RECORD of other files: as installed they are what was signed, and the wheel is not."""
+    name, digest = host.wheel.file_name, Digest(host.wheel.digest)
+    wheel = read_wheel(host.wheel.data, name)
+    dist_info, others = wheel.dist_info, {path for path in wheel.files if path.startswith("sample_plugin/")}
+    record = b"".join(line for line in host.wheel.record.splitlines(True) if line.split(b",")[0].decode() not in others)
+    for path in wheel.files.keys() - others:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(wheel.files[path])
+    host.claims["manifest"].predicate["record_digest"] = f"sha256:{hashlib.sha256(record).hexdigest()}"
+    host.sim.policy("tiers.core.assurance", "installed")
+    host.sign()
+    installed = verify.Candidate(
+        name, "installed", lambda: (digest, "as installed"),
+        lambda _: read_installed(str(tmp_path), record, dist_info, name, digest),
+    )  # fmt: skip
+    kept = Verdicts(PrivateCache(host.place))
+    verify.judge(installed, host.attestations, host.sim.ground(NOW), NOW, EVERYTHING, verdicts=kept)
+    assert code_of(lambda: host.judge(cached=False)) == "manifest.record"
+    assert code_of(host.judge) == "manifest.record"

@@ -1,9 +1,10 @@
 """What follows from an attestation set, its wheel and the policy alone, remembered between processes.
 
 Which statements count, and that they, the wheel's facts and the policy agree with each other, depends on the set's
-bytes, the artifact, the wheel's file name, the policy, the trusted roots and this code: on neither the time, nor the
-revocation list, nor what the host asks, nor what it has. All of that is what an entry is kept under, so that whatever
-changes is another entry, and an old one put back says what is still true. Only of what was let in it is kept.
+bytes, the artifact, the wheel's file name, whether the wheel or an installed copy is looked at, the policy, the trusted
+roots and this code: on neither the time, nor the revocation list, nor what the host asks, nor what it has. All of that
+is what an entry is kept under, so that whatever changes is another entry, and an old one put back says what is still
+true. Only of what was let in it is kept.
 Everything else is judged anew each time: trust, list, rules, expiries, dependencies, the decision.
 
 ``docs/adr/0008-code-cache.md`` says what makes a cache safe to use, ``0029`` and ``0040`` what is kept here, and what
@@ -18,7 +19,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from verifier.formats.policy import TierName
+from verifier.formats.policy import Assurance, TierName
 from verifier.formats.sbom import Component
 from verifier.formats.statement import MANIFEST, TEST_RESULT, VULNERABILITIES, Statement
 from verifier.formats.strict_json import Common
@@ -83,16 +84,19 @@ class Verdicts:
         self._cache = kept
         self._shelf: tuple[tuple[bytes, ...], Shelf] | None = None
 
-    def entry(self, attestations: bytes, artifact: Digest, file_name: str, ring: KeyRing) -> Entry:
+    def entry(
+        self, attestations: bytes, artifact: Digest, file_name: str, assurance: Assurance, ring: KeyRing
+    ) -> Entry:
         """What is kept of exactly this.
 
         Args:
             attestations: the set.
             artifact: the wheel's digest.
             file_name: the wheel's file name, from which the policy's rule follows.
+            assurance: how its files are held against what was attested: an installed copy says nothing of its wheel.
             ring: who signs for the policy's principals.
         """
-        texts = artifact.encode(), file_name.encode("utf-8", "surrogatepass")
+        texts = artifact.encode(), file_name.encode("utf-8", "surrogatepass"), assurance.encode()
         parts = (hashlib.sha256(attestations).digest(), *texts)
         found = Entry(self._shelf_of(ring), parts)
         if found.known is None:  # this process or another may have settled it since the shelf was read
@@ -102,9 +106,10 @@ class Verdicts:
 
     def _shelf_of(self, ring: KeyRing) -> Shelf:
         parts = (ring.digest, this_code(), _of_sigstore() if ring.is_keyless else b"")
-        if self._shelf is None or self._shelf[0] != parts:
-            self._shelf = parts, Shelf(self._cache, _KIND, *parts)
-        return self._shelf[1]
+        found = self._shelf  # looked at once: another thread may exchange it meanwhile
+        if found is None or found[0] != parts:
+            self._shelf = found = parts, Shelf(self._cache, _KIND, *parts)
+        return found[1]
 
 
 def _settled(plain: tuple[Any, ...]) -> Settled:

@@ -142,7 +142,7 @@ def judge(
     steps = Steps(observe)
     now = _stand(steps, ground, wall)
     artifact = _identify(steps, ground, candidate, now)
-    rule, evidence, entry = _gather(steps, ground, candidate.file_name, attestations, artifact, verdicts)
+    rule, evidence, entry = _gather(steps, ground, candidate, attestations, artifact, verdicts)
     known = None if entry is None else entry.known
     snapshot, manifest, api = _compare(steps, ground, candidate, evidence, now, request, known)
     components, dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read, known)
@@ -219,7 +219,7 @@ def _frozen(data: bytes) -> bytes:
 def _gather(
     steps: Steps,
     ground: Ground,
-    file_name: str,
+    candidate: Candidate,
     attestations: bytes | None,
     artifact: Digest,
     verdicts: Verdicts | None,
@@ -229,13 +229,13 @@ def _gather(
         frozen = None if attestations is None else _frozen(attestations)
         entry = known = None
         if verdicts is not None and frozen is not None:
-            entry = verdicts.entry(frozen, artifact, file_name, ground.ring)
+            entry = verdicts.entry(frozen, artifact, candidate.file_name, candidate.assurance, ground.ring)
             known = entry.known
         bundles = parse_attestations(frozen) if known is None else ()
         steps.detail = f"{len(bundles)} statements" if known is None else "weighed before, under this very policy"
     with steps(4):
         policy = ground.trust.policy
-        rule = rule_of(policy, file_name) if known is None else policy.plugins[known.plugin_id]
+        rule = rule_of(policy, candidate.file_name) if known is None else policy.plugins[known.plugin_id]
         evidence = weigh(bundles, ground.ring, rule, artifact) if known is None else known.evidence
         evidence.require(MANIFEST)
         counted = [f"{TITLES[kind]} by {found.signer}" for kind, found in evidence.attested.items()]

@@ -41,7 +41,7 @@ def may_import(top_level: str) -> bool:
     Args:
         top_level: the module's name.
     """
-    return any(_may_serve(entry, top_level.lower()) for entry in sys.path)
+    return any(_may_serve(entry, top_level.casefold()) for entry in sys.path)
 
 
 def look_again() -> None:
@@ -63,7 +63,7 @@ def ask() -> None:
 
 class _Listing(Value, frozen=True):
     """What lies in a directory: its time of writing, the normalised names of what it has metadata of, and the names of
-    all files up to their first dot, in lower case.
+    all files up to their first dot, both case-folded: what a letter becomes in lower case may depend on its neighbours.
     """
 
     written: int
@@ -107,7 +107,7 @@ def _listed(entry: str) -> _Listing | None:
         return None
     known = _LISTED.get(entry)
     if known is None or known.written != found.st_mtime_ns or not entry:
-        names = "\n".join(os.listdir(entry or ".")).lower()
+        names = "\n".join(os.listdir(entry or ".")).casefold()
         projects = (line.rpartition(".")[0].partition("-")[0] for line in names.split("\n") if line.endswith(_SUFFIXES))
         normal = frozenset(_SEPARATORS.sub("-", name) for name in projects)
         known = _Listing(found.st_mtime_ns, normal, frozenset(_each_stem(names)))

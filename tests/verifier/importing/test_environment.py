@@ -104,6 +104,16 @@ def test_the_current_directory(place: Path, monkeypatch: pytest.MonkeyPatch) -> 
 MODULES = ["sample.py", "sample.pyc", "sample.abi3.so", "sample", "sample/__init__.py", "SAMPLE.py", "other.py"]
 
 
+@pytest.mark.parametrize("name", ["ΑΣ", "İ", "straße", "Ǆ", "ﬁ"])
+def test_a_letter_whose_small_one_depends_on_its_neighbours(name: str, place: Path) -> None:
+    PathFinder.find_spec(name)
+    (place / f"{name}.py").touch()
+    environment.look_again()
+    importlib.invalidate_caches()
+    assert PathFinder.find_spec(name) is not None
+    assert may_import(name)
+
+
 @pytest.mark.parametrize("path", MODULES)
 def test_whatever_python_finds_may_be_imported(path: str, place: Path) -> None:
     assert PathFinder.find_spec("sample") is None  # by now Python's own finder knows the directory

@@ -16,7 +16,7 @@ from verifier.value import Value
 from verifier.wheels.wheel_paths import shown
 
 MAX_DEPTH: Final = 64  # of libraries that need libraries
-RULE: Final = b"1"
+RULE: Final = b"2"
 """Raised with every change of what is accepted or found here or in :mod:`verifier.importing.elf`."""
 
 _ORIGINS: Final = ("$ORIGIN", "${ORIGIN}")
@@ -67,6 +67,7 @@ class _Search:
     def __init__(self, dynamic: Callable[[str], Dynamic], files: Container[str]) -> None:
         self._dynamic = dynamic
         self._files = files
+        self._first: dict[str, str] = {}
         self.found: dict[str, str] = {}
         self.is_circular = False
 
@@ -94,7 +95,14 @@ class _Search:
             self.found[name] = found
 
     def _check(self, name: str, path: str) -> None:
-        """The library can be found by the name once it is loaded."""
+        """The library can be found by the name once it is loaded, and no other one."""
+        first = self._first.setdefault(name, path)
+        if first != path:
+            raise Refused(
+                "wheel.unsupported",
+                f"libraries of the wheel need two of the name {shown(name)}, and the system's loader knows one",
+                found=f"{shown(first)}, {shown(path)}",
+            )
         soname = self._dynamic(path).soname
         if soname != name:
             raise Refused(

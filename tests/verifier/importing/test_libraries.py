@@ -104,6 +104,39 @@ def test_chain_that_is_too_long() -> None:
     refused("wheel.unsupported", files)
 
 
+def test_two_libraries_of_one_name() -> None:
+    """The second would be loaded in the place of the first, before what it needs: that would be searched for."""
+    libraries = {
+        "one/libtwice.so": shared_library(soname="libtwice.so"),
+        "two/libtwice.so": shared_library(soname="libtwice.so", needed=["libmore.so"], rpath=LIBS),
+        "sample.libs/liba.so": shared_library(soname="liba.so", needed=["libtwice.so"], rpath="$ORIGIN/../one"),
+        "sample.libs/libb.so": shared_library(soname="libb.so", needed=["libtwice.so"], rpath="$ORIGIN/../two"),
+        "sample.libs/libmore.so": shared_library(soname="libmore.so"),
+    }
+    for needed in (["liba.so", "libb.so"], ["libb.so", "liba.so"]):
+        files = {MODULE: shared_library(needed=needed, rpath=LIBS), **libraries}
+        assert "two of the name" in refused("wheel.unsupported", files).what
+
+
+def test_libraries_that_need_each_other_by_the_same_names_are_not_followed_again_and_again() -> None:
+    """In each directory one that needs two of the next directory: there are as many ways as two to the power of 20."""
+    files = {MODULE: shared_library(needed=["left.so", "right.so"], rpath="$ORIGIN/0")}
+    for depth in range(20):
+        for side in ("left", "right"):
+            needed, below = ["left.so", "right.so"] if depth < 19 else [], f"$ORIGIN/{depth + 1}"
+            path = f"sample_plugin/{'/'.join(map(str, range(depth + 1)))}/{side}.so"
+            files[path] = shared_library(soname=f"{side}.so", needed=needed, rpath=below)
+    asked: list[str] = []
+
+    def dynamic(path: str) -> Dynamic:
+        asked.append(path)
+        return read_dynamic(files[path], path)
+
+    with pytest.raises(Refused, match="two of the name"):
+        find(MODULE, dynamic, files)
+    assert len(asked) < 10
+
+
 def circle(**search: str) -> dict[str, bytes]:
     """A module that needs a library that needs another that needs the first."""
     return {

@@ -20,6 +20,7 @@ import logging
 import os
 import struct
 import threading
+import weakref
 from pathlib import Path
 from typing import Final
 
@@ -83,6 +84,9 @@ class PrivateCache:
             logger.warning("the cache is not used: %s", error)
             if self._directory >= 0:
                 os.close(self._directory)
+        else:
+            _HELD[self._directory] = self._identity
+            weakref.finalize(self, _let_go, self._directory, self._identity).atexit = False  # threads may still ask
 
     @property
     def usable(self) -> bool:
@@ -244,3 +248,14 @@ class PrivateCache:
                 self._total -= size
         finally:
             self._counting.release()
+
+
+def _let_go(descriptor: int, identity: tuple[int, int] | None) -> None:
+    """Close a directory, unless its number was closed from outside and stands for something else by now."""
+    if _HELD.get(descriptor) is identity:  # else for another cache, perhaps in the same directory
+        del _HELD[descriptor]
+        if identity_of(descriptor) == identity:
+            os.close(descriptor)
+
+
+_HELD: Final[dict[int, tuple[int, int] | None]] = {}  # the directory of whoever opened that number last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import mmap
 import os
@@ -43,6 +44,38 @@ def filled(directory: Path) -> Path:
     cache.store(VALUE, *PARTS)
     assert cache.load(*PARTS) == VALUE
     return entry_of(directory)
+
+
+def descriptors_of(directory: Path) -> int:
+    """How many descriptors of this process stand for a directory."""
+    wanted, found = directory.stat(), []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the one of the listing
+            found.append(os.stat(f"/proc/self/fd/{name}"))
+    return sum((seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino) for seen in found)
+
+
+def test_a_cache_that_nobody_refers_to_any_more_lets_go_of_its_directory(directory: Path) -> None:
+    caches = [PrivateCache(directory) for _ in range(3)]
+    assert descriptors_of(directory) == 3
+    caches.clear()
+    assert descriptors_of(directory) == 0
+
+
+def test_a_cache_that_is_not_used_holds_nothing(directory: Path) -> None:
+    filled(directory).parent.joinpath("key").write_bytes(b"short")
+    PrivateCache(directory)
+    assert descriptors_of(directory) == 0
+
+
+def test_a_cache_closes_nothing_that_has_got_its_number_since(directory: Path) -> None:
+    cache = PrivateCache(directory)
+    descriptor = cache._directory
+    with open(os.devnull, "rb") as other:
+        os.dup2(other.fileno(), descriptor)
+    del cache
+    assert os.fstat(descriptor)
+    os.close(descriptor)
 
 
 def not_used(directory: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -32,6 +32,7 @@ from verifier.deployment.last_good import is_due, reopen
 from verifier.deployment.place import find_deployment
 from verifier.errors import PluginRevoked, Refused, UsageError
 from verifier.formats.text import Digest
+from verifier.importing.collecting import seldom
 from verifier.installed.gate import InstalledGate
 from verifier.installed.installations import installed_version
 from verifier.judging.decide import Request
@@ -165,6 +166,7 @@ class Gate(InstalledGate):
         ground, known = self._ground_at(now), self._verdicts
         return judge(candidate, attestations, ground, now, self.request, observe, self._read, known), ground
 
+    @seldom()
     def load(self, wheel: Path | str, *, replacing: Plugin | None = None) -> Plugin:
         """Verify a wheel and make it callable; the same artifact is loaded once.
 

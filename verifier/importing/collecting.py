@@ -1,8 +1,9 @@
-"""While modules are imported, the collector of cycles looks more seldom: nearly all that an import makes is to stay.
+"""While plugins are loaded and imported, the collector of cycles looks more seldom: nearly all that is made is to stay.
 
 Every few hundred new containers the collector looks at the newest ones, and again and again at all there are. While
-many plugins are imported that takes a third of the time, and finds nothing. So it waits for more of them for so long.
-Whoever has chosen a setting of their own, before or meanwhile, keeps it.
+many plugins are imported that takes a third of the time, and finds nothing. So it waits for more of them for so long,
+and what was made meanwhile counts as old afterwards: it is looked at when all is. Whoever has chosen a setting of their
+own, before or meanwhile, keeps it; whoever has frozen something, that too.
 """
 
 from __future__ import annotations
@@ -29,4 +30,21 @@ def seldom() -> Iterator[None]:
         yield
     finally:
         if is_ours and gc.get_threshold() == (MANY, *older):
+            _make_old()
             gc.set_threshold(before, *older)
+
+
+def _make_old() -> None:
+    """Let all there is count as old, which costs nothing: to freeze joins the lists that the collector keeps of new and
+    old, and to thaw gives back one of old ones. Where anything else is frozen, which thawing would undo, nothing is
+    done then or ever after: to ask takes long there.
+    """
+    global _IS_ALLOWED  # noqa: PLW0603 - one for the process, like the collector
+    if _IS_ALLOWED and gc.get_freeze_count():
+        _IS_ALLOWED = False
+    if _IS_ALLOWED:
+        gc.freeze()
+        gc.unfreeze()
+
+
+_IS_ALLOWED = True

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from verifier.deployment.home import Home
 from verifier.errors import Refused
+from verifier.importing.collecting import seldom
 from verifier.installed.installations import Installation, find_installation
 from verifier.judging.decide import Request
 from verifier.judging.steps import Outcome
@@ -63,6 +64,7 @@ class InstalledGate(ABC):
         found = find_installation(name, None if site is None else [str(site)])
         return self._installed(found, observe, thorough=True)[0]
 
+    @seldom()
     def load_installed(self, name: str) -> Plugin:
         """Verify a plugin that pip or uv has installed, and make it callable; each file is verified when it is used.
 

@@ -171,6 +171,11 @@ BEYOND: dict[str, Code] = {
         "Find out which server writes there; after a restore: 'loadlock recover --from' a copy of that place.",
     ),
     "server.not-ready": Code(None, "the server cannot serve a valid list now", "See the server's log."),
+    "server.damaged": Code(
+        None,
+        "a public file of the server is damaged",
+        "Go by the runbook 'a public file is damaged'; look at the disk, and who may write there.",
+    ),
     "audit.head": Code(
         None, "a signed list stands in no entry of the audit log", "Alarm security: a head key may be stolen."
     ),

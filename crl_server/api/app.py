@@ -27,6 +27,7 @@ from crl_server.api.limits import Buckets, Rate, Writes
 from crl_server.api.static import StaticTree
 from crl_server.console.join import add_console
 from crl_server.lists.public_files import ROUTE
+from crl_server.lists.wholeness import Wholeness
 from crl_server.operating.instruments import Instruments
 from crl_server.operating.tracing import NOT_FASTAPIS
 from crl_server.service import Authority
@@ -64,5 +65,7 @@ def create_app(
         subject.add_routes(app, edge)
     app.add_api_route("/v1/{rest:path}", nothing, methods=["GET", "HEAD"])
     add_console(app, edge)
-    app.add_api_route(ROUTE, StaticTree(authority.layout.public), methods=["GET", "HEAD"])
+    app.state.wholeness = Wholeness(authority.layout)
+    tree = StaticTree(authority.layout.public, app.state.wholeness, edge.instruments)
+    app.add_api_route(ROUTE, tree, methods=["GET", "HEAD"])
     return app

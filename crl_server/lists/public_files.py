@@ -64,21 +64,25 @@ def kind_of(path: str) -> PublicKind | None:
     return next((kind for kind in KINDS if kind.names.fullmatch(path)), None)
 
 
+def named_digest(path: str) -> str | None:
+    """The sha256 of an immutable file's content, where its name says it."""
+    kind, name = kind_of(path), path.rpartition("/")[2].partition(".")[0]
+    return name if kind is not None and kind.caching == IMMUTABLE and re.fullmatch(HEX, name) else None
+
+
 def check_content(path: str, data: bytes) -> None:
     """Demand that a file whose name says what is in it holds that: caches would keep anything else for a year.
 
     Raises:
-        Refused: ``server.not-ready``.
+        Refused: ``server.damaged``.
     """
-    kind, name = kind_of(path), path.rpartition("/")[2].partition(".")[0]
-    if kind is None or kind.caching != IMMUTABLE or not re.fullmatch(HEX, name):
-        return
-    found = hashlib.sha256(data).hexdigest()
-    if found != name:
-        raise Refused(
-            "server.not-ready", f"the public file {path} is not what its name says", found=found, expected=name,
-            todo="Start the server anew, which mends its list; then look at the disk, and who may write there.",
-        )  # fmt: skip
+    if named_digest(path) not in (None, hashlib.sha256(data).hexdigest()):
+        raise damaged(path)
+
+
+def damaged(path: str) -> Refused:
+    """The error that says that a public file is not what its name, or a file that names it, says."""
+    return Refused("server.damaged", "a public file is damaged", found=path, expected="what was published there")
 
 
 def tag_of(path: str, kind: PublicKind, data: bytes = b"") -> str:

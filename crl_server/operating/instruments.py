@@ -42,6 +42,7 @@ class Instruments:
 
     Attributes:
         registry: what is exported.
+        damaged: counts the requests that were refused because a public file is damaged.
     """
 
     def __init__(
@@ -69,6 +70,10 @@ class Instruments:
         )  # fmt: skip
         self._seconds = Histogram(
             "loadlock_http_request_seconds", "How long requests took.", ["method", "route"], buckets=BUCKETS,
+            registry=self._own,
+        )  # fmt: skip
+        self.damaged = Counter(
+            "loadlock_damaged_answers", "Requests that were refused because a public file is damaged.",
             registry=self._own,
         )  # fmt: skip
         self._counters: dict[tuple[str, str, int], Counter] = {}

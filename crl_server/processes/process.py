@@ -57,7 +57,7 @@ class Process:
         instruments = Instruments(chores.exports, lambda: len(hub), chores.webhooks, lambda: chores.here, board)
         buckets: Callable[[Rate], Writes] = Buckets if board is None else partial(SharedBuckets, board.common)
         app = create_app(authority, clock, instruments=instruments, buckets=buckets)
-        self._shelf = Shelf(authority.layout.public)
+        self._shelf = Shelf(authority.layout.public, app.state.wholeness)
         application = with_stream(observed(with_shelf(app, self._shelf), instruments), hub)
         doorway = Doorway(self._shelf, instruments)
         self._server = server_of(application, hub, app.state.events, doorway, started, beat)

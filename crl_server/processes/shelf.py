@@ -4,7 +4,8 @@ What is held is shown only while the file is the one that was read: each questio
 a head is served from the moment it lies in its place, whoever put it there. A file that changes under its name is held
 open, too: as long as it is, no other file can be given its number, and "the same number, size and time" means the same
 file. Whatever is not held here (large files, those that few ask for, those that are not there, parts of files) is
-answered by :class:`crl_server.api.static.StaticTree`, and what is held is answered in the same words.
+answered by :class:`crl_server.api.static.StaticTree`, and what is held is answered in the same words. So is, the first
+time, whatever never changes: it is held once it was found whole there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final, NamedTuple
 
 from crl_server.lists.public_files import IMMUTABLE, PublicKind, file_headers, kind_of, tag_of
 from crl_server.lists.stamps import Stamp, stamp_of
+from crl_server.lists.wholeness import Wholeness
 
 HELD: Final = ("lists/", "trust/", "enrolment.json")
 """How names of files begin that are held: attestation sets and the like are asked for once and not again."""
@@ -74,12 +76,14 @@ class Shelf:
 
     Args:
         root: the deployment's ``public`` directory.
+        wholeness: tells which of the files that never change are what they should be.
         largest: how large a file may be.
         total: how many bytes may be held.
     """
 
-    def __init__(self, root: Path, largest: int = MAX_FILE, total: int = MAX_TOTAL) -> None:
+    def __init__(self, root: Path, wholeness: Wholeness, largest: int = MAX_FILE, total: int = MAX_TOTAL) -> None:
         self._root = f"{root}{os.sep}"
+        self._wholeness = wholeness
         self._largest, self._room = largest, total
         self._held: dict[str, Held] = {}
 
@@ -114,6 +118,9 @@ class Shelf:
     def _read(self, name: str, stamp: Stamp) -> Held | None:
         """Hold a file, if it is still the one that was looked at, and small enough."""
         kind = kind_of(name)
+        fixed = kind is not None and kind.caching == IMMUTABLE
+        if fixed and not self._wholeness.vouches(name, stamp):
+            return None
         try:
             # A link is not followed, and a pipe is not waited for.
             descriptor = os.open(self._root + name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -125,7 +132,6 @@ class Shelf:
             data = os.read(descriptor, self._largest + 1) if usable else b""
             if kind is None or not usable or len(data) != status.st_size:
                 return None
-            fixed = kind.caching == IMMUTABLE
             held = _held(name, kind, data, status, -1 if fixed else descriptor)
             if not fixed:
                 descriptor = -1

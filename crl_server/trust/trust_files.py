@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -115,6 +116,23 @@ class TrustFiles:
             raise TypeError(f"{name} is metadata of another kind")
         return metadata.signed
 
+    def vouched(self, name: str, data: bytes) -> bool | None:
+        """Whether bytes are the file of metadata of that name: a root by its own signatures, anything else by the
+        digest in timestamp or snapshot. None when these name another version, or cannot be read themselves.
+        """
+        version, role, _ = name.split(".")
+        try:
+            if role == "root":
+                return _is_root(data, int(version))
+            named = self.read("timestamp.json", Timestamp).snapshot_meta
+            if role != "snapshot":
+                named = self.read(f"{named.version}.snapshot.json", Snapshot).meta[f"{role}.json"]
+        except (LoadlockError, RepositoryError, KeyError, ValueError, TypeError):
+            return None
+        if named.version != int(version) or not named.hashes:
+            return None
+        return named.hashes.get("sha256") == hashlib.sha256(data).hexdigest()
+
     def put(self, name: str, data: bytes) -> None:
         """Write one file, by its path below the repository's directory.
 
@@ -130,6 +148,18 @@ class TrustFiles:
         path = self.directory / name
         self._read_so_far |= stamps([path])
         return read_capped(path, MAX_FILE, "trust file")
+
+
+def _is_root(data: bytes, version: int) -> bool:
+    try:
+        found: Metadata[Root] = Metadata.from_bytes(data)
+        root: object = found.signed
+        if not isinstance(root, Root) or root.version != version:
+            return False
+        root.verify_delegate("root", found.signed_bytes, found.signatures)
+    except (RepositoryError, KeyError, ValueError, TypeError):
+        return False
+    return True
 
 
 def target_name(path: str, sha256: str) -> str:

@@ -69,7 +69,7 @@ class Live:
         self.address = address_of(self._socket)
         self.instruments = Instruments()
         app = create_app(authority, lambda: self.now, rate, self.instruments)
-        self._shelf = Shelf(authority.layout.public)
+        self._shelf = Shelf(authority.layout.public, app.state.wholeness)
         application = observed(with_shelf(app, self._shelf), self.instruments)
         doorway: Any = Doorway(self._shelf, self.instruments).protocol
         config = uvicorn.Config(application, http=doorway, log_level="critical", log_config=None, access_log=False)

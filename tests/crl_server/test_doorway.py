@@ -23,6 +23,9 @@ from hypothesis import strategies as st
 
 from crl_server.api.app import create_app
 from crl_server.api.static import with_shelf
+from crl_server.layout import Layout
+from crl_server.lists.public_files import IMMUTABLE, kind_of
+from crl_server.lists.wholeness import Wholeness
 from crl_server.operating.instruments import Instruments
 from crl_server.operating.request_context import observed
 from crl_server.processes.doorway import MAX_REQUEST, Doorway, understood
@@ -35,7 +38,8 @@ from verifier.files import write_atomic
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Hex
 
-LARGE = "f" * 64
+CONTENT = b"x" * 300_000
+LARGE = sha256_hex(CONTENT)
 HEAD = "/lists/head.json"
 
 
@@ -44,9 +48,10 @@ class Serving:
 
     def __init__(self, authority: Authority, front: str, **options: Any) -> None:
         self.instruments = Instruments()
-        self.shelf = Shelf(authority.layout.public)
-        self.doorway = Doorway(self.shelf, self.instruments)
         app: Any = create_app(authority, lambda: NOW, instruments=self.instruments)
+        self.wholeness = app.state.wholeness
+        self.shelf = Shelf(authority.layout.public, self.wholeness)
+        self.doorway = Doorway(self.shelf, self.instruments)
         application = observed(with_shelf(app, self.shelf) if front != "none" else app, self.instruments)
         http: Any = self.doorway.protocol if front == "doorway" else "httptools"
         config = uvicorn.Config(application, http=http, log_config=None, server_header=False, **options)
@@ -104,7 +109,7 @@ def request(target: str, *lines: str, method: str = "GET") -> bytes:
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
     authority = made(tmp_path_factory.mktemp("doorway") / "acme")
     revoke(authority, "first")
-    authority.layout.list_file("bases", Hex(LARGE)).write_bytes(b"x" * 300_000)
+    authority.layout.list_file("bases", Hex(LARGE)).write_bytes(CONTENT)
     yield authority
     authority.close()
 
@@ -112,7 +117,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
 @pytest.fixture(scope="module")
 def servers(authority: Authority) -> Iterator[dict[str, Serving]]:
     with ExitStack() as stack:
-        yield {front: stack.enter_context(Serving(authority, front)) for front in ("none", "shelf", "doorway")}
+        found = {front: stack.enter_context(Serving(authority, front)) for front in ("none", "shelf", "doorway")}
+        for name in held(authority):
+            if (kind := kind_of(name)) and kind.caching == IMMUTABLE:
+                for server in found.values():
+                    server.wholeness.check(name)
+        yield found
 
 
 def held(authority: Authority) -> list[str]:
@@ -266,9 +276,11 @@ def test_where_there_is_no_uvloop_it_serves_all_the_same(authority: Authority, m
 
 
 def test_who_does_not_read_is_not_written_to_without_end(authority: Authority) -> None:
-    path = authority.layout.list_file("segments", Hex("e" * 64))
-    path.write_bytes(b"y" * 200_000)
+    content = b"y" * 200_000
+    path = authority.layout.list_file("segments", sha256_hex(content))
+    path.write_bytes(content)
     with Serving(authority, "doorway") as server, server.connect() as connection, connection.makefile("rb") as stream:
+        server.wholeness.check(f"lists/segments/{path.name}")
         sent = 1
         connection.sendall(request(f"/lists/segments/{path.name}"))
         until(lambda: server.answered("GET", 200) == 1)
@@ -343,23 +355,34 @@ def test_a_plain_request_is_understood() -> None:
     assert asked == Asked("lists/head.json", False, frozenset({'"a"', '"b"'}))
 
 
-def test_the_shelf_holds_no_more_than_it_may(authority: Authority, tmp_path: Path) -> None:
-    for letter in "abcde":
-        write_atomic(tmp_path / "lists" / "segments" / (letter * 64), letter.encode() * 1000)
-    shelf = Shelf(tmp_path, largest=1000, total=3000)
-    for letter in "abcdeabcde":
-        answer = shelf.answer(Asked(f"lists/segments/{letter * 64}", False, frozenset()))
+def test_the_shelf_holds_no_more_than_it_may(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    wholeness = Wholeness(layout)
+    shelf = Shelf(layout.public, wholeness, largest=1000, total=3000)
+
+    def segment(content: bytes) -> Asked:
+        path = layout.list_file("segments", sha256_hex(content))
+        if not path.exists():
+            write_atomic(path, content)
+        name = f"lists/segments/{path.name}"
+        wholeness.check(name)
+        return Asked(name, False, frozenset())
+
+    for letter in b"abcdeabcde":
+        content = bytes([letter]) * 1000
+        answer = shelf.answer(segment(content))
         assert answer is not None
-        assert answer.body == letter.encode() * 1000
+        assert answer.body == content
         assert sum(len(found.whole.body) for found in shelf._held.values()) <= 3000
-    write_atomic(tmp_path / "lists" / "segments" / ("f" * 64), b"f" * 1001)
-    assert shelf.answer(Asked(f"lists/segments/{'f' * 64}", False, frozenset())) is None
+    assert shelf.answer(segment(b"f" * 1001)) is None
     shelf.close()
 
 
 def test_no_other_file_is_given_the_number_of_the_one_that_is_held(tmp_path: Path) -> None:
     """On a system whose clock ticks slowly, size and time of two heads can be the same."""
-    head, shelf, asked = tmp_path / "lists" / "head.json", Shelf(tmp_path), Asked("lists/head.json", False, frozenset())
+    layout = Layout(tmp_path)
+    head, shelf = layout.head, Shelf(layout.public, Wholeness(layout))
+    asked = Asked("lists/head.json", False, frozenset())
     write_atomic(head, b"first")
     assert shelf.answer(asked) is not None
     number = head.stat().st_ino

@@ -190,7 +190,7 @@ def test_what_does_not_verify_is_not_copied(authority: Authority, place: Watched
         segment.write_bytes(b"\0" * 16)
     with pytest.raises(LoadlockError) as refusal:
         exporter(authority, place).run(NOW)
-    assert refusal.value.code == "server.not-ready"
+    assert refusal.value.code == "server.damaged"
     assert contents(place.root) == before
     authority.close()
     with closing(Authority(authority.layout.root)) as again:  # which mends its tree from a database that replicas share

@@ -18,6 +18,7 @@ from crl_server.lists.public_files import KINDS
 from tests.crl_server.deployments import digest, made, revoke
 from tests.crl_server.live import Live, address_of, listen
 from verifier.errors import Refused
+from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Hex
 from verifier.refreshing.refresh import enroll, refresh
 
@@ -32,7 +33,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     revoke(authority, "first", now=NOW)
     (authority.layout.public / "sets").mkdir()
     authority.layout.set_file("a" * 64).write_bytes(b'{"a":1}\n')
-    for path in (authority.layout.record_file(Hex("a" * 64)), authority.layout.release_file(Hex("a" * 64))):
+    for path in (authority.layout.record_file(sha256_hex(b"{}")), authority.layout.release_file(Hex("a" * 64))):
         path.parent.mkdir()
         path.write_bytes(b"{}")
     (authority.layout.public / "notes.txt").write_text("not part of the tree")

@@ -187,9 +187,11 @@ def _contents() -> str:
         "",
         "Attest plugins, revoke them from one place, load only what checks out.",
     ]
-    for package, commands in _packages():
+    packages = tuple(_packages())
+    width = max(len(command.name) for _, commands in packages for command in commands)
+    for package, commands in packages:
         lines += ["", f"{PACKAGES[package]}:"]
-        lines += [f"  {command.name:<20}{command.help}" for command in commands]
+        lines += [f"  {command.name:<{width}}  {command.help}" for command in commands]
     lines += [
         "",
         "Every command has --help, --json, --events FILE, --debug and --deployment DIR.",

@@ -34,23 +34,19 @@ import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import perf_counter, process_time
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from sigstore.models import Bundle, TrustedRoot
 from sigstore.verify import Verifier, policy
 
 from benchmarks.pages import options, show
 from tests.sigstore import KeylessPerson, PrivateSigstore, workflow_claims
+from tests.verifier.test_keyless_library import STATEMENT
 from tests.verifier.test_keyless_public import MODELS, TRUSTED_ROOT, bundle_of
 from verifier.formats.bundle import dump_bundle, parse_bundle
 from verifier.formats.identity import WorkflowIdentity
 from verifier.formats.strict_json import convert
 from verifier.signatures.identities import KeylessSignatory, load_certificate, read_claims
-
-STATEMENT: Final = (
-    b'{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a.whl","digest":{"sha256":"%s"}}],'
-    b'"predicateType":"https://slsa.dev/provenance/v1","predicate":{}}' % (b"ab" * 32)
-)
 
 
 class Case(NamedTuple):

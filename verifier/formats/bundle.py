@@ -93,7 +93,6 @@ def parse_bundle(line: bytes, *, what: str = "bundle") -> Bundle:
             "format.schema", f"{what} must carry one signature", found=f"{len(envelope.signatures)} signatures"
         )
     if isinstance(material, Material):
-        check_base64(material, what)
         return Bundle(envelope=envelope, material=material)
     hint = material.publicKey.hint
     if len(hint) > MAX_HINT:
@@ -106,8 +105,11 @@ def parse_bundle(line: bytes, *, what: str = "bundle") -> Bundle:
 def _wire(line: bytes, what: str) -> _KeyWire | _KeylessWire:
     value = loads(line, limit=dsse.MAX_ENVELOPE, what=what)
     found = value.get("verificationMaterial") if isinstance(value, dict) else None
-    keyless = _is_keyless(found, what) if isinstance(found, dict) else False
-    return convert(value, _KeylessWire, what=what) if keyless else convert(value, _KeyWire, what=what)
+    if not (isinstance(found, dict) and _is_keyless(found, what)):
+        return convert(value, _KeyWire, what=what)
+    wire = convert(value, _KeylessWire, what=what)
+    check_base64(wire.verificationMaterial, found, what)
+    return wire
 
 
 def dump_bundle(bundle: Bundle) -> bytes:

@@ -1,20 +1,18 @@
 """The verification material of a keyless bundle: certificate, log entry, timestamps (Sigstore bundle v0.3).
 
 Everything is held to one spelling, and nothing in it is believed: it is what the pinned trusted root is asked about.
-Field names are Sigstore's.
+Field names are Sigstore's; bytes are base64 in JSON.
 """
 
 from __future__ import annotations
 
-import re
-from functools import cached_property
-from typing import Annotated, Final, Literal
+from itertools import starmap
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from verifier.errors import FormatError
-from verifier.formats.dsse import decode_base64
-from verifier.formats.strict_json import Document
+from verifier.formats.strict_json import Document, plain
 
 MAX_CERTIFICATE = 16_384
 """How many characters of base64 a certificate may have."""
@@ -29,23 +27,20 @@ MAX_TIMESTAMP = 32_768
 MAX_PATH = 64
 """How many hashes may lie between a leaf and its tree's root: a log has fewer than 2^64 entries."""
 
-_SHA256: Final = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
-"""A sha256 digest as base64 in its one spelling, as nearly every short text is: the last two bits stand for nothing."""
-
 Number = Annotated[str, Meta(max_length=19, pattern=r"\A(0|[1-9][0-9]*)\Z")]
 """An integer as the JSON form of protocol buffers writes 64 bits."""
-Small = Annotated[str, Meta(min_length=1, max_length=4096)]
-Hash = Annotated[str, Meta(max_length=100)]
+Small = Annotated[bytes, Meta(min_length=1, max_length=4096 // 4 * 3)]
+Hash = Annotated[bytes, Meta(max_length=100 // 4 * 3)]
 
 
 class Certificate(Document, frozen=True, kw_only=True):
-    """An X.509 certificate in DER, as base64."""
+    """An X.509 certificate in DER."""
 
-    rawBytes: Annotated[str, Meta(min_length=1, max_length=MAX_CERTIFICATE)]  # noqa: N815
+    rawBytes: Annotated[bytes, Meta(min_length=1, max_length=MAX_CERTIFICATE // 4 * 3)]  # noqa: N815
 
 
 class LogId(Document, frozen=True, kw_only=True):
-    """Which log: the sha256 of its public key, as base64."""
+    """Which log: the sha256 of its public key."""
 
     keyId: Hash  # noqa: N815
 
@@ -85,16 +80,16 @@ class LogEntry(Document, frozen=True, kw_only=True):
     logId: LogId  # noqa: N815
     kindVersion: KindVersion  # noqa: N815
     inclusionProof: Proof  # noqa: N815
-    canonicalizedBody: Annotated[str, Meta(min_length=1, max_length=MAX_BODY)]  # noqa: N815
+    canonicalizedBody: Annotated[bytes, Meta(min_length=1, max_length=MAX_BODY // 4 * 3)]  # noqa: N815
     logIndex: Number  # noqa: N815
     integratedTime: Number | None = None  # noqa: N815
     inclusionPromise: Promise | None = None  # noqa: N815
 
 
 class Timestamp(Document, frozen=True, kw_only=True):
-    """A response of a timestamp authority (RFC 3161), as base64."""
+    """A response of a timestamp authority (RFC 3161) in DER."""
 
-    signedTimestamp: Annotated[str, Meta(min_length=1, max_length=MAX_TIMESTAMP)]  # noqa: N815
+    signedTimestamp: Annotated[bytes, Meta(min_length=1, max_length=MAX_TIMESTAMP // 4 * 3)]  # noqa: N815
 
 
 class Timestamps(Document, frozen=True, kw_only=True):
@@ -103,7 +98,7 @@ class Timestamps(Document, frozen=True, kw_only=True):
     rfc3161Timestamps: Annotated[tuple[Timestamp, ...], Meta(max_length=MAX_TIMESTAMPS)] = ()  # noqa: N815
 
 
-class Material(Document, frozen=True, kw_only=True, dict=True):
+class Material(Document, frozen=True, kw_only=True):
     """All of it: one certificate, one log entry, any number of timestamps."""
 
     certificate: Certificate
@@ -116,37 +111,38 @@ class Material(Document, frozen=True, kw_only=True, dict=True):
         return self.tlogEntries[0]
 
     @property
-    def has_timestamps(self) -> bool:
-        """Whether any timestamp authority is said to have signed."""
-        return bool(self.timestampVerificationData.rfc3161Timestamps)
-
-    @cached_property
     def timestamps(self) -> tuple[bytes, ...]:
         """The timestamp authorities' responses in DER."""
-        entries = self.timestampVerificationData.rfc3161Timestamps
-        return tuple(decode_base64(entry.signedTimestamp, "timestamp") for entry in entries)
+        return tuple(entry.signedTimestamp for entry in self.timestampVerificationData.rfc3161Timestamps)
 
-    @cached_property
+    @property
     def certificate_der(self) -> bytes:
         """The signing certificate in DER."""
-        return decode_base64(self.certificate.rawBytes, "certificate")
+        return self.certificate.rawBytes
 
 
-def check_base64(material: Material, what: str) -> None:
-    """Demand that all base64 is in its one spelling.
+def check_base64(material: Material, found: Any, what: str) -> None:
+    """Demand that all base64 was in its one spelling: written again, it is as it was found.
+
+    Args:
+        material: what was read.
+        found: the plain JSON values that it was read from.
+        what: what holds it, for the error's reader.
 
     Raises:
         FormatError: ``format.base64``.
     """
-    entry = material.entry
-    promise = entry.inclusionPromise
-    for text in (
-        entry.logId.keyId, entry.canonicalizedBody, entry.inclusionProof.rootHash, *entry.inclusionProof.hashes,
-        *(() if promise is None else (promise.signedEntryTimestamp,)),
-    ):  # fmt: skip
-        if not _SHA256.fullmatch(text):
-            decode_base64(text, what)
-    try:
-        _ = material.certificate_der, material.timestamps
-    except FormatError as error:
-        raise FormatError(error.code, f"{what} holds malformed base64", found=error.found) from None
+    if other := _respelled(plain(material), found):
+        raise FormatError("format.base64", f"{what} holds malformed base64", found=repr(other[:40]))
+
+
+def _respelled(written: Any, found: Any) -> str:
+    """The first text that was found in another spelling than it is written in; empty when there is none."""
+    match written:
+        case str():
+            return "" if written == found else str(found)
+        case dict():
+            pairs = [(value, found[key]) for key, value in written.items()]
+        case _:
+            pairs = list(zip(written, found, strict=True))
+    return next(filter(None, starmap(_respelled, pairs)), "")

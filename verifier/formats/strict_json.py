@@ -39,6 +39,8 @@ COMMON_DEPTH = 8
 _BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
 # msgspec ends a message with the place, in field names alone; what stands before may repeat the document.
 _PLACE = re.compile(r"(.*) - at `(key` in `)?(\$[A-Za-z0-9_.:/\[\]-]*)`", re.DOTALL)
+_NO_BASE64 = "Invalid base64 encoded string"
+"""What msgspec says of text that stands for no bytes."""
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _NONE = object()
 
@@ -183,7 +185,8 @@ def _typed(read: Callable[[], T], what: str) -> T:
             reason, where = place[1], f"{place[3]}, a key" if place[2] else place[3]
         for pattern, words in PATTERNS.items():
             reason = reason.replace(f"`str` matching regex {pattern!r}", words)
-        raise FormatError("format.schema", f"{what} is wrong at {where}", found=quoted(reason)) from None
+        code = "format.base64" if reason == _NO_BASE64 else "format.schema"
+        raise FormatError(code, f"{what} is wrong at {where}", found=quoted(reason)) from None
 
 
 def dumps(value: Any) -> bytes:

@@ -21,9 +21,9 @@ import msgspec
 
 from verifier.errors import LoadlockError, Refused
 from verifier.formats import dsse
-from verifier.formats.bundle import Bundle, dump_bundle
+from verifier.formats.bundle import Bundle
 from verifier.formats.identity import Stated
-from verifier.formats.material import Material, Timestamps
+from verifier.formats.material import Material
 from verifier.signatures.identities import read_claims
 from verifier.signatures.signatory import Made, Opened
 from verifier.signatures.sigstore_library import library, read_timestamp, words
@@ -61,12 +61,10 @@ def verify(bundle: Bundle, identity: Stated, root: bytes, *, timestamp: bool) ->
             expected="a timestamp authority's signature" if timestamp else "one of both",
         )  # fmt: skip
     verifier = trusted.verifier_for(material, min(times), max(times))  # (2), (3)
-    certificate = material.certificate_der
     try:
-        # What it gets is written anew from what was read, or was read already: no second reading of the same bytes.
-        rest = msgspec.structs.replace(material, timestampVerificationData=Timestamps())
-        read = library().bundle(dump_bundle(msgspec.structs.replace(bundle, material=rest)), certificate, stamps)
-        kind, payload = verifier.verify_dsse(read, _Demanded(identity, read.signing_certificate, certificate))  # (4)
+        read = library().bundle(bundle.envelope, material, stamps)
+        demanded = _Demanded(identity, read.signing_certificate, material.certificate_der)
+        kind, payload = verifier.verify_dsse(read, demanded)  # (4)
     except LoadlockError:
         raise
     except Exception as error:  # it raises a dozen kinds on hostile bundles, its own and others'
@@ -76,7 +74,7 @@ def verify(bundle: Bundle, identity: Stated, root: bytes, *, timestamp: bool) ->
         ) from error
     if kind != dsse.IN_TOTO or payload != bundle.envelope.unverified_payload:
         raise Refused("signature.invalid", "what was verified is not what was read", expected=identity.id)
-    return Opened(bytes(payload), Made(at=max(times)))
+    return Opened(payload, Made(at=max(times)))
 
 
 def _read_stamps(material: Material) -> tuple[TimeStampResponse, ...]:

@@ -1,18 +1,21 @@
 """The parts of sigstore-python that are used, imported when they are asked for: that takes longer than all the rest.
 
-What it would derive anew for each bundle, and again within one, is derived once: the keys of a trusted root, and what a
-bundle's certificate and timestamps say.
+What it would derive anew for each bundle is derived once: the keys of a trusted root. And what was read of a bundle is
+not written and read again: it is handed over as it is (decision record 0047).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache, lru_cache, partial
-from types import SimpleNamespace
+from functools import cache, lru_cache
+from types import SimpleNamespace as Fields
 from typing import TYPE_CHECKING, Any
 
 from verifier.errors import LoadlockError, Refused
+from verifier.formats.bundle import MEDIA_TYPE
+from verifier.formats.dsse import Envelope
+from verifier.formats.material import Material
 from verifier.signatures.identities import load_certificate
 
 if TYPE_CHECKING:
@@ -37,15 +40,13 @@ class Library:
         from sigstore.verify import Verifier
 
         class ReadBundle(Bundle):
-            """A bundle whose certificate and timestamps were read before."""
+            """A bundle made of what was read before, where the library would read JSON."""
 
-            def __init__(self, inner: Any, certificate: bytes, stamps: Sequence[TimeStampResponse]) -> None:
-                if inner.verification_material.certificate.raw_bytes != certificate:
-                    raise ValueError("the certificate of a bundle is not the one that was read")
-                self._read = load_certificate(certificate)
-                found = SimpleNamespace(rfc3161_timestamps=list(stamps)) if stamps else None
-                self._material = SimpleNamespace(timestamp_verification_data=found)  # nothing else is asked of it
-                super().__init__(inner)
+            def __init__(self, fields: Fields, certificate: Certificate, stamps: Sequence[TimeStampResponse]) -> None:
+                self._read = certificate
+                found = Fields(rfc3161_timestamps=list(stamps)) if stamps else None
+                self._material = Fields(timestamp_verification_data=found)  # nothing else is asked of it
+                super().__init__(fields)  # type: ignore[arg-type]
 
             @property
             def signing_certificate(self) -> Certificate:
@@ -57,20 +58,18 @@ class Library:
 
         self._bundle, self._config, self._verifier = ReadBundle, ClientTrustConfig, Verifier
 
-    def bundle(self, data: bytes, certificate: bytes, stamps: Sequence[TimeStampResponse]) -> Bundle:
-        """A bundle out of its JSON.
+    def bundle(self, envelope: Envelope, material: Material, stamps: Sequence[TimeStampResponse]) -> Bundle:
+        """A bundle for the library, whose own checks of a whole bundle it has passed.
 
         Args:
-            data: its bytes.
-            certificate: the one that it holds, in DER; it is read once, by whoever comes first.
-            stamps: its timestamps, read from the same bytes.
+            envelope: what is signed.
+            material: what it is signed with.
+            stamps: its timestamps, read from the material.
 
         Raises:
             Exception: of several kinds.
         """
-        make: Any = partial(self._bundle, certificate=certificate, stamps=stamps)
-        bundle: Bundle = self._bundle.from_json.__func__(make, data)  # type: ignore[attr-defined]
-        return bundle
+        return self._bundle(fields_of(envelope, material), load_certificate(material.certificate_der), stamps)
 
     def verifier(self, root: Mapping[str, Any]) -> Verifier:
         """A verifier over a trusted root, as JSON values.
@@ -88,6 +87,42 @@ class Library:
         """The public Sigstore's trusted root, as the library brings or last fetched it."""
         # The one thing for which there is no public name: the document that the trusted root was read from.
         return self._config.production(offline=True).trusted_root._inner.to_json().encode()
+
+
+def fields_of(envelope: Envelope, material: Material) -> Fields:
+    """A bundle without its timestamps, under the names that the library has for the fields of its messages.
+
+    It holds the very values that were read and judged, so nobody can read them otherwise. What of the library's own
+    reading is left out so, the strict reader demands (:mod:`verifier.formats.material`), but for one rule.
+
+    Raises:
+        ValueError: an entry's place is not within the log.
+    """
+    entry, proof, promise = material.entry, material.entry.inclusionProof, material.entry.inclusionPromise
+    if int(proof.logIndex) >= int(proof.treeSize):
+        raise ValueError(f"entry {proof.logIndex} of a log of {proof.treeSize}")
+    logged = Fields(
+        log_index=int(entry.logIndex),
+        log_id=Fields(key_id=entry.logId.keyId),
+        kind_version=entry.kindVersion,
+        integrated_time=None if entry.integratedTime is None else int(entry.integratedTime),
+        inclusion_promise=None if promise is None else Fields(signed_entry_timestamp=promise.signedEntryTimestamp),
+        inclusion_proof=Fields(
+            log_index=int(proof.logIndex),
+            root_hash=proof.rootHash,
+            tree_size=int(proof.treeSize),
+            hashes=list(proof.hashes),
+            checkpoint=proof.checkpoint,
+        ),
+        canonicalized_body=entry.canonicalizedBody,
+    )
+    return Fields(
+        media_type=MEDIA_TYPE,
+        verification_material=Fields(certificate=Fields(raw_bytes=material.certificate_der), tlog_entries=[logged]),
+        dsse_envelope=Fields(
+            payload=envelope.unverified_payload, payload_type=envelope.payload_type, signatures=envelope.signatures
+        ),
+    )
 
 
 @lru_cache(maxsize=1)

@@ -5,9 +5,10 @@ sigstore-python holds the end of a timestamp authority's time against its signat
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from verifier.errors import Refused
@@ -69,7 +70,10 @@ class SigstoreRoot:
                     raise ValueError(f"it names no {part}")
         except Exception as error:
             raise Refused("trust.metadata", "a Sigstore trusted root cannot be read", found=words(error)) from error
-        self._verifiers: dict[tuple[tuple[_Member, ...], ...], Verifier] = {}
+        members = [member for part in self._parts.values() for member in part]
+        self._starts = sorted({member.start for member in members if member.start is not None})
+        self._ends = sorted({member.end for member in members if member.end is not None})
+        self._prunings: dict[tuple[int, int], _Pruned] = {}
 
     def check(self) -> None:
         """Demand that the library can use it.
@@ -77,7 +81,7 @@ class SigstoreRoot:
         Raises:
             Refused: ``trust.metadata``; ``usage.extra``.
         """
-        _make_verifier({part: list(members) for part, members in self._parts.items()})
+        _ = _Pruned(self._parts).verifier
 
     def verifier_for(self, material: Material, first: datetime, last: datetime) -> Verifier:
         """The library's verifier over what was in force from ``first`` to ``last``, the claimed times of a signature.
@@ -86,14 +90,9 @@ class SigstoreRoot:
             Refused: ``signature.log`` when the log that the material names is not among them,
                 ``signature.certificate`` or ``signature.time`` when no authority of that kind is.
         """
-        left = {part: self._in_force(part, first, last) for part in PARTS}
+        left = self._in_force(first, last)
         _check_named(material, left, first)
-        key = tuple(map(tuple, left.values()))
-        if key not in self._verifiers:
-            if len(self._verifiers) >= KEPT_ROOTS:
-                self._verifiers.clear()
-            self._verifiers[key] = _make_verifier(left)
-        return self._verifiers[key]
+        return left.verifier
 
     def check_authority(self, material: Material, first: datetime, last: datetime) -> None:
         """Demand that an authority then in force is named as issuer, where the library has refused and cannot say why.
@@ -102,11 +101,23 @@ class SigstoreRoot:
             Refused: ``signature.certificate``.
         """
         issuer = load_certificate(material.certificate_der).issuer
-        if not any(issuer in ca.subjects for ca in self._in_force("certificateAuthorities", first, last)):
+        if not any(issuer in ca.subjects for ca in self._in_force(first, last).members["certificateAuthorities"]):
             raise _no_authority(material, first)
 
-    def _in_force(self, part: str, first: datetime, last: datetime) -> list[_Member]:
-        return [member for member in self._parts[part] if member.in_force(first, last)]
+    def _in_force(self, first: datetime, last: datetime) -> _Pruned:
+        """What was in force at both moments: it only follows from which beginnings and ends lie before them."""
+        key = bisect_right(self._starts, first), bisect_left(self._ends, last)
+        found = self._prunings.get(key)
+        if found is None:
+            if len(self._prunings) >= KEPT_ROOTS:
+                self._prunings.clear()
+            found = self._prunings[key] = _Pruned(
+                {
+                    part: tuple(member for member in members if member.in_force(first, last))
+                    for part, members in self._parts.items()
+                }
+            )
+        return found
 
 
 class _Member:
@@ -115,26 +126,45 @@ class _Member:
     def __init__(self, entry: Mapping[str, Any]) -> None:
         self.entry = entry
         valid_for = entry["publicKey"].get("validFor", {}) if "publicKey" in entry else entry["validFor"]
-        self._start, self._end = _moment(valid_for.get("start")), _moment(valid_for.get("end"))
-        self.key_id = str(entry["logId"]["keyId"]) if "publicKey" in entry else ""
+        self.start, self.end = _moment(valid_for.get("start")), _moment(valid_for.get("end"))
+        self.key_id = dsse.decode_base64(entry["logId"]["keyId"], "log id") if "publicKey" in entry else b""
         chain = entry.get("certChain", {}).get("certificates", ())
         self.subjects = [_certificate(link["rawBytes"]).subject for link in chain]
 
     def in_force(self, first: datetime, last: datetime) -> bool:
         """Whether its time holds both moments; without a start nobody knows, and so it does not."""
-        return self._start is not None and self._start <= first and (self._end is None or last <= self._end)
+        return self.start is not None and self.start <= first and (self.end is None or last <= self.end)
 
 
-def _check_named(material: Material, left: Mapping[str, list[_Member]], first: datetime) -> None:
-    log, logs = material.entry.logId.keyId, [member.key_id for member in left["tlogs"]]
-    if log not in logs:
+class _Pruned:
+    """Logs and authorities, part by part, and the library's verifier over them."""
+
+    def __init__(self, members: Mapping[str, tuple[_Member, ...]]) -> None:
+        self.members = members
+        self.logs = tuple(member.key_id for member in members["tlogs"])
+
+    @cached_property
+    def verifier(self) -> Verifier:
+        """Made once; raises Refused with ``trust.metadata`` or ``usage.extra``."""
+        with_library = library()
+        document = {"mediaType": MEDIA_TYPE} | {part: [it.entry for it in self.members[part]] for part in PARTS}
+        try:
+            return with_library.verifier(document)
+        except Exception as error:
+            raise Refused("trust.metadata", "a Sigstore trusted root cannot be used", found=words(error)) from error
+
+
+def _check_named(material: Material, left: _Pruned, first: datetime) -> None:
+    log = material.entry.logId.keyId
+    if log not in left.logs:
+        known = ", ".join(map(dsse.encode_base64, left.logs))
         raise Refused(
             "signature.log", f"no log that the trusted root has in force {_at(first)} holds a statement",
-            found=f"log {log!a}", expected=", ".join(logs) or "a log whose time is not over",
+            found=f"log {dsse.encode_base64(log)!a}", expected=known or "a log whose time is not over",
         )  # fmt: skip
-    if not left["ctlogs"] or not left["certificateAuthorities"]:
+    if not left.members["ctlogs"] or not left.members["certificateAuthorities"]:
         raise _no_authority(material, first)
-    if material.has_timestamps and not left["timestampAuthorities"]:
+    if material.timestamps and not left.members["timestampAuthorities"]:
         raise Refused(
             "signature.time",
             f"a statement's timestamp is by no authority that the trusted root has in force {_at(first)}",
@@ -151,15 +181,6 @@ def _no_authority(material: Material, first: datetime) -> Refused:
 
 def _at(moment: datetime) -> str:
     return f"at {moment:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _make_verifier(left: Mapping[str, list[_Member]]) -> Verifier:
-    with_library = library()
-    document = {"mediaType": MEDIA_TYPE} | {part: [member.entry for member in left[part]] for part in PARTS}
-    try:
-        return with_library.verifier(document)
-    except Exception as error:
-        raise Refused("trust.metadata", "a Sigstore trusted root cannot be used", found=words(error)) from error
 
 
 def _certificate(encoded: str) -> Certificate:

@@ -29,6 +29,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
@@ -162,7 +163,7 @@ def measure_work(modules: int, rounds: int, scratch: Path) -> tuple[int, int, Sa
         "verify": lambda: verify(wheel.data, wheel.file_name, attestations, ground, NOW, EVERYTHING),
         "verify, known": lambda: verify(
             wheel.data, wheel.file_name, attestations, ground, NOW, EVERYTHING, None,
-            lambda data, name: read_wheel(data, name, cache=kept), known,
+            partial(read_wheel, cache=kept), known,
         ),
     }  # fmt: skip
     return len(wheel.data), len(parse_set(attestations)), *in_turn(sides, rounds)

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from packaging.tags import parse_tag
 
+from verifier.wheels.snapshot import Contents, Place, slices
+
 DATE = 0x5A21  # 2025-01-01, as DOS writes it
 TIME = 0x0000
 
@@ -220,6 +222,16 @@ def build_wheel(
         modules, name=name, version=version, tag=tag, metadata_lines=metadata_lines, entry_points=entry_points
     )
     return Wheel(f"{name.replace('-', '_')}-{version}-{tag}.whl", pack_files(files))
+
+
+def contents_of(files: Mapping[str, bytes]) -> Contents:
+    """Files as the strict reader hands them out, of a wheel in which they lie one after another."""
+    places: dict[str, Place] = {}
+    start = 0
+    for path, content in files.items():
+        places[path] = Place(start, len(content), len(content), 0, hashlib.sha256(content).digest())
+        start += len(content)
+    return Contents(slices(b"".join(files.values())), places)
 
 
 def pack_files(files: Mapping[str, bytes]) -> bytes:

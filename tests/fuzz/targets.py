@@ -23,6 +23,7 @@ from crl_server.access import issuers
 from crl_server.records import audit
 from tests.fuzz import deployments
 from tests.verifier.formats.vectors import PARSERS, VECTORS
+from tests.wheels import contents_of
 from verifier import shelves
 from verifier.codes import CODES
 from verifier.deployment.tuf_chain import root_keys
@@ -80,7 +81,7 @@ def _accepting(check: Callable[[bytes], None]) -> Parser:
 
 
 def _record(data: bytes) -> None:
-    record.check_record({"a.py": b"A = 1\n", "a-1.0.dist-info/RECORD": data}, "a-1.0.dist-info")
+    record.check_record(contents_of({"a.py": b"A = 1\n", "a-1.0.dist-info/RECORD": data}), "a-1.0.dist-info")
 
 
 class _Lines:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.properties.test_formats import PROPERTY
 from tests.properties.test_spellings import outcome
-from tests.wheels import record_row
+from tests.wheels import contents_of, record_row
 from verifier.wheels.core_metadata import parse_metadata, parse_wheel_file
 from verifier.wheels.record import check_record
 from verifier.wheels.wheel_paths import check_path
@@ -82,7 +82,7 @@ def test_any_record(paths: set[str], rows: list[str], change: tuple[int, str, in
 
 
 def holds(files: dict[str, bytes]) -> None:
-    check_record(files, "d.dist-info")
+    check_record(contents_of(files), "d.dist-info")
 
 
 # -- paths -------------------------------------------------------------------------------------------------------------

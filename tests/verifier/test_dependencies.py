@@ -169,9 +169,9 @@ def test_only_the_locked_digest_is_read() -> None:
     wrong = SIM.wheel("a", files={"evil.py": b""})
     read: list[str] = []
 
-    def reader(data: bytes, file_name: str) -> Snapshot:
+    def reader(data: bytes, file_name: str, digest: str) -> Snapshot:
         read.append(file_name)
-        return read_wheel(data, file_name)
+        return read_wheel(data, file_name, digest)
 
     offered = [("a-1.0-py2.py3-none-any.whl", wrong.data), (right.file_name, right.data), ("never-asked", b"")]
     (found,) = locked_wheels(locking(wheel, right), lambda _: offered, reader)
@@ -197,7 +197,7 @@ def test_a_buffer_that_changes_while_it_is_judged_changes_nothing() -> None:
     wheel, locked = SIM.wheel(), dependency("a")
     buffer: Any = bytearray(locked.data)
 
-    def reader(data: bytes, file_name: str) -> Snapshot:
+    def reader(data: bytes, file_name: str, _: str) -> Snapshot:
         buffer[:] = bytes(len(buffer))
         return read_wheel(data, file_name)
 

@@ -41,7 +41,7 @@ def test_a_known_wheel_is_not_unpacked_again(
     def unpack(*_: object) -> None:
         raise AssertionError("the wheel was unpacked again")
 
-    monkeypatch.setattr(wheel_module, "_read", unpack)
+    monkeypatch.setattr(wheel_module, "read_files", unpack)
     assert greet(hosted, wheel, tmp_path / "cache") == "hello"
     assert code_of(lambda: hosted.gate().load(wheel)) == "internal.unexpected", "without a cache it is unpacked"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sys
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -299,6 +300,19 @@ def test_one_changed_byte_is_refused_or_means_the_same(at: int, change: int) -> 
         assert refusal.code.startswith("wheel.")
     else:
         assert snapshot.files == FILES
+
+
+def test_a_wheel_takes_no_more_memory_than_its_largest_file() -> None:
+    wheel = build_wheel({f"sample_plugin/part_{number}.bin": bytes([number]) * (1 << 20) for number in range(14)})
+    tracemalloc.start()
+    try:
+        snapshot = read_wheel(wheel.data, wheel.file_name)
+        kept, peak = tracemalloc.get_traced_memory()
+        assert peak < 4 << 20
+        assert kept < 1 << 20
+        assert snapshot.files["sample_plugin/part_3.bin"] == b"\x03" * (1 << 20)
+    finally:
+        tracemalloc.stop()
 
 
 @settings(max_examples=200, deadline=None)

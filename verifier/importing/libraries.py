@@ -20,7 +20,7 @@ import marshal
 import mmap
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from verifier.errors import Refused
@@ -31,7 +31,7 @@ from verifier.importing.needing import Needed
 from verifier.importing.sealed import Held, holding, sealed_path
 from verifier.private_cache import PrivateCache
 from verifier.private_directory import Spans, Used
-from verifier.wheels.snapshot import pour, sha256_of
+from verifier.wheels.snapshot import Files
 from verifier.wheels.wheel_paths import shown
 
 _KIND: Final = "needed"
@@ -43,11 +43,11 @@ class Libraries:
 
     Args:
         digest: the wheel's.
-        files: path to content.
+        files: its files.
         cache: where it is kept what a module needs, and where other processes have sealed files of this wheel.
     """
 
-    def __init__(self, digest: str, files: Mapping[str, bytes], cache: PrivateCache | None = None) -> None:
+    def __init__(self, digest: str, files: Files, cache: PrivateCache | None = None) -> None:
         self._digest = digest
         self._files = files
         self._cache = cache
@@ -115,7 +115,7 @@ class Libraries:
         if name not in _LOADED:
             return False
         files, loaded = _LOADED[name]
-        is_same = (files is self._files and loaded == path) or sha256_of(files, loaded) == sha256_of(self._files, path)
+        is_same = (files is self._files and loaded == path) or files.sha256(loaded) == self._files.sha256(path)
         if not is_same:
             raise Refused("wheel.shadowing", f"another plugin has loaded another library {shown(name)}")
         return True
@@ -126,7 +126,7 @@ class Libraries:
                 return read_used(content, path)
 
         def fill(descriptor: int) -> None:
-            pour(self._files, path, descriptor, Used(RULE, used))
+            self._files.pour(path, descriptor, Used(RULE, used))
 
         if self._held is None:
             self._held = self._told_by_others()
@@ -216,7 +216,7 @@ def _after_fork() -> None:
 
 # What was loaded, as files of a wheel and path, by the name it is found by. One for the process:
 # libraries cannot be unloaded.
-_LOADED: dict[str, tuple[Mapping[str, bytes], str]] = {}
+_LOADED: dict[str, tuple[Files, str]] = {}
 _LOCK = threading.Lock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

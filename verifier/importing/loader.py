@@ -22,7 +22,6 @@ from verifier.importing.libraries import Libraries
 from verifier.importing.modules import Modules
 from verifier.importing.owners import Owner, claim
 from verifier.importing.tree import MemoryTree
-from verifier.wheels.snapshot import sha256_of
 
 if TYPE_CHECKING:
     from importlib.abc import InspectLoader as _InspectLoader
@@ -155,7 +154,7 @@ class SourceLoader(ModuleLoader):
         file_name, cache = self.get_filename(fullname), self._portion.cache
         if cache is None:
             return self._compile(file_name)
-        digest = sha256_of(self._portion.tree.files, self._source.path)
+        digest = self._portion.modules.snapshot.files.sha256(self._source.path)
         code = cache.load(digest, file_name)
         if code is None:
             code = self._compile(file_name)
@@ -237,9 +236,9 @@ class NamespaceLoader(_Loader):
         if len(portions) == 1:
             return MemoryReader(portions[0].tree, directory)
         files = {
-            path: content
+            path: portion.tree.files[path]
             for portion in portions
-            for path, content in portion.tree.files.items()
+            for path in portion.tree.files
             if path.startswith(f"{directory}/")
         }
         return MemoryReader(MemoryTree("loadlock:", files), directory)

@@ -102,7 +102,7 @@ class InstalledFiles(Files):
                 write_all(descriptor, chunk)
         finally:
             os.close(source)
-        if size != entry.size or entry.state(found) != entry.stated:
+        if size != entry.size or entry.state(found.digest()) != entry.stated:
             raise _changed(path)
 
     def names(self, directory: str) -> Iterator[os.DirEntry[str]]:
@@ -126,7 +126,7 @@ class InstalledFiles(Files):
         finally:
             os.close(descriptor)
         found = entry.new(content)
-        if len(content) != entry.size or entry.state(found) != entry.stated:
+        if len(content) != entry.size or entry.state(found.digest()) != entry.stated:
             raise _changed(path)
         return content, found
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from verifier.errors import Refused
 from verifier.formats.manifest import Dependency, SignedManifest
 from verifier.formats.packages import Versions, normalised, versions
-from verifier.wheels.wheel import Snapshot
+from verifier.wheels.wheel import Snapshot, WheelReader
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -29,12 +29,10 @@ Provided = Callable[[str], str | None]
 """The version of a distribution that the host's environment provides, by its normalised name, or None."""
 Offers = Callable[[Dependency], Iterable[tuple[str, bytes]]]
 """What lies in the host's wheelhouse under a dependency's name and version: file name and content of each."""
-Reader = Callable[[bytes, str], Snapshot]
-"""Reads a wheel's bytes under its file name, strictly."""
 
 
 def locked_wheels(
-    manifest: SignedManifest, offers: Offers | None, read: Reader, limit: int = MAX_TOTAL
+    manifest: SignedManifest, offers: Offers | None, read: WheelReader, limit: int = MAX_TOTAL
 ) -> tuple[Snapshot, ...]:
     """The wheels of all locked dependencies, each the very one that the manifest names, strictly read.
 
@@ -80,9 +78,9 @@ def _take(dependency: Dependency, offers: Offers | None) -> tuple[str, bytes]:
     )
 
 
-def _read(dependency: Dependency, file_name: str, data: bytes, read: Reader) -> Snapshot:
+def _read(dependency: Dependency, file_name: str, data: bytes, read: WheelReader) -> Snapshot:
     try:
-        snapshot = read(data, file_name)
+        snapshot = read(data, file_name, dependency.sha256)
     except Refused as error:
         what = f"the locked dependency {dependency.name} {dependency.version}: {error.what}"
         raise Refused(error.code, what, found=error.found, expected=error.expected, todo=_ANOTHER) from error

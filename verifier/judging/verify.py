@@ -64,12 +64,9 @@ from verifier.judging.verdicts import Entry, Settled, Verdicts
 from verifier.judging.waivers import Waivers
 from verifier.revocation.standing_rules import Subject, check_rules, subject_of
 from verifier.value import Value
-from verifier.wheels.wheel import DEFAULT_LIMITS, Snapshot, read_wheel
+from verifier.wheels.wheel import DEFAULT_LIMITS, Snapshot, WheelReader, read_wheel
 
 __all__ = ["Candidate", "Ground", "VerifiedPlugin", "WheelReader", "judge", "verify"]
-
-WheelReader = Callable[[bytes, str], Snapshot]
-"""Reads a wheel's bytes under its file name, strictly."""
 
 
 class Candidate(Value, frozen=True):
@@ -115,16 +112,18 @@ def verify(
     Raises:
         Refused: with the code and the step of the first check that said no.
     """
-    held: list[bytes] = []
+    held: list[tuple[bytes, str, Digest]] = []
 
     def identify() -> tuple[Digest, str]:
         if len(wheel) > DEFAULT_LIMITS.archive:
             found, expected = f"{len(wheel)} bytes", f"at most {DEFAULT_LIMITS.archive} bytes"
             raise Refused("wheel.too-large", "the wheel exceeds the size cap", found=found, expected=expected)
-        held.append(_frozen(wheel))
-        return Digest(f"sha256:{hashlib.sha256(held[0]).hexdigest()}"), f"{len(wheel)} bytes"
+        data = _frozen(wheel)
+        digest = Digest(f"sha256:{hashlib.sha256(data).hexdigest()}")
+        held.append((data, file_name, digest))
+        return digest, f"{len(data)} bytes"
 
-    candidate = Candidate(file_name, "snapshot", identify, lambda _: read(held[0], file_name))
+    candidate = Candidate(file_name, "snapshot", identify, lambda _: read(*held[0]))
     return judge(candidate, attestations, ground, wall, request, observe, read, verdicts)
 
 

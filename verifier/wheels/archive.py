@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from verifier.errors import Refused
@@ -74,33 +74,20 @@ class Span(NamedTuple):
 
 
 def read_archive(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, bytes]:
-    """Unpack an archive in memory; as :func:`read_spans`, without the spans."""
-    return read_spans(data, limits)[0]
+    """All files of an archive, as :func:`read_files` reads them: path to content."""
+    return {path: content for path, _, content in read_files(data, limits)}
 
 
-def unpack(packed: bytes | memoryview, span: Span, path: str) -> bytes:
-    """Unpack one file of an archive that :func:`read_spans` has accepted.
-
-    Args:
-        packed: what lies in the archive at the span.
-        span: where the file lies.
-        path: its path, for messages.
-
-    Raises:
-        Refused: ``wheel.archive`` if these are not the same bytes after all.
-    """
-    return _inflate(packed, span, path)
-
-
-def read_spans(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[dict[str, bytes], dict[str, Span]]:
-    """Unpack an archive in memory.
+def read_files(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Iterator[tuple[str, Span, bytes]]:
+    """Unpack the files of an archive in memory one after another; whoever does not keep them needs room for one.
 
     Args:
         data: the whole archive.
         limits: caps on what is unpacked; ``limits.archive`` is for the caller who reads the file.
 
     Returns:
-        Path to content, and path to span, in the order of the archive. Directories have no entry of their own.
+        Path, span and content of each, in the order of the archive. Directories have no entry of their own. The archive
+        is accepted once all were given.
 
     Raises:
         Refused: ``wheel.archive``, ``wheel.path``, ``wheel.collision`` or ``wheel.bomb``.
@@ -108,12 +95,11 @@ def read_spans(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[dict[str, 
     count, directory_start = _end_record(data, limits)
     spans, checksums = _spans(data, _central_directory(data, count, directory_start, limits), directory_start)
     view = memoryview(data)
-    files: dict[str, bytes] = {}
     for (path, span), checksum in zip(spans.items(), checksums, strict=True):
-        files[path] = content = _inflate(view[span.start : span.start + span.packed], span, path)
+        content = unpack(view[span.start : span.start + span.packed], span, path)
         if zlib.crc32(content) != checksum:
             raise malformed(f"the content of {shown(path)} and its checksum differ")
-    return files, spans
+        yield path, span, content
 
 
 def _spans(data: bytes, entries: Iterable[Central], directory_start: int) -> tuple[dict[str, Span], list[int]]:
@@ -184,8 +170,17 @@ def _central_directory(data: bytes, count: int, start: int, limits: Limits) -> l
     return entries
 
 
-def _inflate(packed: bytes | memoryview, span: Span, path: str) -> bytes:
-    """Unpack one file; never more than one byte past its stated size."""
+def unpack(packed: bytes | memoryview, span: Span, path: str) -> bytes:
+    """Unpack one file; never more than one byte past its stated size.
+
+    Args:
+        packed: what lies in the archive at the span.
+        span: where the file lies.
+        path: its path, for messages.
+
+    Raises:
+        Refused: ``wheel.archive`` if these are not bytes that unpack to a file of that size.
+    """
     if span.method == STORED:
         content = bytes(packed)
     else:

@@ -9,10 +9,11 @@ import binascii
 import hashlib
 import io
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from typing import Any, Final, NamedTuple
 
 from verifier.errors import Refused
+from verifier.wheels.snapshot import Contents
 from verifier.wheels.wheel_paths import shown
 
 MAX_RECORD_BYTES: Final = 8 << 20
@@ -35,16 +36,17 @@ class Entry(NamedTuple):
         """A hash object of the algorithm."""
         return _ALGORITHMS[self.algorithm](content)
 
-    def state(self, found: Any) -> str:
-        """A hash as RECORD would write it."""
-        return f"{self.algorithm}={_digest_of(found).decode()}"
+    def state(self, digest: bytes) -> str:
+        """A digest as RECORD would write it."""
+        return f"{self.algorithm}={_written(digest).decode()}"
 
 
-def check_record(files: Mapping[str, bytes], dist_info: str) -> None:
+def check_record(files: Contents, dist_info: str) -> None:
     """Refuse unless RECORD describes exactly these files.
 
     Args:
-        files: path to content, of all files of the wheel.
+        files: all files of the wheel. Their sizes and sha256 are known, so none but RECORD is unpacked, unless it
+            states hashes of another kind.
         dist_info: the directory that holds RECORD, without a closing slash.
 
     Raises:
@@ -58,13 +60,13 @@ def check_record(files: Mapping[str, bytes], dist_info: str) -> None:
     entries = parse_record(files[own], dist_info)
     _same_set({own, *entries}, files.keys())
     for path, entry in entries.items():
-        check_content(path, entry, files[path])
+        _check(path, entry, files)
 
 
-def _is_common(files: Mapping[str, bytes], dist_info: str) -> bool:
+def _is_common(files: Contents, dist_info: str) -> bool:
     """Whether RECORD is, but for the order of its lines, what tools write of these very files: then all rules hold.
 
-    Any other, good or bad, is for :func:`parse_record` and :func:`check_content`.
+    Any other, good or bad, is for :func:`parse_record` and :func:`_check`.
     """
     own = f"{dist_info}/RECORD"
     record = files[own]
@@ -75,15 +77,15 @@ def _is_common(files: Mapping[str, bytes], dist_info: str) -> bool:
     if len(lines) != len(files) or b'"' in record or b"\r" in record or record.count(b",") != 2 * len(lines):
         return False
     expected = {f"{own},,".encode()}
-    for path, content in files.items():
+    for path, (_, _, size, _, sha256) in files.places.items():
         if path != own:
-            expected.add(b"%b,sha256=%b,%d" % (path.encode(), _digest_of(hashlib.sha256(content)), len(content)))
+            expected.add(b"%b,sha256=%b,%d" % (path.encode(), _written(sha256), size))
     return expected == set(lines)
 
 
-def _digest_of(found: Any) -> bytes:
-    """A hash in URL-safe base64 without padding."""
-    return binascii.b2a_base64(found.digest(), newline=False).rstrip(b"=").translate(_URL_SAFE)
+def _written(digest: bytes) -> bytes:
+    """A digest in URL-safe base64 without padding."""
+    return binascii.b2a_base64(digest, newline=False).rstrip(b"=").translate(_URL_SAFE)
 
 
 def parse_record(record: bytes, dist_info: str) -> dict[str, Entry]:
@@ -109,20 +111,18 @@ def parse_record(record: bytes, dist_info: str) -> dict[str, Entry]:
     return {path: _entry(path, *columns) for path, columns in rows.items()}
 
 
-def check_content(path: str, entry: Entry, content: bytes) -> None:
-    """Refuse unless a file's content is what RECORD says.
-
-    Raises:
-        Refused: ``wheel.record``.
-    """
-    if len(content) != entry.size:
+def _check(path: str, entry: Entry, files: Contents) -> None:
+    """Refuse unless a file is what RECORD says."""
+    size = files.place(path).size
+    if size != entry.size:
         raise Refused(
             "wheel.record",
             f"RECORD states another size of {shown(path)}, or none",
             found=str(entry.size),
-            expected=f"{len(content)}",
+            expected=f"{size}",
         )
-    actual = entry.state(entry.new(content))
+    is_known = entry.algorithm == "sha256"
+    actual = entry.state(files.sha256(path) if is_known else entry.new(files[path]).digest())
     if actual != entry.stated:
         raise Refused(
             "wheel.record",

@@ -21,6 +21,22 @@ KEPT_UNPACKED: Final = 64 << 10
 _KIND: Final = "file"
 
 
+class Files(Mapping[str, bytes]):
+    """The files of a wheel, each fetched when it is asked for; what is given out is what was attested."""
+
+    @abstractmethod
+    def sha256(self, path: str) -> bytes:
+        """The sha256 of a file."""
+
+    @abstractmethod
+    def pour(self, path: str, descriptor: int, used: Used | None = None) -> None:
+        """Write a file's content to an empty file; perhaps only those parts that are used, and zeros for the rest.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+
+
 class Snapshot(Value, frozen=True, eq=False):
     """A wheel that was read, whole and unchangeable. Two snapshots are the same wheel when their digests are equal.
 
@@ -29,7 +45,7 @@ class Snapshot(Value, frozen=True, eq=False):
         file_name: the name that the wheel was given, without directories.
         name: the project's name, normalised (PEP 503).
         version: the version, canonical (PEP 440).
-        files: path inside the wheel to content; read-only.
+        files: path inside the wheel to content; read-only, and unpacked when it is used.
         dist_info: the directory with METADATA, WHEEL and RECORD.
         record_digest: "sha256:<64 hex>" of the bytes of RECORD.
         metadata: what METADATA says, as far as it is used.
@@ -45,7 +61,7 @@ class Snapshot(Value, frozen=True, eq=False):
     file_name: str
     name: str
     version: str
-    files: Mapping[str, bytes]
+    files: Files
     dist_info: str
     record_digest: str
     metadata: CoreMetadata
@@ -53,22 +69,6 @@ class Snapshot(Value, frozen=True, eq=False):
     tags: frozenset[str]
     top_levels: frozenset[str]
     unpacked_at: str | None = None
-
-
-class Files(Mapping[str, bytes]):
-    """The files of a wheel, each fetched when it is asked for; what is given out is what was attested."""
-
-    @abstractmethod
-    def sha256(self, path: str) -> bytes:
-        """The sha256 of a file."""
-
-    @abstractmethod
-    def pour(self, path: str, descriptor: int, used: Used | None = None) -> None:
-        """Write a file's content to an empty file; perhaps only those parts that are used, and zeros for the rest.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
 
 
 class Place(NamedTuple):
@@ -86,6 +86,10 @@ class Place(NamedTuple):
         return Span(*self[:4])
 
 
+Places = Mapping[str, tuple[int, int, int, int, bytes]]
+"""Path to place; of a wheel that was known, as plain tuples, since few are ever asked for."""
+
+
 class Contents(Files):
     """The files of a wheel that was checked whole, now or before, each unpacked when it is asked for, and then held
     against the sha256 that it had when it was checked.
@@ -93,43 +97,45 @@ class Contents(Files):
     Args:
         read: gives so many bytes from an offset on of the wheel that was checked; where they are others after all, the
             file is refused.
-        places: path to place; of a wheel that was known, as plain tuples, since few are ever asked for.
-        cache: where large files that were used are kept unpacked.
-        unpacked: those that are unpacked already.
+        places: where each file lies.
+        cache: where large files that were used are kept unpacked, if anywhere.
+        unpacked: those that will be asked for at once, and are unpacked already.
     """
 
     def __init__(
         self,
         read: Callable[[int, int], bytes | memoryview],
-        places: Mapping[str, tuple[int, int, int, int, bytes]],
-        cache: PrivateCache,
+        places: Places,
+        cache: PrivateCache | None = None,
         unpacked: Mapping[str, bytes] | None = None,
     ) -> None:
         self._read = read
-        self._places = places
+        self.places = places
         self._cache = cache
-        self._unpacked = dict(unpacked or {})
-        self._used: dict[str, bytes] = {}
+        self._used = dict(unpacked or {})
 
     def __getitem__(self, path: str) -> bytes:
         content = self._used.get(path)
         if content is None:
-            content = self._used[path] = self._content(path, Place(*self._places[path]))
-            self._unpacked.pop(path, None)
+            content = self._used[path] = self._content(path)
         return content
 
     def __contains__(self, path: object) -> bool:
-        return path in self._places
+        return path in self.places
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self.places)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.places)
+
+    def place(self, path: str) -> Place:
+        """Where a file lies."""
+        return Place(*self.places[path])
 
     def sha256(self, path: str) -> bytes:
         """The sha256 of a file, which need not be unpacked for it."""
-        return self._places[path][-1]
+        return self.places[path][-1]
 
     def pour(self, path: str, descriptor: int, used: Used | None = None) -> None:
         """Write a file's content to an empty file, without unpacking it into memory if it is kept unpacked.
@@ -139,29 +145,28 @@ class Contents(Files):
         Raises:
             OSError: the file cannot be written.
         """
-        place, is_here = Place(*self._places[path]), path in self._used or path in self._unpacked
+        place = self.place(path)
         if place.size < KEPT_UNPACKED:
             write_all(descriptor, self[path])
-        elif is_here or not self._cache.pour(descriptor, _KIND, place.sha256, used=used):
-            write_all(descriptor, self[path])
+        elif self._cache is None or not self._cache.pour(descriptor, _KIND, place.sha256, used=used):
+            write_all(descriptor, self._content(path))  # which is not kept in memory twice
             if used is not None:
                 leave_only(descriptor, place.size, used.spans(descriptor))
 
-    def _content(self, path: str, place: Place) -> bytes:
-        is_kept = place.size >= KEPT_UNPACKED
-        content = self._unpacked.get(path)
-        if content is None:
-            content = self._cache.load(_KIND, place.sha256) if is_kept else None
-            if content is not None:
-                return content  # authentic, for this very digest
-            content = unpack(self._read(place.start, place.packed), place.span, path)
-            if hashlib.sha256(content).digest() != place.sha256:
-                raise Refused(
-                    "wheel.archive", f"{shown(path)} is not the file that was in the wheel when it was checked",
-                    todo="Somebody changed the wheel and hid it: find out who. Put the wheel in place again.",
-                )  # fmt: skip
-        if is_kept:
-            self._cache.store(content, _KIND, place.sha256)
+    def _content(self, path: str) -> bytes:
+        place = self.place(path)
+        cache = self._cache if place.size >= KEPT_UNPACKED else None
+        content = None if cache is None else cache.load(_KIND, place.sha256)
+        if content is not None:
+            return content  # authentic, for this very digest
+        content = unpack(self._read(place.start, place.packed), place.span, path)
+        if hashlib.sha256(content).digest() != place.sha256:
+            raise Refused(
+                "wheel.archive", f"{shown(path)} is not the file that was in the wheel when it was checked",
+                todo="Somebody changed the wheel and hid it: find out who. Put the wheel in place again.",
+            )  # fmt: skip
+        if cache is not None:
+            cache.store(content, _KIND, place.sha256)
         return content
 
 
@@ -169,20 +174,3 @@ def slices(wheel: bytes) -> Callable[[int, int], memoryview]:
     """What :class:`Contents` reads a wheel in memory by."""
     view = memoryview(wheel)
     return lambda start, length: view[start : start + length]
-
-
-def sha256_of(files: Mapping[str, bytes], path: str) -> bytes:
-    """The sha256 of one of a snapshot's files, as bytes."""
-    return files.sha256(path) if isinstance(files, Files) else hashlib.sha256(files[path]).digest()
-
-
-def pour(files: Mapping[str, bytes], path: str, descriptor: int, used: Used | None = None) -> None:
-    """Write one of a snapshot's files to an empty file; perhaps only those parts that are used, and zeros for the rest.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    if isinstance(files, Files):
-        files.pour(path, descriptor, used)
-    else:
-        write_all(descriptor, files[path])

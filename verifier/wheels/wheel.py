@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Final
 
-from msgspec.structs import replace
-
 from verifier.errors import Refused
+from verifier.formats.manifest import FILE_NAME
 from verifier.formats.packages import WheelName, canonical, normalised, wheel_name
 from verifier.private_cache import PrivateCache
-from verifier.wheels.archive import DEFAULT_LIMITS, Limits, Span, read_spans
+from verifier.wheels.archive import DEFAULT_LIMITS, Limits, read_files
 from verifier.wheels.core_metadata import CoreMetadata, WheelFile, parse_metadata, parse_wheel_file
 from verifier.wheels.record import check_record
-from verifier.wheels.snapshot import Contents, Snapshot, slices
+from verifier.wheels.snapshot import Contents, Files, Place, Snapshot, slices
 from verifier.wheels.wheel_cache import recall, remember
 from verifier.wheels.wheel_paths import shown
 
-__all__ = ["DEFAULT_LIMITS", "CoreMetadata", "Limits", "Snapshot", "read_wheel"]
+__all__ = ["DEFAULT_LIMITS", "CoreMetadata", "Limits", "Snapshot", "WheelReader", "read_wheel"]
+
+WheelReader = Callable[[bytes, str, str], Snapshot]
+"""Reads a wheel strictly, as :func:`read_wheel` does: its bytes, its file name and its digest, just taken."""
 
 MAX_FILE_NAME: Final = 255
 MODULE_SUFFIXES: Final = (".py", ".pyw")
@@ -37,25 +38,28 @@ _START_UP_SUFFIXES: Final = (".pth", ".start", "._pth")
 _START_UP_FILES: Final = frozenset({"pyvenv.cfg"})
 _START_UP_MODULES: Final = frozenset({"sitecustomize", "usercustomize"})
 _BYTECODE_SUFFIXES: Final = (".pyc", ".pyo")
+_READ_NEXT: Final = ("/RECORD", "/METADATA", "/WHEEL", FILE_NAME)
+"""Ends of the paths of files that are read while a wheel is judged, and so are not unpacked twice for that."""
 
 
 def read_wheel(
     data: bytes,
     file_name: str,
+    digest: str | None = None,
     *,
     limits: Limits = DEFAULT_LIMITS,
     cache: PrivateCache | None = None,
-    digest: str | None = None,
 ) -> Snapshot:
     """Read a wheel from memory, strictly.
+
+    Each file is unpacked, hashed and let go; the snapshot keeps ``data``, and unpacks again what is used of it.
 
     Args:
         data: the whole wheel.
         file_name: its name, without directories; name, version and tags are taken from it and compared.
-        limits: caps on sizes and counts.
-        cache: where it is kept what was found in wheels that were accepted; a wheel that is known from there is hashed,
-            but not unpacked again.
         digest: "sha256:<64 hex>" of ``data``, where the caller has just taken it.
+        limits: caps on sizes and counts.
+        cache: where it is kept what was found in wheels that were accepted; a wheel known from there is not unpacked.
 
     Raises:
         Refused: with one of the ``wheel.*`` codes.
@@ -69,26 +73,31 @@ def read_wheel(
     known = recall(cache, slices(data), digest, file_name, limits) if cache is not None else None
     if known is not None:
         return known
-    snapshot, spans = _read(data, file_name, digest, limits)
-    if cache is None:
-        return snapshot
-    places = remember(cache, snapshot, spans, limits)
-    return replace(snapshot, files=Contents(slices(data), places, cache, unpacked=snapshot.files))
-
-
-def _read(data: bytes, file_name: str, digest: str, limits: Limits) -> tuple[Snapshot, dict[str, Span]]:
-    """Read a wheel of sane size, all of it (2 to 5)."""
     parse_file_name(file_name)  # before anything is unpacked
-    files, spans = read_spans(data, limits)
+    files = _contents(data, limits, cache)
     check_record(files, dist_info_of(files))
-    return describe(MappingProxyType(files), file_name, digest), spans
+    snapshot = describe(files, file_name, digest)
+    if cache is not None:
+        remember(cache, snapshot, files.places, limits)
+    return snapshot
 
 
-def describe(files: Mapping[str, bytes], file_name: str, digest: str) -> Snapshot:
+def _contents(data: bytes, limits: Limits, cache: PrivateCache | None) -> Contents:
+    """Every file of an archive, unpacked once (2)."""
+    places: dict[str, Place] = {}
+    unpacked: dict[str, bytes] = {}
+    for path, span, content in read_files(data, limits):
+        places[path] = Place(*span, hashlib.sha256(content).digest())
+        if path.endswith(_READ_NEXT):
+            unpacked[path] = content
+    return Contents(slices(data), places, cache, unpacked)
+
+
+def describe(files: Files, file_name: str, digest: str) -> Snapshot:
     """What files are that RECORD describes exactly: a wheel, if (4) and (5) hold.
 
     Args:
-        files: path to content, read-only.
+        files: its files.
         file_name: the wheel's file name.
         digest: "sha256:<64 hex>" of the wheel.
 
@@ -110,7 +119,7 @@ def describe(files: Mapping[str, bytes], file_name: str, digest: str) -> Snapsho
         version=metadata.version,
         files=files,
         dist_info=dist_info,
-        record_digest=_sha256(files[f"{dist_info}/RECORD"]),
+        record_digest=f"sha256:{files.sha256(f'{dist_info}/RECORD').hex()}",
         metadata=metadata,
         root_is_purelib=wheel_file.root_is_purelib,
         tags=wheel_file.tags,

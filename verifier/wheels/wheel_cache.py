@@ -1,7 +1,7 @@
 """What the strict reader found in a wheel, kept for the next time that a process reads the same wheel.
 
 Whether a wheel is sound, and what is in it, depends on its bytes, its name, the caps and the reader alone. All of that
-is what an entry is kept under. What remains undone for a known wheel is to unpack and hash each file again; those that
+is what an entry is kept under. What remains undone for a known wheel is to unpack and hash all its files; those that
 are used are held against their sha256, which is part of the entry. Only what was accepted is kept.
 
 ``docs/adr/0008-code-cache.md`` says what makes a cache safe to use.
@@ -9,21 +9,20 @@ are used are held against their sha256, which is part of the entry. Only what wa
 
 from __future__ import annotations
 
-import hashlib
 import marshal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
 import packaging
 
 from verifier.private_cache import PrivateCache
-from verifier.wheels.archive import Limits, Span
+from verifier.wheels.archive import Limits
 from verifier.wheels.core_metadata import CoreMetadata
-from verifier.wheels.snapshot import Contents, Place, Snapshot
+from verifier.wheels.snapshot import Contents, Places, Snapshot
 
-READER: Final = 10
+READER: Final = 11
 """Raised with every change of what the strict reader accepts or finds; ``tests/verifier/test_wheel_cache.py`` asks."""
 
 _KIND: Final = "wheel"
@@ -103,19 +102,15 @@ def _found(
     )
 
 
-def remember(cache: PrivateCache, snapshot: Snapshot, spans: Mapping[str, Span], limits: Limits) -> dict[str, Place]:
+def remember(cache: PrivateCache, snapshot: Snapshot, places: Places, limits: Limits) -> None:
     """Keep what was found in a wheel that was accepted.
 
     Args:
         cache: where to keep it.
         snapshot: what was found.
-        spans: where each of its files lies in the wheel.
+        places: where each of its files lies in the wheel.
         limits: the caps that held.
-
-    Returns:
-        Path to place.
     """
-    places = {path: Place(*span, hashlib.sha256(snapshot.files[path]).digest()) for path, span in spans.items()}
     found = snapshot.metadata
     value = (
         (snapshot.name, snapshot.version, snapshot.dist_info, snapshot.record_digest, snapshot.root_is_purelib),
@@ -125,7 +120,6 @@ def remember(cache: PrivateCache, snapshot: Snapshot, spans: Mapping[str, Span],
         {path: tuple(place) for path, place in places.items()},
     )
     cache.store(marshal.dumps(value), _KIND, *_parts(snapshot.digest, snapshot.file_name, limits))
-    return places
 
 
 def _parts(digest: str, file_name: str, limits: Limits) -> tuple[bytes, ...]:

@@ -26,10 +26,10 @@ CONTENT, EVIL = b"verified" * 100, b"tampered" * 100
 
 START = """
 import json, os
-from verifier.importing import libraries
+from verifier.wheels.snapshot import Contents
 cache, path = PrivateCache(sys.argv.pop()), Path(sys.argv.pop())
-poured, pour = [], libraries.pour
-libraries.pour = lambda files, path, *rest: (poured.append(path), pour(files, path, *rest))
+poured, pour = [], Contents.pour
+Contents.pour = lambda files, path, *rest: (poured.append(path), pour(files, path, *rest))
 plugin = register(read_wheel(path.read_bytes(), path.name), cache=CodeCache(cache))
 assert callable(plugin.import_module("rpds.rpds").HashTrieMap)
 [mapped] = {line.split()[4] for line in Path("/proc/self/maps").read_text().splitlines() if "rpds.abi" in line}

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.verifier.importing.elf_files import shared_library
-from tests.wheels import build_wheel
+from tests.wheels import build_wheel, contents_of
 from verifier import private_directory
 from verifier.errors import Refused
 from verifier.importing import libraries, links, needing
@@ -25,6 +25,7 @@ from verifier.importing.elf import Dynamic, read_dynamic
 from verifier.importing.libraries import Libraries
 from verifier.importing.needing import MAX_DEPTH, Needed, find
 from verifier.private_cache import PrivateCache
+from verifier.wheels.snapshot import Files
 from verifier.wheels.wheel_file import WheelFile
 
 Child = Callable[..., str]
@@ -47,7 +48,7 @@ print(*sorted(name for name in mapped if re.search("lib(hijack|round|shared)", n
 
 def libraries_of(files: Mapping[str, bytes]) -> Libraries:
     """Those of a wheel with a digest of its own, by which its sealed files are known."""
-    return Libraries(f"sha256:{uuid.uuid4().hex}", files)
+    return Libraries(f"sha256:{uuid.uuid4().hex}", files if isinstance(files, Files) else contents_of(files))
 
 
 def needed_in(files: dict[str, bytes]) -> Needed:
@@ -343,7 +344,7 @@ def asked(cache: PrivateCache, digest: str, monkeypatch: pytest.MonkeyPatch) -> 
         "sample.libs/libkept-a.so": shared_library(soname="libkept-a.so", needed=["libkept-b.so"], rpath="$ORIGIN"),
         "sample.libs/libkept-b.so": shared_library(soname="libkept-b.so"),
     }
-    Libraries(digest, files, cache).path_of(MODULE)
+    Libraries(digest, contents_of(files), cache).path_of(MODULE)
     return len(read)
 
 

@@ -14,7 +14,10 @@ import packaging
 
 @cache
 def this_code(*libraries: str) -> bytes:
-    """The state of the verifier's modules and of the libraries it rests on: of each, name, size and time of writing.
+    """The state of the verifier's modules and of the libraries it rests on: of each, name, size and times.
+
+    The time of writing tells nothing where packages or images are made reproducibly: there all files have one. The time
+    of change is the system's.
 
     Args:
         libraries: top-level packages besides ``cryptography``, msgspec and packaging; they are not imported.
@@ -22,19 +25,19 @@ def this_code(*libraries: str) -> bytes:
     stamps = _modules()
     for library in libraries:
         spec = find_spec(library)
-        stamps += (_stamp(spec.origin, library) if spec is not None and spec.origin else (library, 0, 0),)
+        stamps += (_stamp(spec.origin, library) if spec is not None and spec.origin else (library,),)
     versions = (cryptography.__version__, msgspec.__version__, packaging.__version__, sys.version)
     return repr((stamps, *versions)).encode()
 
 
 @cache
-def _modules() -> tuple[tuple[str, int, int], ...]:
+def _modules() -> tuple[tuple[object, ...], ...]:
     """The stamps of the verifier's own modules, by their place below this directory."""
     here = os.path.dirname(__file__)
     paths = [os.path.join(place, name) for place, _, names in os.walk(here) for name in names if name.endswith(".py")]
     return tuple(_stamp(path, path.removeprefix(here)) for path in sorted(paths))
 
 
-def _stamp(path: str, name: str) -> tuple[str, int, int]:
+def _stamp(path: str, name: str) -> tuple[object, ...]:
     found = os.stat(path)
-    return name, found.st_size, found.st_mtime_ns
+    return name, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import marshal
 from datetime import datetime
-from functools import cache
 from typing import Any, Final
 
 from verifier.formats.policy import Assurance, TierName
@@ -27,6 +26,7 @@ from verifier.formats.text import Digest, Hex, Name, PluginId, Time
 from verifier.judging.evidence import Attested, Evidence, KeyRing, SetAside
 from verifier.private_cache import PrivateCache
 from verifier.shelves import Shelf
+from verifier.signatures.identities import LIBRARIES
 from verifier.signatures.signatory import Made
 from verifier.this_code import this_code
 from verifier.value import Value
@@ -105,7 +105,7 @@ class Verdicts:
         return found
 
     def _shelf_of(self, ring: KeyRing) -> Shelf:
-        parts = (ring.digest, this_code(), _of_sigstore() if ring.is_keyless else b"")
+        parts = (ring.digest, this_code(*(LIBRARIES if ring.is_keyless else ())))
         found = self._shelf  # looked at once: another thread may exchange it meanwhile
         if found is None or found[0] != parts:
             self._shelf = found = parts, Shelf(self._cache, _KIND, *parts)
@@ -155,10 +155,3 @@ def _attested(plain: tuple[Any, ...]) -> Attested:
     statement = Statement(subject_name=subject, sha256=Hex.again(sha256), predicate_type=kind, predicate=said)
     made = Made(None if key is None else Digest.again(key), None if at is None else datetime.fromisoformat(at))
     return Attested(statement, Name.again(signer), Digest.again(digest), made)
-
-
-@cache
-def _of_sigstore() -> bytes:
-    import importlib.metadata
-
-    return importlib.metadata.version("sigstore").encode()

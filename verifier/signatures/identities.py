@@ -28,6 +28,9 @@ SAN = "2.5.29.17"
 """Subject alternative names (RFC 5280, section 4.2.1.6)."""
 UTF8 = 0x0C
 
+LIBRARIES = ("sigstore", "sigstore_models", "rekor_types", "rfc3161_client", "rfc8785", "pydantic", "pydantic_core")
+"""By which keyless signatures are judged, besides what the verifier always rests on."""
+
 
 class KeylessSignatory:
     """An identity, and the trusted root that vouches for it.

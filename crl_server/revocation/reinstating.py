@@ -125,6 +125,13 @@ def approved(ledger: Ledger) -> Sequence[Reinstatement]:
     return ledger.session.exec(query.order_by(col(Reinstatement.id))).all()
 
 
+def ending(ledger: Ledger) -> frozenset[int]:
+    """The numbers of the rules that an open request would take out of force, approved or not."""
+    whole = (col(Reinstatement.epoch).is_(None), col(Reinstatement.digest).is_(None))
+    numbers = ledger.session.exec(select(Reinstatement.rule).where(*whole)).all()
+    return frozenset(number for number in numbers if number is not None)
+
+
 def requests(ledger: Ledger, after: int, limit: int) -> Sequence[Reinstatement]:
     """A page of requests past the id ``after``."""
     query = select(Reinstatement).where(col(Reinstatement.id) > after).order_by(col(Reinstatement.id)).limit(limit)

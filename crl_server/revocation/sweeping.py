@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 from crl_server.records.audit import Act
-from crl_server.revocation import reach, revoking, standing
+from crl_server.revocation import reach, reinstating, revoking, standing
 from crl_server.revocation.revoking import Why
 from crl_server.revocation.standing import NewRule
 from crl_server.storage.idempotency import fingerprint
 from crl_server.storage.ledger import Ledger
 from verifier.errors import UsageError
-from verifier.formats.revocations import Rule
+from verifier.formats.revocations import Rule, number_of
 from verifier.formats.strict_json import Document, dumps
 from verifier.formats.text import Digest, Hex
 
@@ -142,7 +142,9 @@ def commit(ledger: Ledger, sweep: Sweep, through: int, actor: str, now: datetime
 
 
 def _plan(ledger: Ledger, sweep: Sweep) -> _Plan:
-    known = {(rule.kind, dumps(rule.match)) for rule in standing.in_force(ledger).rules}
+    ending = reinstating.ending(ledger)  # made before: it must not withdraw what is revoked now
+    lasting = (rule for rule in standing.in_force(ledger).rules if number_of(rule.id) not in ending)
+    known = {(rule.kind, dumps(rule.match)) for rule in lasting}
     fresh = [rule for rule in sweep.rules if sweep.resolve or (rule.kind, dumps(rule.match)) not in known]
     number = standing.next_number(ledger)
     new_rules = {f"R{number + index}": rule for index, rule in enumerate(fresh)}

@@ -12,12 +12,13 @@ import pytest
 from crl_server.api import sweeps
 from crl_server.lists import rules
 from crl_server.records.audit import parse_entry
+from crl_server.revocation.reinstating import Wish
 from crl_server.revocation.revoking import Order
 from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made, revoke
 from tests.crl_server.live import Answer, Live
-from tests.crl_server.takebacks import Reader, admit, subject
+from tests.crl_server.takebacks import Reader, admit, checkpoint, subject
 from tests.crl_server.test_api import denials, refusal
 from tests.crl_server.test_osv_rules import advisory
 from verifier.errors import Refused
@@ -225,3 +226,24 @@ def test_the_guard_rail(reached: int, usable: int, confirmed: int, passes: bool)
     with pytest.raises(Refused) as caught:
         rules.check_reach(reached, usable, confirmed)
     assert caught.value.code == "revocation.reach"
+
+
+@pytest.mark.parametrize("approved_before", [True, False])
+def test_a_rule_that_somebody_asks_to_end_is_put_in_force_anew(
+    live: Live, token: str, tmp_path: Path, approved_before: bool
+) -> None:
+    """What is revoked after a request was made is not withdrawn by it: of a rule in a sweep, too."""
+    authority = live.authority
+    assert sweep(live, token, rules=[REQUESTS]).json["rules"] == ["R1"]
+    asked = authority.request_reinstatement(Wish(None, 1, "we have mended it"), ACTOR, NOW)
+    if approved_before:
+        authority.approve_reinstatement(asked.id, "token:approver", NOW)
+    again = sweep(live, token, rules=[REQUESTS]).json
+    if not approved_before:
+        authority.approve_reinstatement(asked.id, "token:approver", NOW)
+    checkpoint(authority, tmp_path / "checkpoint")
+    published = authority.standing(NOW).revocations
+    assert [rule.match for rule in published.rules.rules] == [REQUESTS["match"]]
+    assert all(published.lists(digest(label)) for label in "abc")
+    assert (again["rules"], again["in_force"]) == (["R2"], 0)
+    assert sweep(live, token, rules=[REQUESTS]).json["in_force"] == 1

@@ -189,7 +189,7 @@ def give_reasons(
     pinned = ledger.newest_pinned()  # older reasons may be withdrawn by a request that is open; this one must not be
     acts = []
     for digest, why in given.items():
-        if why.reason not in ledger.reasons_newer_than(pinned, digest):
+        if why.reason not in ledger.own_reasons(digest, pinned):
             ledger.add_reason(Revocation(digest=digest, at=Time.of(now), by=actor, **why._asdict()))
         known = listed[digest]
         detail = {**why.detail, "seq": seq if known is None else known}

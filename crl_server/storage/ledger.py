@@ -51,9 +51,10 @@ _SEGMENTS = select_columns(
 ).order_by(_SEGMENT.c.first)  # fmt: skip
 _DROP_SEGMENT = delete_rows(_SEGMENT).where(_SEGMENT.c.first == bindparam("which"))
 _PINNED = select_columns(func.max(_WISH.c.newest)).where(_WISH.c.epoch.is_(None))
-_REASONS = select_columns(_REASON.c.id, _REASON.c.reason).where(
-    _REASON.c.digest == bindparam("which"), _REASON.c.withdrawn.is_(None)
-)
+_OWN_REASONS = select_columns(_REASON.c.reason).where(
+    _REASON.c.digest == bindparam("which"), _REASON.c.withdrawn.is_(None), _REASON.c.rule.is_(None),
+    _REASON.c.id > bindparam("above"),
+)  # fmt: skip
 _GET = select_columns(_SETTING.c.value).where(_SETTING.c.name == bindparam("which"))
 _SET = update(_SETTING).where(_SETTING.c.name == bindparam("which")).values(value=bindparam("new"))
 _ADD_LINE, _ADD_EVENT, _ADD_ENTRY, _ADD_SEGMENT, _ADD_REASON, _ADD_SETTING = (
@@ -189,9 +190,9 @@ class Ledger:
         """The newest reason that an open request for reinstatement may withdraw; 0 when none is open."""
         return self._run(_PINNED).scalar() or 0
 
-    def reasons_newer_than(self, id_: int, digest: Digest) -> set[str]:
-        """For which reasons a digest is on the list, less those up to an id."""
-        return {reason for known, reason in self._run(_REASONS, {"which": digest}) if known > id_}
+    def own_reasons(self, digest: Digest, above: int) -> set[str]:
+        """For which reasons a digest is on the list by itself, and not by a rule, that are newer than an id."""
+        return set(self._run(_OWN_REASONS, {"which": digest, "above": above}).scalars())
 
     def reasons(self, digest: Digest) -> Sequence[Revocation]:
         """Every reason for which a digest is on the list."""

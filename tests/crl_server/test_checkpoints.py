@@ -231,11 +231,12 @@ def test_a_digest_with_a_reason_left_stays(authority: Authority, tmp_path: Path)
     assert host.denies(subject("another"))
 
 
-def test_the_end_of_a_rule_frees_what_it_alone_denied(authority: Authority, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reason", ["malicious", "key-compromise"])  # another one than the rule's, and the same
+def test_the_end_of_a_rule_frees_what_it_alone_denied(authority: Authority, tmp_path: Path, reason: str) -> None:
     for label in ("a", "b"):
         admit(authority, subject(label))
     add_rule(authority)
-    revoke(authority, "b")
+    authority.revoke(Order((digest("b"),), reason), ACTOR, NOW)
     host = Reader(authority)
     host.refresh()
     reinstate(authority, None, rule=1)

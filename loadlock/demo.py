@@ -210,4 +210,4 @@ def _copy_folder(source: Path, target: Path) -> None:
     shutil.copytree(source, target)
 
 
-COMMANDS: tuple[Command, ...] = (Command("demo", "the whole story on one machine, no network", _configure, _demo),)
+COMMANDS: tuple[Command, ...] = (Command("demo", "play the whole story on this machine", _configure, _demo),)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,21 @@ def test_every_step_ends_as_it_should_with_no_network_but_loopback(house: str) -
     refused = {step["name"]: step["code"] for step in story["steps"] if step["outcome"] == "refused"}
     assert refused == ATTACKS
     assert all(step["outcome"] == "ok" for step in story["steps"] if step["name"] not in ATTACKS)
+
+
+def test_what_is_installed_from_the_wheel_plays_it_too(house: str, tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    done = subprocess.run(
+        [sys.executable, "-m", "loadlock", "demo", "--json", "--build-wheelhouse", house],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["ok"] is True
 
 
 def test_a_refusal_that_does_not_happen_fails_the_demo(house: str, monkeypatch: pytest.MonkeyPatch) -> None:

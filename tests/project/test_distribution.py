@@ -37,10 +37,14 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: dict[str, str]) ->
     assert of_packages <= set(wheel)
 
 
-def test_the_wheel_brings_the_pipelines_that_it_copies(wheel: dict[str, str]) -> None:
-    for path in (path for path in tracked() if path.relative_to(ROOT).parts[0] == "ci-templates"):
-        inside = f"attestor/ci_templates/{path.relative_to(ROOT / 'ci-templates').as_posix()}"
-        assert wheel[inside] == path.read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("source", "inside"), [("ci-templates", "attestor/ci_templates"), ("examples/csv-exporter", "loadlock/example")]
+)
+def test_the_wheel_brings_what_commands_copy(wheel: dict[str, str], source: str, inside: str) -> None:
+    paths = [path for path in tracked() if path.is_relative_to(ROOT / source)]
+    assert paths
+    for path in paths:
+        assert wheel[f"{inside}/{path.relative_to(ROOT / source).as_posix()}"] == path.read_text(encoding="utf-8")
 
 
 def test_the_wheel_brings_the_command_and_its_parts(wheel: dict[str, str]) -> None:

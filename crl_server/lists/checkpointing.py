@@ -53,10 +53,6 @@ _PREPARED = (
 )
 
 
-class _Undone(Exception):
-    """Ends a transaction that only wanted to know."""
-
-
 def prepared_through(ledger: Ledger) -> int:
     """The last event of the checkpoint that awaits its signatures; 0 when there is none."""
     found: int | None = ledger.session.connection().execute(_PREPARED).scalar()
@@ -97,8 +93,8 @@ class Checkpoints:
             if self._layout.head.read_bytes() != current.envelope:
                 raise _outdated("the list was published anew meanwhile")
             trust = self._repository.trust()
-            chosen, taken_back, after = self._outlook(current.checkpoint.epoch + 1)
             with self._store.write() as ledger:
+                chosen, taken_back, after = _outlook(ledger, current)
                 proposal = propose(current, taken_back, after, ledger.audit_state(), cut=cut)
                 document = dump(proposal.checkpoint)
                 metadata = self._repository.unsigned_checkpoints(document, now)
@@ -157,19 +153,6 @@ class Checkpoints:
                 online = SigningKey.read(self._layout.online / "timestamp.pem")
                 self._repository.publish_checkpoint(row.document, row.signed, online, now)
 
-    def _outlook(self, epoch: int) -> tuple[list[int], list[Digest], Rules]:
-        """What carrying out all that is approved would lead to: the requests, the digests freed, the rules left."""
-        outlook: tuple[list[int], list[Digest], Rules] = [], [], Rules(v=1, rules=())
-        try:
-            with self._store.write() as ledger:
-                chosen = reinstating.approved(ledger)
-                numbers = [request.id for request in chosen if request.id is not None]
-                freed = reinstating.carry_out(ledger, chosen, epoch)
-                outlook = numbers, sorted(freed), standing.in_force(ledger)
-                raise _Undone
-        except _Undone:
-            return outlook
-
     def _carry_out(self, ledger: Ledger, row: CheckpointRow, now: datetime) -> None:
         numbers = frozenset(json.loads(row.requests))
         chosen = [request for request in reinstating.approved(ledger) if request.id in numbers]
@@ -200,6 +183,20 @@ class Checkpoints:
                 taken_back=json.dumps(taken_back).encode(),
             )
         )  # fmt: skip
+
+
+def _outlook(ledger: Ledger, current: RevocationList) -> tuple[list[int], list[Digest], Rules]:
+    """What carrying out all that is approved would lead to: the requests, the digests freed, the rules left of those
+    that are published. Signers are shown the audit log as the same transaction sees it: every approval stands there.
+    """
+    with ledger.session.begin_nested() as trial:
+        chosen = reinstating.approved(ledger)
+        numbers = [request.id for request in chosen if request.id is not None]
+        freed = reinstating.carry_out(ledger, chosen, current.checkpoint.epoch + 1)
+        left = standing.in_force(ledger)
+        trial.rollback()
+    published = {rule.id for rule in current.rules.rules}
+    return numbers, sorted(freed), Rules(v=1, rules=tuple(rule for rule in left.rules if rule.id in published))
 
 
 def _outdated(found: str) -> Refused:

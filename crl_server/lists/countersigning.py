@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from crl_server.access.roles import is_same
 from crl_server.lists.dossier import Dossier
 from crl_server.records import audit
 from crl_server.records.audit import Entry
@@ -225,7 +226,7 @@ def _agreements(dossier: Dossier, start: AuditHead, published: AuditHead, end: A
             by, note = (request.actor, str(request.detail.get("note", ""))) if request else (
                 str(entry.detail.get("by", "")), str(entry.detail.get("note", ""))
             )  # fmt: skip
-            if not by or by == entry.actor or (request and request.subject != entry.subject):
+            if not by or is_same(by, entry.actor) or (request and request.subject != entry.subject):
                 raise _unfounded("a reinstatement was approved by who asked for it", entry.actor)
             found.append(_Agreement(entry.subject, note, by, entry.actor))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,15 @@ import pytest
 
 from crl_server.lists.countersigning import review, sign
 from crl_server.lists.dossier import Dossier
+from crl_server.records.audit import Act
+from crl_server.revocation import standing
 from crl_server.revocation.reinstating import Wish
 from crl_server.revocation.revoking import Order, Why
 from crl_server.revocation.standing import NewRule
 from crl_server.revocation.sweeping import Sweep
 from crl_server.service import Authority
+from crl_server.storage.ledger import Ledger
+from crl_server.storage.store import Store
 from crl_server.trust.repository import Repository
 from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
@@ -460,12 +465,68 @@ def test_a_signer_refuses_another_deployment_and_an_old_list(laid_out: tuple[Aut
 
 def test_an_approval_by_the_requester_in_the_log_is_not_believed(authority: Authority, tmp_path: Path) -> None:
     """Only a hostile service would have written it."""
-    from crl_server.records.audit import Act
-
     revoke(authority, 1)
     with authority.store.write() as ledger:
         ledger.record(Act(ALICE, "reinstatement.request", digest(1), {"id": 1, "note": "x"}), NOW)
         ledger.record(Act(ALICE, "reinstatement.approve", digest(1), {"id": 1, "by": BOB, "note": "x"}), NOW)
     dossier = prepared(authority, tmp_path / "c", NOW + timedelta(hours=13))
     now = NOW + timedelta(hours=13)
+    assert code_of(lambda: review(dossier, root_of(authority), now)) == "checkpoint.unfounded"
+
+
+def test_an_approval_that_arrives_while_a_checkpoint_is_prepared_is_carried_out_by_the_next(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands either in this one's part of the audit log and is carried out, or in neither."""
+    revoke(authority, 1, 2)
+    number = authority.request_reinstatement(Wish(digest(1), None, "it was a mistake"), ALICE, NOW).id
+    current = authority.publisher.publish(NOW)
+    write, approving = Store.write, iter([number])
+
+    @contextmanager
+    def written(store: Store) -> Iterator[Ledger]:
+        try:
+            with write(store) as ledger:
+                yield ledger
+        finally:
+            for due in approving:  # the first moment at which anybody else can write
+                authority.approve_reinstatement(due, BOB, NOW)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "write", written)
+        authority.checkpoints.prepare(current, tmp_path / "c", ACTOR, NOW)
+    for name in ("c", "d"):
+        dossier = Dossier(tmp_path / name) if name == "c" else prepared(authority, tmp_path / name)
+        sign_twice(authority, dossier)
+        authority.publish_checkpoint(dossier, ACTOR, NOW)
+    assert not Reader(authority).refresh().lists(digest(1))
+
+
+def test_a_rule_that_is_not_published_yet_waits_for_the_next_checkpoint(authority: Authority, tmp_path: Path) -> None:
+    """Signers would take it for one that the service has slipped in."""
+    add_rule(authority, "team-a")
+    host = Reader(authority)
+    host.refresh()
+    current = authority.publisher.publish(NOW)
+    with authority.store.write() as ledger:
+        standing.commit(ledger, NewRule("signer", {"principal": "team-b"}, "key-compromise"), 0, ACTOR, NOW)
+    authority.checkpoints.prepare(current, tmp_path / "c", ACTOR, NOW)
+    dossier = Dossier(tmp_path / "c")
+    sign_twice(authority, dossier)
+    published = authority.publish_checkpoint(dossier, ACTOR, NOW)
+    assert [rule.id for rule in published.rules.rules] == ["R1", "R2"]
+    assert [rule.id for rule in host.refresh().rules.rules] == ["R1", "R2"]
+
+
+@pytest.mark.parametrize("approver", ["oidc:corp:alice@acme.example", "oidc:corp:Alice@Acme.example"])
+def test_one_person_under_two_spellings_is_no_second_person_for_signers(
+    authority: Authority, tmp_path: Path, approver: str
+) -> None:
+    revoke(authority, 1)
+    asked = Act("oidc:corp:alice@acme.example", "reinstatement.request", digest(1), {"id": 1, "note": "x"})
+    with authority.store.write() as ledger:
+        ledger.record(asked, NOW)
+        ledger.record(Act(approver, "reinstatement.approve", digest(1), {"id": 1, "by": asked.actor}), NOW)
+    now = NOW + timedelta(hours=13)
+    dossier = prepared(authority, tmp_path / "c", now)
     assert code_of(lambda: review(dossier, root_of(authority), now)) == "checkpoint.unfounded"

@@ -159,7 +159,7 @@ def _check_base(
     if forgotten or named.keys() & entries:
         raise _unfounded("what was removed before is not named any more, or stands in the base", str(forgotten[:3]))
     by_digest = {agreement.subject.partition(" of ")[0]: agreement for agreement in agreements}
-    ended = {a.subject for a in by_digest.values() if a.subject.startswith("R")}
+    ended = by_digest.keys() & set(new.removed_rules)
     for digest in sorted(set(new.removed) - set(current.checkpoint.removed)):
         agreement = by_digest.get(f"sha256:{digest}")
         if agreement is None and not ended:

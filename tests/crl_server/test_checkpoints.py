@@ -454,6 +454,18 @@ def test_a_signer_refuses_what_the_list_and_the_log_do_not_say(
     assert code_of(lambda: review(Dossier(tmp_path / "c"), root_of(authority), NOW)) == code
 
 
+def test_nothing_leaves_the_list_with_a_rule_that_stays(authority: Authority, tmp_path: Path) -> None:
+    """Two people agreed to end the rule; a hostile service keeps it, and takes back something else instead."""
+    revoke(authority, 1, 2, 3)
+    add_rule(authority)
+    reinstate(authority, None, rule=1)
+    dossier = prepared(authority, tmp_path / "c")
+    other_base(dossier, 1, 2, removed=[digest(3).hex])
+    assert f"{digest(3)}: with R1" in review(dossier, root_of(authority), NOW).digests  # the signer is told
+    other_rules(dossier, RULE, removed_rules=[])
+    assert code_of(lambda: review(dossier, root_of(authority), NOW)) == "checkpoint.unfounded"
+
+
 def test_a_signer_refuses_another_deployment_and_an_old_list(laid_out: tuple[Authority, Path]) -> None:
     authority, original = laid_out
     assert code_of(lambda: review(Dossier(original), Digest(digest("root")), NOW)) == "checkpoint.unfounded"

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import NoReturn
 
+from loadlock.complaints import usage_error
 from loadlock.live import listening
 from verifier.command import Command, Output, StandardOutput
 from verifier.deployment.place import ENVIRONMENT
@@ -37,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose complaints are errors like all others, so that ``--json`` covers them too."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError("usage.arguments", message, todo=f"See '{self.prog} --help'.")
+        raise usage_error(message, self)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

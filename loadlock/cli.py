@@ -18,9 +18,9 @@ from typing import NoReturn
 
 from loadlock.complaints import usage_error
 from loadlock.live import listening
-from verifier.command import Command, Output, StandardOutput
+from verifier.command import Command, Output, StandardOutput, unwritten
 from verifier.deployment.place import ENVIRONMENT
-from verifier.errors import LoadlockError, UsageError
+from verifier.errors import LoadlockError, Unreachable, UsageError
 
 GROUP = "loadlock.commands"
 PACKAGES = {
@@ -54,14 +54,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = StandardOutput(as_json="--json" in arguments)
     debug = "--debug" in arguments
     _prepare_streams(output)
+    status = 0
     try:
         status = _attempt(arguments, output, debug=debug)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # The interpreter flushes once more at its end, and must not complain of it then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        status = 1
+    except (OSError, Unreachable) as error:  # a disk that is full
+        if status == 0:  # else it was said
+            sys.stderr.write(f"{unwritten(error) if isinstance(error, OSError) else error}\n")
+        status = Unreachable.exit_status
+    # The interpreter flushes once more at its end, and must not complain of it then.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
 
 
 def _attempt(arguments: list[str], output: Output, *, debug: bool) -> int:
@@ -227,7 +233,12 @@ def _report(error: LoadlockError, output: Output, *, debug: bool) -> int:
 def _prepare_streams(output: Output) -> None:
     """A file name need not be text, and a terminal need not know UTF-8: what cannot be written is escaped. JSON is
     UTF-8 everywhere (RFC 8259, section 8.1), and has the same escapes for what is no text.
+
+    A stream that was closed is opened on nothing: else the next file would get its number, and what is printed.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as it runs
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             as_json = output.json and stream is sys.stdout

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from verifier.errors import UsageError
+from verifier.errors import Unreachable, UsageError
 from verifier.progress import Lines, Progress
 from verifier.value import Value
 
@@ -45,17 +45,34 @@ class StandardOutput:
         self.progress = Progress(Lines(self.say))
 
     def say(self, text: str = "") -> None:
-        """Print a line for a person; silent with ``--json``."""
+        """Print a line for a person; silent with ``--json``. Raises as :meth:`result`."""
         if not self.json:
-            sys.stdout.write(f"{text}\n")
-            sys.stdout.flush()
+            _print(f"{text}\n")
 
     def result(self, value: dict[str, Any]) -> None:
-        """Print the command's one JSON object; silent without ``--json``."""
+        """Print the command's one JSON object; silent without ``--json``.
+
+        Raises:
+            Unreachable: ``io.failed``.
+            BrokenPipeError: nobody reads.
+        """
         if self.json:
-            json.dump(value, sys.stdout, ensure_ascii=False)
-            sys.stdout.write("\n")
-            sys.stdout.flush()
+            _print(f"{json.dumps(value, ensure_ascii=False)}\n")
+
+
+def _print(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritten(error) from error
+
+
+def unwritten(error: OSError) -> Unreachable:
+    """That what a command says cannot be written."""
+    return Unreachable("io.failed", "cannot write to standard output", found=error.strerror or str(error))
 
 
 class Command(Value, frozen=True):

@@ -255,6 +255,47 @@ def test_it_ends_quietly_when_nobody_reads(
     assert done.returncode in ((0, 1) if up_to_argparse else (1,))
 
 
+@pytest.mark.parametrize("words", [words for words in UNREAD if words != ["verify", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_said_once(hosted: HostedDeployment, wheel: Path, words: list[str], unbuffered: str) -> None:
+    command = [sys.executable, "-m", "loadlock", "--deployment", str(hosted.directory), *words]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [word.replace("{wheel}", str(wheel)) for word in command],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.stderr.splitlines()[:2] == [
+        "[io.failed] cannot write to standard output", "  found:    No space left on device"
+    ]  # fmt: skip
+    assert len(done.stderr.splitlines()) == 3
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_closed_streams_change_nothing_of_the_outcome(
+    hosted: HostedDeployment, wheel: Path, closed: str, option: str
+) -> None:
+    for name, status in ((wheel, 0), (wheel.with_name("absent-1.0-py3-none-any.whl"), 2)):
+        command = f"exec {sys.executable} -m loadlock verify {name} --deployment {hosted.directory} {option} {closed}"
+        done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (status, False)
+
+
+def test_a_working_directory_that_was_removed_holds_no_deployment(tmp_path: Path) -> None:
+    script = (
+        f"cd {tmp_path} && mkdir gone && cd gone && rmdir ../gone && exec {sys.executable} -m loadlock verify x.whl"
+    )
+    kept = {name: value for name, value in os.environ.items() if name != "LOADLOCK_DEPLOYMENT"}
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, env=kept, timeout=60, check=False)
+    assert (done.returncode, done.stderr.partition("]")[0]) == (2, "[usage.deployment")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_a_terminal_that_knows_few_letters_sees_escapes(
     hosted: HostedDeployment, tmp_path: Path, encoding: str

@@ -23,10 +23,18 @@ def find_deployment(given: str | None) -> Path:
         if not directory.is_dir():
             raise UsageError("usage.deployment", "the deployment's directory does not exist", found=str(directory))
         return directory
-    here = Path.cwd()
-    for parent in (here, *here.parents):
+    for parent in _here_and_above():
         if (parent / DIRECTORY_NAME).is_dir():
             return parent / DIRECTORY_NAME
     raise UsageError(
         "usage.deployment", "no deployment found", expected=f"{DIRECTORY_NAME}/ here or in a parent folder"
     )
+
+
+def _here_and_above() -> tuple[Path, ...]:
+    """The current directory and its parents; none where it was removed."""
+    try:
+        here = Path.cwd()
+    except OSError:
+        return ()
+    return (here, *here.parents)

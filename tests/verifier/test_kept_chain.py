@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from loadlock.testing.documents import Documents
 from loadlock.testing.repository import TufRepository
 from tests.hosts import HostedDeployment, code_of
+from tests.verifier.kept_entries import OPEN_MODES, POISONS, entry_of, exchange
 from verifier.deployment import chain as chain_module
 from verifier.deployment import tuf_chain
 from verifier.deployment.chain import KnownChain
@@ -116,38 +116,27 @@ def test_other_code_verifies_again(repo: TufRepository, place: Path, monkeypatch
     assert was_verified(repo, place)
 
 
-def flip(entry: Path) -> None:
-    content = bytearray(entry.read_bytes())
-    content[-3] ^= 1
-    entry.write_bytes(content)
-
-
-def another(entry: Path) -> None:
-    """What was kept of another repository, whose roles have higher versions, under this one's name."""
+def keep_another(place: Path) -> None:
+    """Verify another repository, whose roles have higher versions."""
     repo = TufRepository(NOW, DOCUMENTS.policy(NOW), DOCUMENTS.checkpoint())
     repo.publish_policy(NOW, DOCUMENTS.policy(NOW))
-    trust_of(repo, entry.parent)
-    [other] = [path for path in entry.parent.iterdir() if path.name not in {"key", entry.name}]
-    other.replace(entry)
-
-
-POISONS: dict[str, Callable[[Path], object]] = {
-    "a byte changed": flip,
-    "of another repository": another,
-    "cut short": lambda entry: os.truncate(entry, 40),
-    "tagged under another key": lambda entry: entry.write_bytes(bytes(32) + entry.read_bytes()[32:]),
-}
+    trust_of(repo, place)
 
 
 @pytest.mark.parametrize("poison", POISONS)
 def test_attack_53_an_entry_that_is_not_authentic_is_none(poison: str, repo: TufRepository, place: Path) -> None:
     trust_of(repo, place)
-    [entry] = [path for path in place.iterdir() if path.name != "key"]
-    POISONS[poison](entry)
+    POISONS[poison](entry_of(place))
     assert was_verified(repo, place)
 
 
-@pytest.mark.parametrize("mode", [0o755, 0o770])
+def test_attack_53_an_entry_of_another_repository_is_none(repo: TufRepository, place: Path) -> None:
+    trust_of(repo, place)
+    exchange(entry_of(place), keep_another)
+    assert was_verified(repo, place)
+
+
+@pytest.mark.parametrize("mode", OPEN_MODES)
 def test_a_cache_that_others_may_enter_is_not_asked(mode: int, repo: TufRepository, place: Path) -> None:
     trust_of(repo, place)
     place.chmod(mode)

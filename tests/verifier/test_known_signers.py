@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ import pytest
 from loadlock.testing.documents import Documents
 from loadlock.testing.repository import TufRepository
 from tests.hosts import HostedDeployment, code_of
+from tests.verifier.kept_entries import OPEN_MODES, POISONS, entry_of, exchange
 from tests.verifier.publisher import (
     ED25519,
     HOUR,
@@ -174,37 +174,26 @@ def test_other_code_verifies_again(host: Host, head: bytes, monkeypatch: pytest.
     assert host.verifies(head)
 
 
-def flip(entry: Path) -> None:
-    content = bytearray(entry.read_bytes())
-    content[-3] ^= 1
-    entry.write_bytes(content)
-
-
-def another(entry: Path) -> None:
-    """What was kept of another head, under this one's name."""
-    host = Host(entry.parent, Publisher())
+def keep_another(place: Path) -> None:
+    """Open another list, whose head another key has signed."""
+    host = Host(place, Publisher())
     host.open(signed(host.publisher.head([]), P256))
-    [other] = [path for path in entry.parent.iterdir() if path.name not in {"key", entry.name}]
-    other.replace(entry)
-
-
-POISONS: dict[str, Callable[[Path], object]] = {
-    "a byte changed": flip,
-    "of another head": another,
-    "cut short": lambda entry: os.truncate(entry, 40),
-    "tagged under another key": lambda entry: entry.write_bytes(bytes(32) + entry.read_bytes()[32:]),
-}
 
 
 @pytest.mark.parametrize("poison", POISONS)
 def test_attack_53_an_entry_that_is_not_authentic_is_none(poison: str, host: Host, head: bytes) -> None:
     host.open(head)
-    [entry] = [path for path in host.place.iterdir() if path.name != "key"]
-    POISONS[poison](entry)
+    POISONS[poison](entry_of(host.place))
     assert host.verifies(head)
 
 
-@pytest.mark.parametrize("mode", [0o755, 0o770])
+def test_attack_53_an_entry_of_another_head_is_none(host: Host, head: bytes) -> None:
+    host.open(head)
+    exchange(entry_of(host.place), keep_another)
+    assert host.verifies(head)
+
+
+@pytest.mark.parametrize("mode", OPEN_MODES)
 def test_a_cache_that_others_may_enter_is_not_asked(mode: int, host: Host, head: bytes) -> None:
     host.open(head)
     host.place.chmod(mode)

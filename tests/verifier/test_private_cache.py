@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.verifier.kept_entries import entry_of
 from verifier import private_cache, private_directory
 from verifier.private_cache import PrivateCache
 from verifier.private_directory import Spans, Used, pages
@@ -30,12 +31,6 @@ PAGE, LARGE = mmap.PAGESIZE, 6 * mmap.PAGESIZE + 100
 def directory(tmp_path: Path) -> Path:
     """Where the cache of a test lies; not made yet."""
     return tmp_path / "cache"
-
-
-def entry_of(directory: Path) -> Path:
-    """The one entry of a cache."""
-    [entry] = [path for path in directory.iterdir() if path.name != "key"]
-    return entry
 
 
 def filled(directory: Path) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import HostedDeployment, code_of, set_of
+from tests.verifier.kept_entries import POISONS, entries_of
 from verifier.errors import Refused
 from verifier.formats.statement import CERTIFICATION, CERTIFICATION_FIELD
 from verifier.formats.strict_json import dumps
@@ -178,33 +179,18 @@ def test_other_code_is_another_entry(hosted: HostedDeployment, place: Path, monk
 # -- who else writes there ---------------------------------------------------------------------------------------------
 
 
-def entries(place: Path) -> list[Path]:
-    return [path for path in place.iterdir() if path.name != "key"]
-
-
-def flip(path: Path) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:20])
-
-
 def link(path: Path) -> None:
-    other = path.with_name("other")
+    other = path.with_name(f"{path.name}-other")
     path.rename(other)
     path.symlink_to(other)
 
 
-@pytest.mark.parametrize("change", [flip, cut, link])
-def test_what_was_done_to_entries_makes_them_none(
-    hosted: HostedDeployment, place: Path, change: Callable[[Path], None]
-) -> None:
+@pytest.mark.parametrize("poison", [*POISONS, "a link"])
+def test_what_was_done_to_entries_makes_them_none(hosted: HostedDeployment, place: Path, poison: str) -> None:
     wheel = hosted.plugin()
     hosted.gate(cache=place).verify(wheel)
-    for path in entries(place):
-        change(path)
+    for path in entries_of(place):
+        POISONS.get(poison, link)(path)
     assert not was_known(hosted, wheel, place)
 
 
@@ -212,9 +198,9 @@ def test_an_entry_under_another_name_is_none(hosted: HostedDeployment, place: Pa
     """What another plugin may say is not put in the place of what this one may."""
     one, other = hosted.plugin(), hosted.plugin(name="other-plugin", version="2.0")
     hosted.gate(cache=place).verify(one)
-    before = {path.name: path.read_bytes() for path in entries(place)}
+    before = {path.name: path.read_bytes() for path in entries_of(place)}
     hosted.gate(cache=place).verify(other)
-    after = [path for path in entries(place) if path.name not in before]
+    after = [path for path in entries_of(place) if path.name not in before]
     for path in after:
         for content in before.values():
             path.write_bytes(content)
@@ -225,7 +211,7 @@ def test_entries_of_another_directory_are_none(hosted: HostedDeployment, place: 
     wheel = hosted.plugin()
     for cache in (place, tmp_path / "foreign"):
         hosted.gate(cache=cache).verify(wheel)
-    for path in entries(place):
+    for path in entries_of(place):
         path.write_bytes((tmp_path / "foreign" / path.name).read_bytes())
     assert not was_known(hosted, wheel, place)
 
@@ -233,7 +219,7 @@ def test_entries_of_another_directory_are_none(hosted: HostedDeployment, place: 
 def test_an_old_entry_that_is_put_back_says_what_is_still_true(hosted: HostedDeployment, place: Path) -> None:
     wheel = hosted.plugin()
     hosted.gate(cache=place).verify(wheel)
-    kept = {path: path.read_bytes() for path in entries(place)}
+    kept = {path: path.read_bytes() for path in entries_of(place)}
     hosted.policy("principals.owner.status", "revoked")
     hosted.refresh()
     assert code_of(lambda: hosted.gate(cache=place).verify(wheel)) == "signature.key-revoked"

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.verifier.importing.conftest import Make
+from tests.verifier.kept_entries import entry_of
 from tests.wheels import build_wheel
 from verifier.importing import CodeCache, code_cache, register
 from verifier.private_cache import PrivateCache
@@ -86,7 +87,7 @@ def test_attack_6_poisoned_entry_is_never_executed_and_is_replaced(
         return who
 
     value()
-    [shelf] = [path for path in directory.iterdir() if path.name != "key"]
+    shelf = entry_of(directory)
     POISONS[case](shelf)
     assert value() == "verified"
     replaced = shelf.read_bytes()
@@ -102,7 +103,7 @@ def test_real_forgery_needs_the_key(directory: Path, made: Make) -> None:
     first = register(registration.snapshot, cache=cache_in(directory))
     first.import_module("sample_plugin.core")
     first.unregister()
-    [shelf] = [path for path in directory.iterdir() if path.name != "key"]
+    shelf = entry_of(directory)
     shelf.write_bytes(forged(shelf, (directory / "key").read_bytes()))
     second = register(registration.snapshot, cache=cache_in(directory))
     assert second.import_module("sample_plugin.core").WHO == "evil"

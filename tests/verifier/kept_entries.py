@@ -6,6 +6,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from verifier import private_cache
+from verifier.private_cache import PrivateCache
+
+VALUE, EVIL = b"verified" * 9, b"evil" * 18
+PARTS = ("sample", b"one", b"two")
 OPEN_MODES = (0o755, 0o770)
 """Modes of a cache that others may enter."""
 
@@ -40,4 +45,40 @@ POISONS: dict[str, Callable[[Path], object]] = {
     "a bit changed": flip,
     "cut short": lambda entry: os.truncate(entry, 40),
     "tagged under another key": lambda entry: entry.write_bytes(bytes(32) + entry.read_bytes()[32:]),
+}
+
+
+def filled(directory: Path) -> Path:
+    """A cache that holds one value; the path of its entry."""
+    cache = PrivateCache(directory)
+    cache.store(VALUE, *PARTS)
+    assert cache.load(*PARTS) == VALUE
+    return entry_of(directory)
+
+
+def exchange_for_link(key: Path) -> None:
+    key.rename(key.with_name("elsewhere"))
+    key.symlink_to("elsewhere")
+
+
+def exchange_for_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def exchange_for_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir(0o700)
+
+
+ENTRIES: dict[str, Callable[[Path], object]] = {
+    "exchanged, its tag kept": lambda entry: entry.write_bytes(entry.read_bytes()[:32] + EVIL),
+    "cut short": lambda entry: os.truncate(entry, entry.stat().st_size - 1),
+    "cut within its tag": lambda entry: os.truncate(entry, 20),
+    "empty": lambda entry: os.truncate(entry, 0),
+    "its tag alone": lambda entry: os.truncate(entry, 32),
+    "appended to": lambda entry: entry.write_bytes(entry.read_bytes() + b"\0"),
+    "larger than the cap": lambda entry: os.truncate(entry, private_cache.MAX_VALUE + 33),
+    "a link to what is authentic": exchange_for_link,
+    "a pipe": exchange_for_pipe,
 }

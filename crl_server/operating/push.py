@@ -77,6 +77,7 @@ class Hub:
         self._unreadable: Stamp | None = None
         self._event, self._version = b"", 0
         self._looking: asyncio.Task[None] | None = None
+        self._reading = asyncio.Lock()
         self._closed = False
 
     def __len__(self) -> int:
@@ -85,11 +86,11 @@ class Hub:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one stream until the listener leaves or :meth:`close` is called."""
+        await self._refresh()  # before they are counted: those who come meanwhile count as well
         if self._closed or len(self._listeners) >= self._limit:
             full = Refused("server.streams", "this server holds as many streams as it may", found=f"{len(self)}")
             await problems.problem(full)(scope, receive, send)
             return
-        await self._refresh()
         self._start_looking()
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         listener = _Listener(send)
@@ -130,7 +131,13 @@ class Hub:
                         listener.sending = asyncio.create_task(self._comment(listener))
 
     async def _refresh(self) -> bool:
-        """Read the head if it is another one, and give it to everybody; whether it was."""
+        """Read the head if it is another one, and give it to everybody; whether it was. One read at a time: of two that
+        overlap, the older head could come last.
+        """
+        async with self._reading:
+            return await self._read_head()
+
+    async def _read_head(self) -> bool:
         seen = stamp(self._layout.head)
         if seen is None or seen == self._seen:  # none yet, or not now: the next look may find it
             return False

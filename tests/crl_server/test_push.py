@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from crl_server.api.app import create_app
-from crl_server.operating.push import Hub, with_stream
+from crl_server.layout import Layout
+from crl_server.operating import push
+from crl_server.operating.push import Hub, read_event, with_stream
 from crl_server.processes.process import server_of
 from crl_server.service import Authority
 from tests.crl_server.deployments import NOW, digest, made, revoke
@@ -92,6 +94,58 @@ def test_the_head_in_force_comes_first_and_each_new_one_at_once(pushing: Pushing
         head = parse_head(dsse.parse_envelope(announcement.head, what="head").unverified_payload)
         assert sha256_hex(announcement.segment) == head.segments[-1].sha256
         assert bytes.fromhex(digest(number).hex)[:16] in announcement.segment
+
+
+async def _reads_overlap(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """What a hub tells once two of its reads have overlapped, with a new head in between."""
+    began, ending, reads = threading.Event(), threading.Event(), []
+
+    def read(layout: Layout) -> bytes:
+        event = read_event(layout)
+        reads.append(event)
+        if len(reads) == 1:
+            began.set()
+            assert ending.wait(20)
+        return event
+
+    monkeypatch.setattr(push, "read_event", read)
+    hub = Hub(authority.layout)
+    first = asyncio.create_task(hub._refresh())
+    await asyncio.to_thread(began.wait, 20)
+    revoke(authority, "new")
+    second = asyncio.create_task(hub._refresh())
+    await asyncio.wait([second], timeout=0.2)
+    ending.set()
+    await asyncio.gather(first, second)
+    return hub._event
+
+
+def test_an_older_head_is_not_told_after_a_newer_one(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asyncio.run(_reads_overlap(authority, monkeypatch)) == read_event(authority.layout)
+
+
+async def _statuses(authority: Authority, limit: int, listeners: int) -> list[int]:
+    """How those are answered who connect at the same moment."""
+    hub, leaving, statuses = Hub(authority.layout, limit=limit), asyncio.Event(), list[int]()
+
+    async def receive() -> dict[str, Any]:
+        await leaving.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+            if len(statuses) == listeners:
+                leaving.set()
+
+    scope = {"type": "http", "method": "GET", "path": "/v1/stream", "headers": []}
+    await asyncio.gather(*(hub(scope, receive, send) for _ in range(listeners)))
+    await hub.close()
+    return sorted(statuses)
+
+
+def test_no_more_may_listen_than_may_however_fast_they_come(authority: Authority) -> None:
+    assert asyncio.run(_statuses(authority, 2, 5)) == [200, 200, 503, 503, 503]
 
 
 def test_everybody_hears_it(pushing: Pushing) -> None:

@@ -149,6 +149,7 @@ class _Place:
         self._process: subprocess.Popen[bytes] | None = None
         self._began = self._again = 0.0
         self._deaths = 0
+        self._last = ""
 
     def start(self) -> None:
         """Start a worker.
@@ -179,10 +180,13 @@ class _Place:
                 self.start()
         elif (status := self._process.poll()) is not None:
             self._ended(_ending(status))
-        elif self._watch.is_over(self._pulses.count(self._errand.number), time.monotonic()):
+        elif self._is_silent():
             log.error("worker %d is silent for too long and is killed", self._errand.number)
             self._process.kill()  # it would not hear of anything gentler
             self._watch = self._watched()
+
+    def _is_silent(self) -> bool:
+        return self._watch.is_over(self._pulses.count(self._errand.number), time.monotonic())
 
     def _watched(self) -> Watch:
         return Watch(self._pulses.count(self._errand.number), time.monotonic())
@@ -192,18 +196,21 @@ class _Place:
         if self._deaths >= MAX_DEATHS:
             raise self._given_up(how)
         pause = pause_after(self._deaths)
-        self._process, self._again = None, time.monotonic() + pause
+        self._process, self._again, self._last = None, time.monotonic() + pause, how
         log.error("worker %d has ended (%s) and is started again in %g s", self._errand.number, how, pause)
 
     def check_alive(self) -> None:
-        """Demand that the worker has not ended at its start.
+        """Demand that the worker was started, has not ended since, and does not hang.
 
         Raises:
             Unreachable: ``server.workers``.
         """
-        status = None if self._process is None else self._process.poll()
-        if status is not None:
+        if self._process is None:
+            raise self._given_up(self._last)
+        if (status := self._process.poll()) is not None:
             raise self._given_up(_ending(status))
+        if self._is_silent():
+            raise self._given_up("no sign of life")
 
     def tell(self) -> None:
         """Tell the worker to end."""

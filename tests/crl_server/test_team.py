@@ -7,13 +7,15 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 import crl_server.processes.team
+from crl_server.processes import pulse
 from crl_server.processes.board import MAX_SHEET, Board, sheet, sheets
 from crl_server.processes.chores import Chores, Reminder
 from crl_server.processes.pulse import LOOKED, SILENCE, STARTING, Pulses, Watch
@@ -165,24 +167,51 @@ def test_pauses_grow_and_end() -> None:
     assert (pauses[0], pauses[1], pauses[-1]) == (0, 0.5, LONGEST_PAUSE)
 
 
+@contextmanager
+def place(directory: Path) -> Iterator[_Place]:
+    """A place for a worker that is told nothing."""
+    errand = Errand(
+        directory=str(directory), number=1, listening=0, lifeline=0, started=0, pulse=0, sheets=[], log_format="text",
+        log_level="error",
+    )  # fmt: skip
+    with sheet("pulse") as descriptor:
+        yield _Place(errand, (), Pulses(descriptor))
+
+
 def test_a_place_in_which_nobody_lives_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that end at once: of a program that does nothing but fail."""
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     monkeypatch.setattr(crl_server.processes.team, "LONGEST_PAUSE", 0.0)
-    errand = Errand(
-        directory=str(tmp_path), number=1, listening=0, lifeline=0, started=0, pulse=0, sheets=[], log_format="text",
-        log_level="error",
-    )  # fmt: skip
-    with sheet("pulse") as pulse:
-        place = _Place(errand, (), Pulses(pulse))
-        place.start()
+    with place(tmp_path) as place_:
+        place_.start()
         with pytest.raises(Unreachable) as caught:
-            until(place.look)
-    assert (caught.value.code, caught.value.found, place._deaths) == (
+            until(place_.look)
+    assert (caught.value.code, caught.value.found, place_._deaths) == (
         "server.workers",
         "worker 1: status 1",
         MAX_DEATHS,
     )
+
+
+@pytest.mark.parametrize(
+    ("program", "found"), [("#!/bin/sh\nexec sleep 60\n", "no sign of life"), ("", "Exec format error")]
+)
+def test_a_team_whose_worker_never_starts_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: str
+) -> None:
+    """It would wait for ever, and tell nobody."""
+    path = tmp_path / "python"
+    path.write_text(program)
+    path.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(path))
+    monkeypatch.setattr(pulse, "STARTING", 0.2)
+    with place(tmp_path) as place_:
+        place_.start()
+        with pytest.raises(Unreachable) as caught:
+            until(place_.check_alive)
+        place_.tell()
+        place_.wait(time.monotonic() + 20)
+    assert (caught.value.code, caught.value.found) == ("server.workers", f"worker 1: {found}")
 
 
 def test_a_sheet_is_read_whole_by_the_others() -> None:

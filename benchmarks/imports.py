@@ -78,14 +78,16 @@ from hashlib import sha256
 from pathlib import Path
 from verifier.importing import CodeCache, register
 from verifier.private_cache import PrivateCache
+from verifier.wheels.wheel_cache import SeenFiles
 from verifier.wheels.wheel_file import WheelFile
 begin, used = time.perf_counter(), time.process_time()
 """
 
 VERIFIED = """
 cache = PrivateCache(cache)
+seen = SeenFiles(cache)
 for wheel in map(Path, wheels):
-    register(WheelFile(wheel, cache).snapshot(), cache=CodeCache(cache))
+    register(WheelFile(wheel, seen).snapshot(), cache=CodeCache(cache))
 verified = time.perf_counter()
 exec(statement)
 """
@@ -100,7 +102,8 @@ CODE: Final[Mapping[str, str]] = {
 
 STAY = """
 cache = PrivateCache(cache)
-plugins = [register(WheelFile(wheel, cache).snapshot(), cache=CodeCache(cache)) for wheel in map(Path, wheels)]
+seen = SeenFiles(cache)
+plugins = [register(WheelFile(wheel, seen).snapshot(), cache=CodeCache(cache)) for wheel in map(Path, wheels)]
 exec(statement)
 for plugin in plugins:
     for name in sorted(plugin.snapshot.top_levels & sys.modules.keys()):

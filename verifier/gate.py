@@ -45,6 +45,7 @@ from verifier.plugin import EntryPoint, Plugin, check_replaces, enter
 from verifier.private_cache import PrivateCache
 from verifier.runtime import observation, stamps
 from verifier.wheels.wheel import read_wheel
+from verifier.wheels.wheel_cache import SeenFiles
 from verifier.wheels.wheel_file import WheelFile
 from verifier.wheels.wheelhouse import Wheelhouse
 
@@ -95,7 +96,8 @@ class Gate(InstalledGate):
         observe: bool = True,
     ) -> None:
         self.home = home
-        self._kept = kept = home.cache = PrivateCache(cache) if cache is not None else None
+        kept = home.cache = PrivateCache(cache) if cache is not None else None
+        self._seen = SeenFiles(kept) if kept is not None else None
         self._read = partial(read_wheel, cache=kept)
         self._marks = HighWater(kept, home.host.deployment)
         self._code = importing.CodeCache(kept) if kept is not None else None
@@ -159,7 +161,7 @@ class Gate(InstalledGate):
         self, wheel: Path | str, observe: Callable[[Outcome], None] | None = None
     ) -> tuple[VerifiedPlugin, Ground]:
         path, now = Path(wheel), self._now()
-        file = WheelFile(path, self._kept)
+        file = WheelFile(path, self._seen)
         attestations = set_of(self.home, path, file.digest)
         what = f"{file.size} bytes"
         candidate = Candidate(file.name, "snapshot", lambda: (Digest(file.digest), what), lambda _: file.snapshot())

@@ -197,6 +197,13 @@ class PrivateCache:
         except (OSError, Unsafe):
             return b""
 
+    def size_of(self, name: bytes) -> int:
+        """How many bytes lie under a name; none where there is no such file."""
+        try:
+            return os.stat(name.hex(), dir_fd=self._directory, follow_symlinks=False).st_size if self._is_open() else 0
+        except OSError:
+            return 0
+
     def append(self, name: bytes, content: bytes, *, anew: bool) -> None:
         """Write something to the end of what lies under a name, or in its place; for :mod:`verifier.shelves`.
 

@@ -153,9 +153,12 @@ def read_value(directory: int, name: str) -> tuple[bytes, bytes]:
 
 def change_of(descriptor: int) -> bytes:
     """Which file this is, and which of its states: another file, and the same after a change, give something else."""
-    found = os.fstat(descriptor)
-    seen = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    return repr(seen).encode()
+    return state_of(os.fstat(descriptor))
+
+
+def state_of(found: os.stat_result) -> bytes:
+    """The same, of a file that the system was asked about."""
+    return repr((found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)).encode()
 
 
 def is_settled(descriptor: int) -> bool:

@@ -20,45 +20,63 @@ import struct
 from typing import Final
 
 from verifier.private_cache import PrivateCache
-from verifier.private_directory import value_name
+from verifier.private_directory import MAX_VALUE, value_name
 
 _HEAD: Final = struct.Struct("<32s32sQ")
 
 
 class Shelf:
-    """One shelf, as it is when it is made. Safe between threads, processes and forks; never raises when it fails.
+    """One shelf. Safe between threads, processes and forks; never raises when it fails.
 
     Args:
         cache: where it lies.
         kind: of shelf.
         parts: all that its values have in common.
+        most: bytes that it may have; one that would have more begins anew.
     """
 
-    def __init__(self, cache: PrivateCache, kind: str, *parts: bytes) -> None:
+    def __init__(self, cache: PrivateCache, kind: str, *parts: bytes, most: int = MAX_VALUE) -> None:
         self._cache = cache
+        self._most = most
         self._name = value_name(kind, parts)
-        self._content = memoryview(cache.raw(self._name))
-        self._records, self._end = records_of(self._content)
+        self._extent = (0, 0)  # the end of the last whole record, and of the file
+        self._records: dict[bytes, tuple[bytes, memoryview]] = {}
+        self._look()
 
     def load(self, *parts: bytes) -> memoryview | None:
         """The value that was stored under exactly these parts; None if there is none that is authentic."""
         name = value_name("", parts)
         found = self._records.get(name)
+        if found is None and self._cache.size_of(self._name) != self._extent[1]:
+            self._look()  # somebody else has stored something since
+            found = self._records.get(name)
         if found is None:
             return None
         tag, value = found
         return value if hmac.compare_digest(self._tag(name, value), tag) else None
 
     def store(self, value: bytes, *parts: bytes) -> None:
-        """Keep a value; a shelf that was made before does not hold it."""
+        """Keep a value."""
         name = value_name("", parts)
-        record = _HEAD.pack(self._tag(name, value), name, len(value)) + value
-        if self._end == len(self._content):
+        tag = self._tag(name, value)
+        record = _HEAD.pack(tag, name, len(value)) + value
+        if self._extent[0] != self._extent[1]:
+            self._look()  # perhaps another process was still writing
+        end, size = self._extent
+        if end == size and size + len(record) <= self._most:
             self._cache.append(self._name, record, anew=False)
-            return
-        self._content = memoryview(bytes(self._content[: self._end]) + record)  # what follows makes no sense
-        self._records, self._end = records_of(self._content)
-        self._cache.append(self._name, bytes(self._content), anew=True)
+            self._records[name] = tag, memoryview(value)
+            self._extent = (size + len(record),) * 2
+        else:
+            kept = self._cache.raw(self._name)[:end]  # what follows makes no sense
+            fits = end + len(record) <= self._most
+            self._cache.append(self._name, kept + record if fits else record, anew=True)
+            self._look()
+
+    def _look(self) -> None:
+        content = memoryview(self._cache.raw(self._name))
+        self._records, end = records_of(content)
+        self._extent = end, len(content)
 
     def _tag(self, name: bytes, value: bytes | memoryview) -> bytes:
         return self._cache.tag(self._name + name, hashlib.sha256(value).digest())

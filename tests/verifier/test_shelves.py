@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from verifier import private_directory
 from verifier.private_cache import PrivateCache
+from verifier.private_directory import value_name
 from verifier.shelves import Shelf, records_of
 
 VALUES = {b"one": b"verified 1", b"two": b"verified 2" * 50, b"none": b""}
@@ -209,6 +210,38 @@ def test_writers_at_once_lose_nothing(directory: Path) -> None:
     made = shelf(directory)
     names = {b"%d %d" % (number, index): b"%d" % number * 100 for number in range(4) for index in range(20)}
     assert {name: bytes(made.load(name) or b"") for name in names} == names
+
+
+def test_what_is_stored_while_it_is_open_is_found(directory: Path) -> None:
+    mine, theirs = shelf(directory), shelf(directory)
+    mine.store(b"of mine", b"one")
+    assert bytes(mine.load(b"one") or b"") == b"of mine"
+    assert bytes(theirs.load(b"one") or b"") == b"of mine"
+    theirs.store(b"of theirs", b"two")
+    assert bytes(mine.load(b"two") or b"") == b"of theirs"
+    mine.store(b"of mine", b"three")
+    assert [bytes(theirs.load(name) or b"") for name in (b"one", b"two", b"three")] == [
+        b"of mine", b"of theirs", b"of mine"
+    ]  # fmt: skip
+
+
+def test_attack_6_what_is_put_there_while_it_is_open_is_not_believed(directory: Path) -> None:
+    made = shelf(directory)
+    made.store(VALUES[b"one"], b"one")
+    [path] = [path for path in directory.iterdir() if path.name != "key"]
+    content = path.read_bytes()
+    name = value_name("", (b"evil",))
+    path.write_bytes(content + content[:32] + name + content[64:])
+    assert made.load(b"evil") is None
+    assert bytes(made.load(b"one") or b"") == VALUES[b"one"]
+
+
+def test_a_shelf_of_a_lower_cap_begins_anew_before(directory: Path) -> None:
+    made = Shelf(PrivateCache(directory), "sample", most=3 * (HEAD + 100))
+    for number in range(5):
+        made.store(bytes(100), b"%d" % number)
+        assert bytes(made.load(b"%d" % number) or b"") == bytes(100)
+    assert [made.load(b"%d" % number) is not None for number in range(5)] == [False, False, False, True, True]
 
 
 @given(st.binary(max_size=400))

@@ -15,8 +15,9 @@ from tests.wheels import Wheel, build_wheel
 from verifier import private_directory
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.private_cache import PrivateCache
-from verifier.wheels import wheel_file
+from verifier.wheels import wheel_cache, wheel_file
 from verifier.wheels.archive import DEFAULT_LIMITS
+from verifier.wheels.wheel_cache import SeenFiles
 from verifier.wheels.wheel_file import HELD_OPEN, WheelFile
 
 PACKAGE = "sample_plugin/__init__.py"
@@ -37,10 +38,15 @@ def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_directory, "SETTLED", -(10**9))
 
 
+def files_seen(directory: Path) -> SeenFiles:
+    """What a new process knows of files."""
+    return SeenFiles(PrivateCache(directory))
+
+
 @pytest.fixture(name="cache")
-def _cache(tmp_path: Path) -> PrivateCache:
+def _cache(tmp_path: Path) -> SeenFiles:
     """An empty cache."""
-    return PrivateCache(tmp_path / "cache")
+    return files_seen(tmp_path / "cache")
 
 
 @cache
@@ -59,11 +65,11 @@ def put(tmp_path: Path, wheel: Wheel) -> Path:
     return path
 
 
-def is_known(path: Path, cache: PrivateCache) -> bool:
+def is_known(path: Path, cache: SeenFiles) -> bool:
     return WheelFile(path, cache)._known is not None
 
 
-def seen(path: Path, cache: PrivateCache) -> None:
+def seen(path: Path, cache: SeenFiles) -> None:
     """Read and accept a wheel, so that it is known from now on."""
     assert not is_known(path, cache)
     WheelFile(path, cache).snapshot()
@@ -72,7 +78,7 @@ def seen(path: Path, cache: PrivateCache) -> None:
 
 @pytest.mark.usefixtures("opened")
 @pytest.mark.parametrize("size", SIZES)
-def test_a_wheel_that_was_left_alone_is_known(size: str, tmp_path: Path, cache: PrivateCache) -> None:
+def test_a_wheel_that_was_left_alone_is_known(size: str, tmp_path: Path, cache: SeenFiles) -> None:
     good, _ = wheels(size)
     path = put(tmp_path, good)
     first = WheelFile(path).snapshot()
@@ -117,7 +123,7 @@ CHANGES: dict[str, Callable[[Path, bytes], object]] = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("size", SIZES)
 def test_attack_1_another_wheel_in_its_place_is_judged_as_what_it_is(
-    change: str, size: str, tmp_path: Path, cache: PrivateCache
+    change: str, size: str, tmp_path: Path, cache: SeenFiles
 ) -> None:
     good, evil = wheels(size)
     path = put(tmp_path, good)
@@ -131,12 +137,12 @@ def test_attack_1_another_wheel_in_its_place_is_judged_as_what_it_is(
 @pytest.mark.usefixtures("opened")
 @pytest.mark.parametrize("size", SIZES)
 def test_attack_1_another_wheel_under_the_very_same_identity_is_never_used(
-    size: str, tmp_path: Path, cache: PrivateCache, monkeypatch: pytest.MonkeyPatch
+    size: str, tmp_path: Path, cache: SeenFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if the file system lied: what is judged and used is the wheel that was verified, or nothing."""
     good, evil = wheels(size)
     path = put(tmp_path, good)
-    monkeypatch.setattr(wheel_file, "change_of", lambda _: b"the same")
+    monkeypatch.setattr(wheel_file, "state_of", lambda _: b"the same")
     seen(path, cache)
     path.write_bytes(evil.data)
     file = WheelFile(path, cache)
@@ -152,11 +158,11 @@ def test_attack_1_another_wheel_under_the_very_same_identity_is_never_used(
 @pytest.mark.usefixtures("opened")
 @pytest.mark.parametrize("length", [0, 1, 100])
 def test_a_shorter_file_under_the_same_identity(
-    length: int, tmp_path: Path, cache: PrivateCache, monkeypatch: pytest.MonkeyPatch
+    length: int, tmp_path: Path, cache: SeenFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, _ = wheels("held open")
     path = put(tmp_path, good)
-    monkeypatch.setattr(wheel_file, "change_of", lambda _: b"the same")
+    monkeypatch.setattr(wheel_file, "state_of", lambda _: b"the same")
     seen(path, cache)
     os.truncate(path, length)
     with pytest.raises(Refused) as refusal:
@@ -164,40 +170,57 @@ def test_a_shorter_file_under_the_same_identity(
     assert refusal.value.code == "wheel.archive"
 
 
-def entry_of(cache_directory: Path, digest: str) -> Path:
-    """The entry that says which wheel a file was."""
-    [entry] = [path for path in cache_directory.iterdir() if path.read_bytes()[32:].startswith(digest.encode())]
-    return entry
+def records_of(path: Path) -> list[bytes]:
+    """The records of a shelf, whole."""
+    found: list[bytes] = []
+    content = path.read_bytes()
+    while content:
+        end = 72 + int.from_bytes(content[64:72], "little")
+        found, content = [*found, content[:end]], content[end:]
+    return found
 
 
-def under_another_key(entry: Path, _: Path) -> None:
-    entry.write_bytes(bytes(32) + entry.read_bytes()[32:])
-
-
-POISONS: dict[str, Callable[[Path, Path], object]] = {
-    "of another file": lambda entry, other: other.replace(entry),
-    "of another file, under the first tag": lambda entry, other: entry.write_bytes(
-        entry.read_bytes()[:32] + other.read_bytes()[32:]
-    ),
-    "tagged under another key": under_another_key,
-    "cut short": lambda entry, _: os.truncate(entry, 50),
-    "gone": lambda entry, _: entry.unlink(),
+POISONS: dict[str, Callable[[bytes, bytes], bytes]] = {
+    "of another file": lambda mine, other: mine[:64] + other[64:],
+    "of another file, under its own tag": lambda mine, other: other[:32] + mine[32:64] + other[64:],
+    "tagged under another key": lambda mine, _: bytes(32) + mine[32:],
+    "another wheel's digest": lambda mine, other: mine[:72] + other[72 : 72 + 71] + mine[72 + 71 :],
+    "cut short": lambda mine, _: mine[:100],
+    "gone": lambda mine, other: b"",
 }
 
 
 @pytest.mark.parametrize("poison", POISONS)
 def test_attack_53_what_was_done_to_the_record_of_a_file_makes_it_unknown(
-    poison: str, tmp_path: Path, cache: PrivateCache
+    poison: str, tmp_path: Path, cache: SeenFiles
 ) -> None:
     good, evil = wheels("small")
     paths = put(tmp_path, good), put_elsewhere(tmp_path, evil)
     for path in paths:
         seen(path, cache)
-    POISONS[poison](entry_of(tmp_path / "cache", good.digest), entry_of(tmp_path / "cache", evil.digest))
-    file = WheelFile(paths[0], cache)
+    [shelf] = [path for path in (tmp_path / "cache").iterdir() if path.read_bytes()[72:].startswith(b"sha256:")]
+    mine, other = records_of(shelf)
+    assert mine[72:].startswith(good.digest.encode())
+    shelf.write_bytes(other + POISONS[poison](mine, other))
+    assert is_known(paths[1], files_seen(tmp_path / "cache"))
+    file = WheelFile(paths[0], files_seen(tmp_path / "cache"))
     assert file._known is None
     assert file.digest == good.digest
     assert file.snapshot().files[PACKAGE] == GOOD
+    assert is_known(paths[0], files_seen(tmp_path / "cache"))
+
+
+def test_what_is_kept_of_files_begins_anew_when_it_is_much(
+    tmp_path: Path, cache: SeenFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, evil = wheels("small")
+    paths = put(tmp_path, good), put_elsewhere(tmp_path, evil)
+    seen(paths[0], cache)
+    [shelf] = [path for path in (tmp_path / "cache").iterdir() if path.read_bytes()[72:].startswith(b"sha256:")]
+    monkeypatch.setattr(wheel_cache, "MAX_SEEN", shelf.stat().st_size + 100)
+    seen(paths[1], files_seen(tmp_path / "cache"))
+    found = files_seen(tmp_path / "cache")
+    assert [is_known(path, found) for path in paths] == [False, True]
 
 
 def put_elsewhere(tmp_path: Path, wheel: Wheel) -> Path:
@@ -206,22 +229,22 @@ def put_elsewhere(tmp_path: Path, wheel: Wheel) -> Path:
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770])
-def test_a_cache_that_others_may_enter_knows_no_file(mode: int, tmp_path: Path, cache: PrivateCache) -> None:
+def test_a_cache_that_others_may_enter_knows_no_file(mode: int, tmp_path: Path, cache: SeenFiles) -> None:
     path = put(tmp_path, wheels("small")[0])
     seen(path, cache)
     (tmp_path / "cache").chmod(mode)
-    assert not is_known(path, PrivateCache(tmp_path / "cache"))
+    assert not is_known(path, files_seen(tmp_path / "cache"))
 
 
-def test_a_cache_of_somebody_else_knows_no_file(tmp_path: Path, cache: PrivateCache) -> None:
+def test_a_cache_of_somebody_else_knows_no_file(tmp_path: Path, cache: SeenFiles) -> None:
     path = put(tmp_path, wheels("small")[0])
     seen(path, cache)
     shutil.rmtree(tmp_path / "cache")
-    assert not is_known(path, PrivateCache(tmp_path / "cache")), "another key"
+    assert not is_known(path, files_seen(tmp_path / "cache")), "another key"
 
 
 def test_a_file_that_was_just_written_is_hashed_again(
-    tmp_path: Path, cache: PrivateCache, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cache: SeenFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(private_directory, "SETTLED", 3600 * 10**9)
     path = put(tmp_path, wheels("small")[0])
@@ -229,7 +252,7 @@ def test_a_file_that_was_just_written_is_hashed_again(
     assert not is_known(path, cache)
 
 
-def test_a_wheel_that_was_refused_is_refused_again(tmp_path: Path, cache: PrivateCache) -> None:
+def test_a_wheel_that_was_refused_is_refused_again(tmp_path: Path, cache: SeenFiles) -> None:
     wheel = build_wheel({PACKAGE: "", "evil.pth": "import os"})
     path = put(tmp_path, wheel)
     for _ in range(2):
@@ -238,7 +261,7 @@ def test_a_wheel_that_was_refused_is_refused_again(tmp_path: Path, cache: Privat
         assert refusal.value.code == "wheel.forbidden"
 
 
-def test_a_known_file_under_another_name(tmp_path: Path, cache: PrivateCache) -> None:
+def test_a_known_file_under_another_name(tmp_path: Path, cache: SeenFiles) -> None:
     path = put(tmp_path, wheels("small")[0])
     seen(path, cache)
     other = path.rename(path.with_name("other_plugin-1.0-py3-none-any.whl"))
@@ -248,7 +271,7 @@ def test_a_known_file_under_another_name(tmp_path: Path, cache: PrivateCache) ->
 
 
 @pytest.mark.parametrize("how", ["replaced", "removed"])
-def test_a_wheel_that_is_held_open_outlives_its_name(how: str, tmp_path: Path, cache: PrivateCache) -> None:
+def test_a_wheel_that_is_held_open_outlives_its_name(how: str, tmp_path: Path, cache: SeenFiles) -> None:
     good, evil = wheels("held open")
     path = put(tmp_path, good)
     seen(path, cache)
@@ -261,9 +284,7 @@ def test_a_wheel_that_is_held_open_outlives_its_name(how: str, tmp_path: Path, c
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_what_is_written_into_a_wheel_that_is_held_open_is_refused(
-    size: str, tmp_path: Path, cache: PrivateCache
-) -> None:
+def test_what_is_written_into_a_wheel_that_is_held_open_is_refused(size: str, tmp_path: Path, cache: SeenFiles) -> None:
     good, evil = wheels(size)
     path = put(tmp_path, good)
     seen(path, cache)
@@ -275,7 +296,7 @@ def test_what_is_written_into_a_wheel_that_is_held_open_is_refused(
 
 
 def test_with_many_files_open_a_small_wheel_is_read_and_closed(
-    tmp_path: Path, cache: PrivateCache, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cache: SeenFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, evil = wheels("small")
     path = put(tmp_path, good)
@@ -289,7 +310,7 @@ def test_with_many_files_open_a_small_wheel_is_read_and_closed(
 
 
 @pytest.mark.parametrize("reused", [False, True])
-def test_a_host_that_closes_its_descriptors(reused: bool, tmp_path: Path, cache: PrivateCache) -> None:
+def test_a_host_that_closes_its_descriptors(reused: bool, tmp_path: Path, cache: SeenFiles) -> None:
     path = put(tmp_path, wheels("held open")[0])
     seen(path, cache)
     files = WheelFile(path, cache).snapshot().files
@@ -311,7 +332,7 @@ def is_open_at(number: str, path: Path) -> bool:
         return False
 
 
-def test_nothing_stays_open_of_a_wheel_that_nobody_uses(tmp_path: Path, cache: PrivateCache) -> None:
+def test_nothing_stays_open_of_a_wheel_that_nobody_uses(tmp_path: Path, cache: SeenFiles) -> None:
     path = put(tmp_path, wheels("held open")[0])
     seen(path, cache)
     before = len(os.listdir("/proc/self/fd"))
@@ -357,7 +378,7 @@ def test_a_known_wheel_is_judged_as_always(hosted: HostedDeployment, tmp_path: P
         gate = hosted.gate(cache=kept)
         assert gate.load(wheel).entry_point("exporters", "hello")() == "hello"
         hosted.unload()
-    assert is_known(wheel, PrivateCache(kept))
+    assert is_known(wheel, files_seen(kept))
     hosted.policy("plugins.sample_plugin.min_version", "9.0")
     hosted.refresh()
     assert code_of(lambda: hosted.gate(cache=kept).load(wheel)) == "decision.min-version"

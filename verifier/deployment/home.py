@@ -177,6 +177,7 @@ class Home:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._record = directory / "state.json"
         self.cache: PrivateCache | None = None
         if not (directory / "host.json").is_file():
             raise Refused("trust.missing", "no host is enrolled here", found=f"no host.json in {str(directory)!r}")
@@ -227,7 +228,7 @@ class Home:
             Refused: ``list.state`` when the record is missing or damaged: without it, a rollback would go unseen.
         """
         try:
-            data = read_capped(self.directory / "state.json", RECORD_LIMIT, "state record")
+            data = read_capped(self._record, RECORD_LIMIT, "state record")
             known = self._known
             if known is None or known[0] != data:  # the same bytes say the same
                 known = self._known = (data, strict_json.parse(data, State, limit=RECORD_LIMIT, what="state.json"))
@@ -302,7 +303,7 @@ class Home:
             Unreachable: ``io.failed``.
         """
         state.seen.check_follows(self.state().seen)
-        write_atomic(self.directory / "state.json", strict_json.dumps(state))
+        write_atomic(self._record, strict_json.dumps(state))
 
     def restore(self, state: State) -> None:
         """Write a record anew that was lost, from who knows what it said; inside :meth:`writing`.
@@ -310,7 +311,7 @@ class Home:
         Raises:
             Unreachable: ``io.failed``.
         """
-        write_atomic(self.directory / "state.json", strict_json.dumps(state))
+        write_atomic(self._record, strict_json.dumps(state))
 
     def sweep(self, keep: Collection[str]) -> None:
         """Remove what is out of use: all content but ``keep``, and what a crash left; inside :meth:`writing`.

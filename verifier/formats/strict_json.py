@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from types import GenericAlias
 from typing import Annotated, Any, NewType, NoReturn, TypeVar
 
@@ -281,8 +281,13 @@ def _decode_text(type_: type[Any], value: Any) -> Any:
     if issubclass(type_, Text):
         if not isinstance(value, str):
             raise ValueError(f"expected {type_.words}, found {type(value).__name__}")
-        return type_(value)
+        return _text(type_, value)
     raise NotImplementedError(type_)
+
+
+@lru_cache(maxsize=512)  # plugins of one deployment share owners, versions, moments, sources
+def _text(type_: type[Text], value: str) -> Text:
+    return type_(value)
 
 
 def _encode_text(value: Any) -> str:

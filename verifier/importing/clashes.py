@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from verifier.errors import Refused
 from verifier.formats.packages import canonical, versions
-from verifier.importing.environment import ask, may_have, may_import
+from verifier.importing.environment import Surroundings, ask
 from verifier.importing.finder import Finder, Served
 from verifier.importing.fitting import fits
 from verifier.importing.loader import Portion
@@ -41,12 +41,13 @@ _AGREE = (
 )
 
 
-def check_clashes(portion: Portion, others: Served, replaced: Collection[str] = ()) -> None:
+def check_clashes(portion: Portion, others: Served, host: Surroundings, replaced: Collection[str] = ()) -> None:
     """Return when a portion can be served beside the others, and clashes with nothing of the host.
 
     Args:
         portion: what is about to be registered.
         others: what is registered, or about to be.
+        host: what the host's environment could have.
         replaced: names of loaded modules that leave when it comes.
 
     Raises:
@@ -62,8 +63,8 @@ def check_clashes(portion: Portion, others: Served, replaced: Collection[str] = 
             _check_shared(top_level, portion, other)
         if not sharing:
             _check_unloaded(top_level, portion, replaced)
-            _check_host(top_level, portion)
-    _check_installed(portion)
+            _check_host(top_level, portion, host)
+    _check_installed(portion, host)
 
 
 def check_loadable(modules: Modules, cache: PrivateCache | None = None) -> None:
@@ -143,10 +144,10 @@ def _check_unloaded(top_level: str, portion: Portion, replaced: Collection[str])
             raise Refused("plugin.preloaded", f"the module {name!r} is already loaded", found=origin)
 
 
-def _check_host(top_level: str, portion: Portion) -> None:
+def _check_host(top_level: str, portion: Portion, host: Surroundings) -> None:
     """The host has nothing else of that name that it could import (4)."""
     for finder in sys.meta_path:
-        if isinstance(finder, Finder) or (finder is PathFinder and not may_import(top_level)):
+        if isinstance(finder, Finder) or (finder is PathFinder and not host.may_import(top_level)):
             continue
         if hasattr(finder, "invalidate_caches"):
             ask()
@@ -193,10 +194,10 @@ def _is_hollow(spec: ModuleSpec) -> bool:
     return True
 
 
-def _check_installed(portion: Portion) -> None:
+def _check_installed(portion: Portion, host: Surroundings) -> None:
     """The host has no distribution of that name (4)."""
     snapshot = portion.modules.snapshot
-    if not may_have(snapshot.name, Finder):
+    if not host.may_have(snapshot.name, Finder):
         return
     import importlib.metadata
 

@@ -13,7 +13,7 @@ import re
 import stat
 import sys
 from importlib.machinery import FileFinder, PathFinder
-from typing import Final
+from typing import Final, NamedTuple
 
 from verifier.value import Value
 
@@ -22,26 +22,32 @@ _each_stem: Final = re.compile(r"^[^.\n]+", re.MULTILINE).findall
 _SEPARATORS: Final = re.compile(r"[-_.]+")
 
 
-def may_have(name: str, ours: type) -> bool:
-    """Whether a search by ``importlib.metadata`` for a distribution could find one; False only if it could not.
+class Surroundings:
+    """What the host's environment could have, by what lies in each entry of ``sys.path`` when this is made."""
 
-    Args:
-        name: normalised (PEP 503).
-        ours: the class of finder whose distributions are no concern.
-    """
-    for finder in sys.meta_path:
-        if finder is not PathFinder and not isinstance(finder, ours) and hasattr(finder, "find_distributions"):
-            return True
-    return any(_may_lie_in(entry, name) for entry in sys.path)
+    def __init__(self) -> None:
+        self._places = [_place(entry) for entry in sys.path]
 
+    def may_have(self, name: str, ours: type) -> bool:
+        """Whether a search by ``importlib.metadata`` for a distribution could find one; False only if it could not.
 
-def may_import(top_level: str) -> bool:
-    """Whether the system's finder of modules in ``sys.path`` could find one; False only if it could not.
+        Args:
+            name: normalised (PEP 503).
+            ours: the class of finder whose distributions are no concern.
+        """
+        for finder in sys.meta_path:
+            if finder is not PathFinder and not isinstance(finder, ours) and hasattr(finder, "find_distributions"):
+                return True
+        return any(place.projects is None or name in place.projects for place in self._places)
 
-    Args:
-        top_level: the module's name.
-    """
-    return any(_may_serve(entry, top_level.casefold()) for entry in sys.path)
+    def may_import(self, top_level: str) -> bool:
+        """Whether the system's finder of modules in ``sys.path`` could find one; False only if it could not.
+
+        Args:
+            top_level: the module's name.
+        """
+        stem = top_level.casefold()
+        return any(place.stems is None or stem in place.stems for place in self._places)
 
 
 def look_again() -> None:
@@ -71,29 +77,26 @@ class _Listing(Value, frozen=True):
     stems: frozenset[str]
 
 
-def _may_lie_in(entry: str, name: str) -> bool:
-    if not isinstance(entry, str):
-        return True
-    try:
-        found = _listed(entry)
-    except (OSError, ValueError):
-        return False  # nothing is there
-    if found is None or entry.lower().endswith(".egg"):
-        return True  # an archive, or a distribution by itself
-    return name in found.projects
+class _Place(NamedTuple):
+    """The same of an entry of ``sys.path``; None instead of names where there could be any."""
+
+    projects: frozenset[str] | None
+    stems: frozenset[str] | None
 
 
-def _may_serve(entry: str, name: str) -> bool:
+def _place(entry: object) -> _Place:
     if not isinstance(entry, str):
-        return False  # it is passed over
+        return _Place(None, _NOTHING.stems)  # the finder of modules passes it over
     importer = sys.path_importer_cache.get(entry, _UNASKED)
-    if importer is not None and type(importer) is not FileFinder:
-        return True
     try:
         found = _listed(entry)
     except (OSError, ValueError):
-        return False
-    return importer is None or found is None or name in found.stems  # None: what was not there is there now
+        found = _NOTHING
+    if found is None:
+        return _Place(None, None)  # an archive
+    is_known = type(importer) is FileFinder or (importer is None and found is _NOTHING)  # there still is nothing
+    is_egg = entry.lower().endswith(".egg")  # a distribution by itself
+    return _Place(None if is_egg else found.projects, found.stems if is_known else None)
 
 
 def _listed(entry: str) -> _Listing | None:
@@ -115,6 +118,7 @@ def _listed(entry: str) -> _Listing | None:
     return known
 
 
+_NOTHING: Final = _Listing(0, frozenset(), frozenset())
 _UNASKED: Final = object()  # an entry that the system's finder has not looked into yet
 _LISTED: dict[str, _Listing] = {}
 _IS_FRESH = False

@@ -125,9 +125,9 @@ def register(
         )
         new = [portion for portion in (*plugin.dependencies, plugin) if portion not in served.portions]
         traces = _traces(leaving)
-        _look_again()
+        host = _look()
         for portion in new:
-            check_clashes(portion, served, traces)
+            check_clashes(portion, served, host, traces)
             served = served.beside(portion)
         for portion in plugin.dependencies:
             portion.users.append(plugin)
@@ -143,15 +143,17 @@ def _shared(wheel: Snapshot, served: Served) -> Portion | None:
     return next(same, None)
 
 
-def _look_again() -> None:
-    """Let the host's finders look at their directories again, in case a change was too quick for their times; not for
-    each of many plugins that are loaded in a row, since it costs as much as all else that registering does.
+def _look() -> environment.Surroundings:
+    """What the host's environment could have by now. Its finders look at their directories again, in case a change was
+    too quick for their times; not for each of many plugins that are loaded in a row, since it costs as much as all
+    else that registering does.
     """
     global _LOOKED  # noqa: PLW0603 - one for the process, like the finders
     now = time.monotonic()
     if now - _LOOKED > LOOKED_LATELY:
         environment.look_again()
         _LOOKED = now
+    return environment.Surroundings()
 
 
 def _leaving(replaced: Registration | None, kept: Container[str]) -> tuple[Portion, ...]:

@@ -98,11 +98,7 @@ class Verdicts:
         """
         texts = artifact.encode(), file_name.encode("utf-8", "surrogatepass"), assurance.encode()
         parts = (hashlib.sha256(attestations).digest(), *texts)
-        found = Entry(self._shelf_of(ring), parts)
-        if found.known is None:  # this process or another may have settled it since the shelf was read
-            self._shelf = None
-            found = Entry(self._shelf_of(ring), parts)
-        return found
+        return Entry(self._shelf_of(ring), parts)
 
     def _shelf_of(self, ring: KeyRing) -> Shelf:
         parts = (ring.digest, this_code(*(LIBRARIES if ring.is_keyless else ())))

@@ -18,12 +18,16 @@ from typing import Final
 import packaging
 
 from verifier.private_cache import PrivateCache
+from verifier.shelves import Shelf
 from verifier.wheels.archive import Limits
 from verifier.wheels.core_metadata import CoreMetadata
 from verifier.wheels.snapshot import Contents, Places, Snapshot
 
 READER: Final = 11
 """Raised with every change of what the strict reader accepts or finds; ``tests/verifier/test_wheel_cache.py`` asks."""
+
+MAX_SEEN: Final = 4 << 20
+"""Bytes of what is kept of files that were seen; past it, only of those that are seen from then on."""
 
 _KIND: Final = "wheel"
 _SEEN: Final = "seen"
@@ -50,31 +54,41 @@ def recall(
     return None if value is None else _found(cache, read, digest, file_name, value)
 
 
-def recall_file(
-    cache: PrivateCache,
-    read: Callable[[int, int], bytes | memoryview],
-    change: bytes,
-    file_name: str,
-    limits: Limits,
-) -> Snapshot | None:
-    """What was found in the wheel that a file was before; None if that is not known of the file in this very state.
+class SeenFiles:
+    """Which files were seen before, in which state, and what was found in the wheel that each was: on one shelf.
 
     Args:
         cache: where that is kept.
-        read: as for :func:`recall`.
-        change: which file it is, in which state, as :func:`verifier.private_directory.change_of` tells it.
-        file_name: as for :func:`recall`.
-        limits: likewise.
+
+    Attributes:
+        cache: the same.
     """
-    value = cache.load(_SEEN, change, *_parts("", file_name, limits))
-    return None if value is None else _found(cache, read, value[:_DIGEST].decode(), file_name, value[_DIGEST:])
 
+    def __init__(self, cache: PrivateCache) -> None:
+        self.cache = cache
+        self._shelf = Shelf(cache, _SEEN, most=MAX_SEEN)
 
-def remember_file(cache: PrivateCache, change: bytes, digest: str, file_name: str, limits: Limits) -> None:
-    """Keep that a file, in this state, is a wheel that was accepted; the arguments are those of :func:`recall_file`."""
-    value = cache.load(_KIND, *_parts(digest, file_name, limits))
-    if value is not None:
-        cache.store(digest.encode() + value, _SEEN, change, *_parts("", file_name, limits))
+    def recall(
+        self, read: Callable[[int, int], bytes | memoryview], state: bytes, file_name: str, limits: Limits
+    ) -> Snapshot | None:
+        """What was found in the wheel that a file was; None if that is not known of the file in this very state.
+
+        Args:
+            read: as for :func:`recall`.
+            state: which file it is, in which state, as :func:`verifier.private_directory.state_of` tells it.
+            file_name: as for :func:`recall`.
+            limits: likewise.
+        """
+        value = self._shelf.load(state, *_parts("", file_name, limits))
+        if value is None:
+            return None
+        return _found(self.cache, read, bytes(value[:_DIGEST]).decode(), file_name, value[_DIGEST:])
+
+    def remember(self, state: bytes, digest: str, file_name: str, limits: Limits) -> None:
+        """Keep that a file, in this state, is a wheel of this digest that was accepted; the rest as :meth:`recall`."""
+        value = self.cache.load(_KIND, *_parts(digest, file_name, limits))
+        if value is not None:
+            self._shelf.store(digest.encode() + value, state, *_parts("", file_name, limits))
 
 
 def _found(
@@ -82,7 +96,7 @@ def _found(
     read: Callable[[int, int], bytes | memoryview],
     digest: str,
     file_name: str,
-    value: bytes,
+    value: bytes | memoryview,
 ) -> Snapshot:
     """The snapshot that was kept."""
     facts, metadata, tags, top_levels, files = marshal.loads(value)  # noqa: S302 - authenticated when it was loaded

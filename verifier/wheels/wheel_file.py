@@ -18,17 +18,15 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from verifier.errors import Refused, UsageError
-from verifier.private_cache import PrivateCache
-from verifier.private_directory import change_of, is_settled
+from verifier.private_directory import is_settled, state_of
 from verifier.wheels.archive import DEFAULT_LIMITS
 from verifier.wheels.snapshot import Snapshot, slices
 from verifier.wheels.wheel import read_wheel
-from verifier.wheels.wheel_cache import recall_file, remember_file
+from verifier.wheels.wheel_cache import SeenFiles
 
 HELD_OPEN: Final = 1 << 20
 """Bytes from which on a known wheel is held open, and not read into memory whole, however many files are open."""
@@ -42,7 +40,7 @@ class WheelFile:
 
     Args:
         path: where it lies.
-        cache: where it is kept which files were seen before, and what was found in wheels; nothing is kept if None.
+        seen: which files were seen before, and what was found in them; nothing is kept if None.
 
     Attributes:
         name: the file's name, without directories.
@@ -54,27 +52,27 @@ class WheelFile:
         Refused: ``wheel.too-large``.
     """
 
-    def __init__(self, path: Path, cache: PrivateCache | None = None) -> None:
+    def __init__(self, path: Path, seen: SeenFiles | None = None) -> None:
         self.name = path.name
-        self._cache = cache
-        self._data = self._change = b""
-        with _opened(path) as file:
-            self.size = os.fstat(file.descriptor).st_size
-            if self.size > DEFAULT_LIMITS.archive:
-                expected = f"at most {DEFAULT_LIMITS.archive} bytes"
-                raise Refused("wheel.too-large", "wheel is too large", found=repr(path.name), expected=expected)
-            change = change_of(file.descriptor)
-            if not (self.size > HELD_OPEN or _are_few(file.descriptor)):
-                self._data = file.read(0, self.size)
-            self._known = self._recall(file, change)
-            if self._known is not None:
-                self.digest = self._known.digest
-                return
-            self._data = self._data or file.read(0, self.size)
-            self.size = len(self._data)
-            self.digest = f"sha256:{hashlib.sha256(self._data).hexdigest()}"
-            if change_of(file.descriptor) == change and is_settled(file.descriptor):
-                self._change = change
+        self._seen = seen
+        self._data = self._state = b""
+        file = _opened(path)
+        self.size = file.found.st_size
+        if self.size > DEFAULT_LIMITS.archive:
+            expected = f"at most {DEFAULT_LIMITS.archive} bytes"
+            raise Refused("wheel.too-large", "wheel is too large", found=repr(path.name), expected=expected)
+        state = state_of(file.found)
+        if not (self.size > HELD_OPEN or _are_few(file.descriptor)):
+            self._data = file.read(0, self.size)
+        self._known = self._recall(file, state)
+        if self._known is not None:
+            self.digest = self._known.digest
+            return
+        self._data = self._data or file.read(0, self.size)
+        self.size = len(self._data)
+        self.digest = f"sha256:{hashlib.sha256(self._data).hexdigest()}"
+        if state_of(os.fstat(file.descriptor)) == state and is_settled(file.descriptor):
+            self._state = state
 
     def snapshot(self) -> Snapshot:
         """What the strict reader finds in it.
@@ -83,17 +81,18 @@ class WheelFile:
             Refused: with one of the ``wheel.*`` codes.
         """
         if self._known is None:
-            self._known = read_wheel(self._data, self.name, cache=self._cache, digest=self.digest)
-            if self._cache is not None and self._change:
-                remember_file(self._cache, self._change, self.digest, self.name, DEFAULT_LIMITS)
+            cache = None if self._seen is None else self._seen.cache
+            self._known = read_wheel(self._data, self.name, cache=cache, digest=self.digest)
+            if self._seen is not None and self._state:
+                self._seen.remember(self._state, self.digest, self.name, DEFAULT_LIMITS)
         return self._known
 
-    def _recall(self, file: _File, change: bytes) -> Snapshot | None:
+    def _recall(self, file: _File, state: bytes) -> Snapshot | None:
         """What was found in the wheel that this file was, in this state; None if it was not seen, or not accepted."""
-        if self._cache is None:
+        if self._seen is None:
             return None
         read = slices(self._data) if self._data else file.read
-        return recall_file(self._cache, read, change, self.name, DEFAULT_LIMITS)
+        return self._seen.recall(read, state, self.name, DEFAULT_LIMITS)
 
 
 def _are_few(descriptor: int) -> bool:
@@ -104,14 +103,18 @@ def _are_few(descriptor: int) -> bool:
 
 
 class _File:
-    """A regular file that is held open, and closed when nobody refers to it any more."""
+    """A regular file that is held open, and closed when nobody refers to it any more.
+
+    Attributes:
+        descriptor: of the file, unless somebody else has closed it.
+        found: what the system said of it when it was opened.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.descriptor = os.open(path, _READ)
-        found = os.fstat(self.descriptor)
-        self._identity = found.st_dev, found.st_ino
-        if not stat.S_ISREG(found.st_mode):
+        self.found = os.fstat(self.descriptor)
+        if not stat.S_ISREG(self.found.st_mode):
             raise OSError("not a regular file")
 
     def __del__(self) -> None:
@@ -130,16 +133,15 @@ class _File:
 
     def _is_held(self) -> bool:
         try:
-            found = os.fstat(self.descriptor)
+            found, held = os.fstat(self.descriptor), self.found
         except (AttributeError, OSError):
             return False
-        return (found.st_dev, found.st_ino) == self._identity
+        return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[_File]:
+def _opened(path: Path) -> _File:
     try:
-        yield _File(path)
+        return _File(path)
     except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise UsageError("wheel.unreadable", f"cannot read wheel {path.name!r}", found=reason) from error

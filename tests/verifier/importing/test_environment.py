@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from verifier.importing import environment
-from verifier.importing.environment import may_have, may_import
+from verifier.importing.environment import Surroundings
 from verifier.importing.finder import Finder
 
 
@@ -26,6 +26,14 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     environment.look_again()
     importlib.invalidate_caches()
     return tmp_path
+
+
+def may_have(name: str, ours: type) -> bool:
+    return Surroundings().may_have(name, ours)
+
+
+def may_import(name: str) -> bool:
+    return Surroundings().may_import(name)
 
 
 def is_found(name: str) -> bool:

@@ -26,6 +26,7 @@ from verifier.importing.libraries import Libraries
 from verifier.importing.needing import MAX_DEPTH, Needed, find
 from verifier.private_cache import PrivateCache
 from verifier.wheels.snapshot import Files
+from verifier.wheels.wheel_cache import SeenFiles
 from verifier.wheels.wheel_file import WheelFile
 
 Child = Callable[..., str]
@@ -318,11 +319,11 @@ def test_what_no_loader_maps_is_left_out_in_every_start(tmp_path: Path, monkeypa
     monkeypatch.setattr(private_directory, "SETTLED", -(10**9))
     library, symbols = shared_library(padding=b"code" * 4 * mmap.PAGESIZE), os.urandom(16 * mmap.PAGESIZE)
     wheel = build_wheel({MODULE: library + symbols})
-    path, cache = tmp_path / wheel.file_name, PrivateCache(tmp_path / "cache")
+    path, seen = tmp_path / wheel.file_name, SeenFiles(PrivateCache(tmp_path / "cache"))
     path.write_bytes(wheel.data)
     sealed = []
     for _ in range(3):  # unpacked, kept and authenticated, kept and left alone
-        snapshot = WheelFile(path, cache).snapshot()
+        snapshot = WheelFile(path, seen).snapshot()
         sealed.append(Path(libraries_of(snapshot.files).path_of(MODULE)))
     end = len(library) + -len(library) % mmap.PAGESIZE
     expected = (library + symbols)[:end] + bytes(len(library + symbols) - end)

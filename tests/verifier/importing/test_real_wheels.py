@@ -152,12 +152,14 @@ def test_all_at_once(bare: Path) -> None:
 
 LATER_START = """
 from verifier import private_directory
+from verifier.wheels.wheel_cache import SeenFiles
 from verifier.wheels.wheel_file import WheelFile
 private_directory.SETTLED = -(10**9)
 cache = PrivateCache(sys.argv.pop())
+seen = SeenFiles(cache)
 if (start := sys.argv.pop()) == "2":
     del PrivateCache._copy  # nothing is authenticated any more, and only what is used is copied
-plugins = [register(WheelFile(Path(path), cache).snapshot(), cache=CodeCache(cache)) for path in sys.argv[2:]]
+plugins = [register(WheelFile(Path(path), seen).snapshot(), cache=CodeCache(cache)) for path in sys.argv[2:]]
 """
 
 

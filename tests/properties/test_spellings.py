@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.tags import parse_tag
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version as PackagingVersion
 
@@ -246,6 +247,7 @@ def test_a_version_is_spelled_as_packaging_spells_it(text: str) -> None:
 @given(name=st.text(st.sampled_from("aB9-_. İß"), max_size=12))
 def test_a_name_is_normalised_as_packaging_does_it(name: str) -> None:
     assert packages.normalised(name) == canonicalize_name(name)
+    assert answer(lambda: packages.project(name)) == answer(lambda: str(canonicalize_name(name, validate=True)))
 
 
 WORDS = st.text(st.sampled_from("ab2_.A-"), min_size=0, max_size=5)
@@ -269,11 +271,19 @@ def test_a_wheels_file_name_says_what_packaging_reads_in_it(file_name: str) -> N
     assert answer(lambda: packages.wheel_name(file_name)) == answer(lambda: theirs_of(file_name))
 
 
+@settings(PROPERTY, max_examples=1000)
+@given(parts=st.lists(WORDS | st.sampled_from(["py3", "py2.py3", "none", "any", "\u0130"]), min_size=2, max_size=4))
+def test_tags_are_those_that_packaging_reads(parts: list[str]) -> None:
+    text = "-".join(parts)
+    assert answer(lambda: packages.tags(text)) == answer(lambda: frozenset(map(str, parse_tag(text))))
+
+
 def test_the_common_spellings_need_no_packaging() -> None:
     code = (
         "import sys\nfrom verifier.formats import packages\n"
         "assert packages.Versions('>=1.0,<2').admit('1.5.0') and packages.canonical('1.0') == '1.0'\n"
         "assert packages.wheel_name('a_b-1.0-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl')\n"
+        "assert packages.project('A_b') == 'a-b' and packages.tags('py2.py3-none-any') >= {'py3-none-any'}\n"
         "assert not [name for name in sys.modules if name.startswith('packaging')]\n"
         "assert packages.canonical('1.0-rc1') == '1.0rc1' and 'packaging.version' in sys.modules\n"
     )

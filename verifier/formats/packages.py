@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -27,9 +27,10 @@ _are_bounds: Final = re.compile(rf"(?:{_BOUND}(?:, *{_BOUND})*)?").fullmatch
 _each_bound: Final = re.compile(rf"([=!<>]=|[<>])({_RELEASE})").findall
 _WORDS: Final = r"[a-z0-9_]+(?:\.[a-z0-9_]+)*"
 _NAMES: Final = r"[a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*"
-_is_plain_file_name: Final = re.compile(
-    rf"([a-z0-9]+(?:[_.][a-z0-9]+)*)-({_RELEASE})-({_NAMES})-({_WORDS})-({_WORDS})\.whl"
-).fullmatch
+_TAGS: Final = rf"({_NAMES})-({_WORDS})-({_WORDS})"
+_are_plain_tags: Final = re.compile(_TAGS).fullmatch
+_is_plain_file_name: Final = re.compile(rf"([a-z0-9]+(?:[_.][a-z0-9]+)*)-({_RELEASE})-{_TAGS}\.whl").fullmatch
+_is_plain_name: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?").fullmatch
 _COMPARED: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq, "!=": operator.ne, "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
@@ -43,6 +44,19 @@ def normalised(name: str) -> str:
     while "--" in found:
         found = found.replace("--", "-")
     return found
+
+
+def project(name: str) -> str:
+    """The same of a text that is to be such a name.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if _is_plain_name(name):
+        return normalised(name)
+    from packaging.utils import canonicalize_name  # see above
+
+    return canonicalize_name(name, validate=True)
 
 
 def canonical(version: str) -> str:
@@ -132,10 +146,27 @@ def wheel_name(file_name: str) -> WheelName:
     """
     plain = _is_plain_file_name(file_name)
     if plain is not None:
-        name, version, *tags = plain.groups()
-        expanded = product(*(part.split(".") for part in tags))
-        return WheelName(normalised(name), version, "", frozenset(map("-".join, expanded)))
+        name, version, *parts = plain.groups()
+        return WheelName(normalised(name), version, "", _expanded(parts))
     from packaging.utils import parse_wheel_filename  # see above
 
     name, found, build, parsed = parse_wheel_filename(file_name)
     return WheelName(name, str(found), "".join(str(part) for part in build), frozenset(map(str, parsed)))
+
+
+def tags(text: str) -> frozenset[str]:
+    """The tags that a set of them stands for, such as ``py2.py3-none-any`` (PEP 425).
+
+    Raises:
+        ValueError: it is none.
+    """
+    plain = _are_plain_tags(text)
+    if plain is not None:
+        return _expanded(plain.groups())
+    from packaging.tags import parse_tag  # see above
+
+    return frozenset(map(str, parse_tag(text)))
+
+
+def _expanded(parts: Iterable[str]) -> frozenset[str]:
+    return frozenset(map("-".join, product(*(part.split(".") for part in parts))))

@@ -23,7 +23,7 @@ from verifier.private_cache import write_all
 from verifier.private_directory import Used
 from verifier.wheels.record import Entry, parse_record
 from verifier.wheels.snapshot import Files, Snapshot
-from verifier.wheels.wheel import describe
+from verifier.wheels.wheel import describe, dist_info_of
 from verifier.wheels.wheel_paths import Tree, check_path, shown
 
 _CHUNK: Final = 1 << 20  # bytes of a large file in memory at a time
@@ -167,7 +167,7 @@ def read_installed(root: str, record: bytes, dist_info: str, file_name: str, dig
         Refused: a ``wheel.*`` or ``installed.*`` code.
     """
     files = InstalledFiles(root, record, dist_info)
-    return replace(describe(files, file_name, digest), unpacked_at=os.path.realpath(root))
+    return replace(describe(files, dist_info_of(files), file_name, digest), unpacked_at=os.path.realpath(root))
 
 
 def check_all(files: Mapping[str, bytes]) -> int:

@@ -24,68 +24,57 @@ class Outcome(NamedTuple):
     ms: float
 
 
-class _Step:
-    """One step while it runs."""
-
-    __slots__ = ("_number", "_started", "_steps")
-
-    def __init__(self, steps: Steps, number: int) -> None:
-        self._steps, self._number = steps, number
-
-    def __enter__(self) -> None:
-        self._steps.detail, self._started = "", perf_counter()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception):
-            self._steps.failed(self._number, error, self._started)
-        elif error is None:
-            try:
-                self._steps.passed(self._number, self._started)
-            except Exception as failure:
-                self._steps.failed(self._number, failure, self._started)
-                raise
-
-
 class Steps:
-    """Runs the numbered steps: times each, names it to an observer, and makes every failure a refusal of that step."""
+    """Runs the numbered steps: times each, names it to an observer, and makes every failure a refusal of that step.
+
+    Each is a context, ``with steps(3):``, in which ``detail`` may be set; no two at a time.
+    """
 
     def __init__(self, observe: Callable[[Outcome], None] | None = None) -> None:
         self._observe = observe
+        self._number, self._started = 0, 0.0
         self.detail = ""
 
-    def __call__(self, number: int) -> _Step:
-        """Run one step, as a context; ``detail`` may be set inside."""
-        return _Step(self, number)
+    def __call__(self, number: int) -> Steps:
+        """The next step."""
+        self._number, self.detail = number, ""
+        return self
 
-    def passed(self, number: int, started: float) -> None:
-        """A step ended well."""
-        self._tell(number, "passed", self.detail, started)
+    def __enter__(self) -> None:
+        self._started = perf_counter()
 
-    def failed(self, number: int, error: Exception, started: float) -> None:
-        """A step ended with an error; what comes out of here is a refusal of that step.
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None and self._observe is not None:
+            try:
+                self._tell("passed", self.detail)
+            except Exception as failure:
+                self._failed(failure)
+                raise
+        elif isinstance(error, Exception):
+            self._failed(error)
 
-        Raises:
-            Refused: ``internal.unexpected`` for any error that is no refusal.
-        """
+    def _failed(self, error: Exception) -> None:
+        """The step ended with an error; what comes out of here is a refusal of that step."""
         if isinstance(error, LoadlockError):
-            self._refuse(number, error, started)
+            self._refuse(error)
             return
         # The one boundary: whatever nobody foresaw is a refusal too, and says of which kind it was.
         refusal = Refused(
-            "internal.unexpected", f"step {number} ({STEPS[number]}) met an error nobody foresaw",
+            "internal.unexpected", f"step {self._number} ({STEPS[self._number]}) met an error nobody foresaw",
             found=f"{type(error).__name__}: {str(error)[:200]!a}",
         )  # fmt: skip
-        self._refuse(number, refusal, started)
+        self._refuse(refusal)
         raise refusal from error
 
-    def _refuse(self, number: int, refusal: LoadlockError, started: float) -> None:
-        refusal.step = number
+    def _refuse(self, refusal: LoadlockError) -> None:
+        refusal.step = self._number
         try:
-            self._tell(number, "refused", f"[{refusal.code}] {refusal.what}", started)
+            self._tell("refused", f"[{refusal.code}] {refusal.what}")
         except Exception as error:
             # The refusal matters more than who listens: the listener's failure goes along with it.
             refusal.add_note(f"the observer of the steps failed as well: {type(error).__name__}")
 
-    def _tell(self, number: int, outcome: Literal["passed", "refused"], detail: str, started: float) -> None:
+    def _tell(self, outcome: Literal["passed", "refused"], detail: str) -> None:
         if self._observe is not None:
-            self._observe(Outcome(number, STEPS[number], outcome, detail, (perf_counter() - started) * 1000))
+            ms = (perf_counter() - self._started) * 1000
+            self._observe(Outcome(self._number, STEPS[self._number], outcome, detail, ms))

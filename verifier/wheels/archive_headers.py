@@ -145,7 +145,8 @@ def data_start(data: bytes, entry: Central, position: int) -> int:
         raise malformed(what, f"{entry.offset}", f"{position}")
     twin = _LOCAL.pack(b"PK\x03\x04", *entry[2:12]) + entry.name + entry.extra
     if data.startswith(twin, position):  # the two say the same, byte for byte
-        _check_known(entry)
+        if entry.extra:
+            _check_known(entry)
         return position + len(twin)
     return _start_behind_another(data, entry, position)
 

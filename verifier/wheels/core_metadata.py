@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final
 
 from verifier.errors import Refused
-from verifier.formats.packages import canonical, versions
+from verifier.formats.packages import canonical, project, tags, versions
 from verifier.value import Value
 from verifier.wheels.wheel_paths import shown
 
@@ -90,14 +90,8 @@ def _known_version(text: str) -> str:
     return text
 
 
-def _name(text: str) -> str:
-    from packaging.utils import canonicalize_name  # see ``verifier/formats/packages.py``
-
-    return canonicalize_name(text, validate=True)
-
-
 def _requirement(text: str) -> str:
-    from packaging.requirements import Requirement  # as above
+    from packaging.requirements import Requirement  # see ``verifier/formats/packages.py``
 
     return str(Requirement(text))
 
@@ -110,7 +104,7 @@ def _license(text: str) -> str:
 
 _READERS: Final[Mapping[str, Callable[[str], str]]] = {
     "metadata-version": _known_version,
-    "name": _name,
+    "name": project,
     "version": canonical,
     _MANY: _requirement,
     "requires-python": lambda text: str(versions(text)),
@@ -194,10 +188,8 @@ def _fields_of_wheel(text: str) -> dict[str, list[str]]:
 
 
 def _tags(text: str) -> frozenset[str]:
-    from packaging.tags import parse_tag  # see ``verifier/formats/packages.py``
-
     try:
-        return frozenset(str(tag) for tag in parse_tag(text))
+        return tags(text)
     except ValueError as error:
         raise Refused("wheel.metadata", "bad Tag in WHEEL", found=shown(text), expected="python-abi-os") from error
 

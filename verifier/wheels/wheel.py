@@ -75,8 +75,9 @@ def read_wheel(
         return known
     parse_file_name(file_name)  # before anything is unpacked
     files = _contents(data, limits, cache)
-    check_record(files, dist_info_of(files))
-    snapshot = describe(files, file_name, digest)
+    dist_info = dist_info_of(files)
+    check_record(files, dist_info)
+    snapshot = describe(files, dist_info, file_name, digest)
     if cache is not None:
         remember(cache, snapshot, files.places, limits)
     return snapshot
@@ -93,11 +94,12 @@ def _contents(data: bytes, limits: Limits, cache: PrivateCache | None) -> Conten
     return Contents(slices(data), places, cache, unpacked)
 
 
-def describe(files: Files, file_name: str, digest: str) -> Snapshot:
+def describe(files: Files, dist_info: str, file_name: str, digest: str) -> Snapshot:
     """What files are that RECORD describes exactly: a wheel, if (4) and (5) hold.
 
     Args:
         files: its files.
+        dist_info: the one dist-info directory among them.
         file_name: the wheel's file name.
         digest: "sha256:<64 hex>" of the wheel.
 
@@ -105,7 +107,6 @@ def describe(files: Files, file_name: str, digest: str) -> Snapshot:
         Refused: ``wheel.metadata``, ``wheel.forbidden``, ``wheel.shadowing``.
     """
     stated = parse_file_name(file_name)
-    dist_info = dist_info_of(files)
     metadata = parse_metadata(_required(files, dist_info, "METADATA"))
     wheel_file = parse_wheel_file(_required(files, dist_info, "WHEEL"))
     _check_agreement(stated, dist_info, metadata, wheel_file)

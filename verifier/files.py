@@ -97,6 +97,14 @@ def _reason(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
+def anchored(path: Path) -> Path:
+    """The same path, in full: a host that becomes a daemon leaves the directory that it was relative to."""
+    try:
+        return path.absolute()
+    except OSError:  # that directory was removed: nothing lies there
+        return path
+
+
 def map_capped(path: Path, limit: int, what: str) -> mmap.mmap:
     """Map a whole regular file of at most ``limit`` bytes, and of at least one, for reading.
 

@@ -35,7 +35,7 @@ from msgspec import Meta
 from verifier.deployment.blobs import LOCK_WAIT, Blobs, Kind, writing
 from verifier.deployment.trust import Trust, verify_trust
 from verifier.errors import LoadlockError, Refused, UsageError
-from verifier.files import read_capped, write_atomic
+from verifier.files import anchored, read_capped, write_atomic
 from verifier.formats import strict_json
 from verifier.formats.enrolment import Enrolment, Floor, ServerUrl
 from verifier.formats.release import release_key
@@ -163,7 +163,7 @@ class Home:
         directory: where it lies; it has been enrolled.
 
     Attributes:
-        directory: the same.
+        directory: the same, in full.
         host: what the host was enrolled with.
         pinned_root: the bytes of ``root.json``.
         blobs: what is kept under its own digest.
@@ -176,7 +176,7 @@ class Home:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
+        self.directory = directory = anchored(directory)
         self._record = directory / "state.json"
         self.cache: PrivateCache | None = None
         if not (directory / "host.json").is_file():

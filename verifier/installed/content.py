@@ -14,11 +14,13 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from verifier.errors import Refused
+from verifier.files import anchored
 from verifier.private_cache import write_all
 from verifier.private_directory import Used
 from verifier.wheels.record import Entry, parse_record
@@ -56,7 +58,7 @@ class InstalledFiles(Files):
             tree.add(path, directory=False)
         if not _POSIX:
             raise Refused("wheel.unsupported", "what is installed can be verified on POSIX systems only")
-        self._root = root
+        self._root = anchored(Path(root))
 
     def __getitem__(self, path: str) -> bytes:
         if path == self._record:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from verifier.errors import Refused, UsageError
+from verifier.files import anchored
 from verifier.private_directory import is_settled, state_of
 from verifier.wheels.archive import DEFAULT_LIMITS
 from verifier.wheels.snapshot import Snapshot, slices
@@ -111,7 +112,7 @@ class _File:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = anchored(path)
         self.descriptor = os.open(path, _READ)
         self.found = os.fstat(self.descriptor)
         if not stat.S_ISREG(self.found.st_mode):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from verifier.errors import UsageError
-from verifier.files import read_capped
+from verifier.files import anchored, read_capped
 from verifier.formats.manifest import Dependency
 from verifier.formats.packages import normalised, wheel_name
 from verifier.wheels.wheel import DEFAULT_LIMITS
@@ -31,7 +31,7 @@ class Wheelhouse:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
+        self.directory = anchored(directory)
 
     def offers(self, dependency: Dependency) -> Iterator[tuple[str, bytes]]:
         """The wheels of that name and version: file name and content, each read once, sorted by file name.

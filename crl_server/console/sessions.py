@@ -60,9 +60,14 @@ def find(ledger: Ledger, secret: str, now: datetime) -> ConsoleSession:
         Refused: ``auth.session``; it does not say whether it is unknown or over.
     """
     row = ledger.session.get(ConsoleSession, _hash(secret)) if 0 < len(secret) <= MAX_SECRET else None
-    if row is None or now >= Time(row.ends).instant or now >= Time(row.used).instant + IDLE:
+    if row is None or not _lasts(row, now):
         raise Refused("auth.session", "nobody is signed in here, or not any more")
     return row
+
+
+def _lasts(row: ConsoleSession, now: datetime) -> bool:
+    began, used, ends = (Time(at).instant for at in (row.began, row.used, row.ends))
+    return began - TOUCH <= now < min(ends, used + IDLE)  # one that is still to begin is of a clock that was wrong
 
 
 def identity_of(row: ConsoleSession) -> Identity:

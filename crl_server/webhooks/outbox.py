@@ -93,9 +93,9 @@ def claim(ledger: Ledger, webhook: str, now: datetime) -> Taken | None:
 
 
 def _due(webhook: str, now: datetime) -> SelectOfScalar[WebhookDelivery]:
-    query = select(WebhookDelivery).where(
-        WebhookDelivery.webhook == webhook, col(WebhookDelivery.dead).is_(None), WebhookDelivery.due <= Time.of(now)
-    )
+    # What is put off for longer than anything ever is was put off by a clock that has been set back since.
+    due = (col(WebhookDelivery.due) <= Time.of(now)) | (col(WebhookDelivery.due) > Time.of(now + LONGEST_PAUSE))
+    query = select(WebhookDelivery).where(WebhookDelivery.webhook == webhook, col(WebhookDelivery.dead).is_(None), due)
     return query.order_by(col(WebhookDelivery.number)).limit(1)
 
 

@@ -177,6 +177,20 @@ def test_what_failed_waits_is_given_up_and_begun_anew(authority: Authority) -> N
         assert outbox.failed(ledger, "soc", Taken(0, 1), "late", NOW) is False
 
 
+def test_what_was_put_off_by_a_clock_that_was_wrong_is_told_once_it_is_right(authority: Authority) -> None:
+    fill(authority)
+    revoke(authority, "one")
+    fill(authority)
+    later = NOW + 365 * DAY
+    taken = take(authority, later)
+    assert taken is not None
+    assert put_off(authority, taken, later) is False
+    with authority.store.read() as ledger:
+        assert outbox.is_due(ledger, "soc", NOW)
+    assert take(authority, NOW) is not None
+    assert take(authority, NOW) is None
+
+
 def test_one_that_is_removed_while_it_is_told_stays_removed(authority: Authority) -> None:
     fill(authority)
     with authority.store.write() as ledger:

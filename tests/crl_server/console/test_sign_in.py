@@ -315,6 +315,15 @@ def test_a_session_ends_after_a_day_of_work_whatever_happens(live: Live, token: 
     assert visitor.get("/").status == 303
 
 
+def test_a_session_of_a_moment_that_has_not_come_yet_is_none(live: Live, token: str) -> None:
+    """The clock was a year ahead, and is right again: the session would last for that year."""
+    live.now += HOUR
+    visitor = Visitor(live, token)
+    assert visitor.get("/").status == 200
+    live.now = NOW
+    assert visitor.get("/").status == 303
+
+
 def test_a_session_ends_with_its_token(live: Live, token: str) -> None:
     visitor = Visitor(live, token)
     with live.authority.store.read() as ledger:

@@ -173,6 +173,9 @@ class Stated(Protocol):
     def differences(self, claims: Claims) -> tuple[str, ...]:
         """In what ``claims`` are somebody else's, in words; empty when they are not."""
 
+    def __hash__(self) -> int:
+        """It is a value."""
+
 
 class IdentityFile(Document, frozen=True, kw_only=True):
     """A file that names one identity, for commands: exactly one of both tables."""

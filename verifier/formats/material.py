@@ -6,7 +6,6 @@ Field names are Sigstore's; bytes are base64 in JSON.
 
 from __future__ import annotations
 
-from itertools import starmap
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -138,11 +137,10 @@ def check_base64(material: Material, found: Any, what: str) -> None:
 
 def _respelled(written: Any, found: Any) -> str:
     """The first text that was found in another spelling than it is written in; empty when there is none."""
-    match written:
-        case str():
-            return "" if written == found else str(found)
-        case dict():
-            pairs = [(value, found[key]) for key, value in written.items()]
-        case _:
-            pairs = list(zip(written, found, strict=True))
-    return next(filter(None, starmap(_respelled, pairs)), "")
+    written = list(written) if isinstance(written, tuple) else written
+    if written == found:
+        return ""
+    if isinstance(written, str):
+        return str(found)
+    keys = written if isinstance(written, dict) else range(len(written))
+    return next(filter(None, (_respelled(written[key], found[key]) for key in keys)), "")

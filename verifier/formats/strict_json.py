@@ -105,6 +105,8 @@ def read_common(data: bytes, type_: type[T], *, limit: int) -> T | None:
 
 def _read_back(data: bytes, read: Callable[[bytes], Any]) -> Any:
     """The value, if writing it gives the same bytes again; else ``_NONE``."""
+    if data[1:2].isspace():  # indented, so nothing of it need be tried
+        return _NONE
     if len(data) > MAX_VALUES and data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
         return _NONE
     try:
@@ -147,7 +149,7 @@ def _uncommon(data: bytes, what: str) -> Any:
         raise FormatError(
             "format.syntax", f"{what} is not JSON", found=f"{error.msg} at line {error.lineno} column {error.colno}"
         ) from None
-    if _SURROGATE.search(text):
+    if "\\u" in text and _SURROGATE.search(text):
         _check_surrogates(value, what)
     return value
 
@@ -216,7 +218,7 @@ def _decode(data: bytes, what: str) -> str:
 
 def _check_values(text: str, what: str) -> None:
     # Two bytes of text can become an object of sixty-four: the size cap alone does not bound memory and time.
-    if text.count(",") + text.count("[") + text.count("{") > MAX_VALUES:
+    if len(text) > MAX_VALUES and text.count(",") + text.count("[") + text.count("{") > MAX_VALUES:
         raise FormatError("format.too-large", f"{what} holds too many values", expected=f"at most {MAX_VALUES}")
 
 

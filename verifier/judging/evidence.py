@@ -214,9 +214,11 @@ class KeyRing:
             Refused: ``signature.certificate`` for a certificate that cannot be read.
         """
         if bundle.material is not None:
+            known = next((entry for entry in self._keyless if entry[1].selected_by(bundle)), None)
+            if known is not None:
+                return known
             claims = read_claims(bundle.material.certificate_der)
-            known = next((entry for entry in self._keyless if not entry[1].identity.differences(claims)), None)
-            return known or SetAside("", "signature.identity", nearest(claims, self._keyless))
+            return SetAside("", "signature.identity", nearest(claims, self._keyless))
         found = self.find(bundle.hint or "")
         return found or SetAside("", "signature.unknown-signer", f"a statement by the key {bundle.hint!a}")
 

@@ -57,9 +57,7 @@ class KeylessSignatory:
         Raises:
             Refused: ``signature.certificate`` when it cannot be read.
         """
-        return bundle.material is not None and not self.identity.differences(
-            read_claims(bundle.material.certificate_der)
-        )
+        return bundle.material is not None and not differences(self.identity, bundle.material.certificate_der)
 
     def open(self, bundle: Bundle) -> Opened:
         """The payload of a bundle, once its signature by this identity has been verified against the trusted root.
@@ -133,6 +131,18 @@ def read_claims(certificate: bytes) -> Claims:
         return _claims(loaded)
     except Exception as error:
         raise _unreadable(error) from error
+
+
+@lru_cache(maxsize=256)
+def differences(identity: Stated, certificate: bytes) -> tuple[str, ...]:
+    """In what a certificate (X.509 in DER) is for somebody else than an identity, in words; empty when it is not.
+
+    It follows from both alone, and is asked twice: to choose a signer, and again once the certificate is verified.
+
+    Raises:
+        Refused: ``signature.certificate``.
+    """
+    return identity.differences(read_claims(certificate))
 
 
 def _unreadable(error: Exception) -> Refused:

@@ -24,7 +24,7 @@ from verifier.formats import dsse
 from verifier.formats.bundle import Bundle
 from verifier.formats.identity import Stated
 from verifier.formats.material import Material
-from verifier.signatures.identities import read_claims
+from verifier.signatures.identities import differences
 from verifier.signatures.signatory import Made, Opened
 from verifier.signatures.sigstore_library import library, read_timestamp, words
 from verifier.signatures.sigstore_root import trusted_root
@@ -130,10 +130,9 @@ class _Demanded:
         """Return when the certificate is for the identity; raises Refused with ``signature.identity``."""
         if cert is not self._read:
             raise ValueError("the certificate that was verified is not the one that was read")
-        differences = self._identity.differences(read_claims(self._certificate))
-        if differences:
+        if found := differences(self._identity, self._certificate):
             raise Refused(
-                "signature.identity", "a certificate is for somebody else", found="; ".join(differences),
+                "signature.identity", "a certificate is for somebody else", found="; ".join(found),
                 expected=self._identity.id,
             )  # fmt: skip
 

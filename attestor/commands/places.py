@@ -117,11 +117,6 @@ def public_keys_if_any(role: Role, given: list[str] | None, deployment: Path | N
     return public_keys(role, given, deployment) if given or _principal(role, deployment) else []
 
 
-def rebuilder_keys(given: list[str] | None) -> list[PublicKey]:
-    """The keys of those whose rebuilds may be in a set: the PEM files given; raises UsageError."""
-    return public_keys("rebuilder", given, None) if given else []
-
-
 def server_address(given: str | None, deployment: Path | None) -> str:
     """The server: the address given, else ``$LOADLOCK_SERVER``, else what the deployment's record says.
 

@@ -160,11 +160,6 @@ def dump_layout(layout: Layout) -> bytes:
     return dumps(layout)
 
 
-def dump_link(link: Link) -> bytes:
-    """Write a link; the inverse of :func:`parse_link`."""
-    return dumps(link)
-
-
 def link_name(step: str, keyid: str) -> str:
     """The name of the file that holds a link, as in-toto's own tools look for it."""
     return f"{step}.{keyid[:SHORT_ID]}.link"

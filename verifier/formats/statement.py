@@ -25,7 +25,6 @@ TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 CERTIFICATION = "https://slsa.dev/verification_summary/v1"
 LAYOUT = "https://loadlock.dev/in-toto-layout/v1"
 """How a certification names the layout that it saw fulfilled, among its input attestations."""
-CONFORMANCE = "https://loadlock.dev/conformance-report/v1"
 BUILD_TYPE = "https://loadlock.dev/buildtypes/python-wheel/v1"
 CERTIFICATION_FIELD = "https://loadlock.dev/certification/v1"
 

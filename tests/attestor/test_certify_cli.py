@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from tests.attestor import test_cli
 from tests.attestor.conftest import EXAMPLE, Signers
 from tests.attestor.releases import Shelf
 from tests.attestor.test_cli import Recorder
+from tests.registry import TOKEN, Registry, registry_with_token
 from verifier.errors import LoadlockError
 from verifier.formats.bundle import Bundle, dump_set, parse_set
 from verifier.formats.statement import CERTIFICATION, MANIFEST, SBOM, parse_statement
@@ -275,55 +274,22 @@ def test_the_same_wheel_is_certified_again(shelf: Shelf) -> None:
 # -- the registry ------------------------------------------------------------------------------------------------------
 
 
-class Registry(ThreadingHTTPServer):
-    """Answers each path as it is told, and keeps what it was sent."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: dict[str, tuple[int, bytes]] = {}
-        self.tokens: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def lists(self, *rows: dict[str, Any]) -> None:
-        self.answers["/v1/plugins/csv_exporter"] = 200, json.dumps({"artifacts": rows}).encode()
-
-    def holds(self, files: WheelFiles) -> str:
-        """Keep a release's set; its digest."""
-        data = files.read_attestations() or b""
-        digest = parse_statement(parse_set(data)[0].envelope.unverified_payload).sha256
-        self.answers[f"/sets/{digest}.jsonl"] = 200, data
-        return f"sha256:{digest}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Registry
-
-    def do_GET(self) -> None:
-        self.server.tokens.append(self.headers.get("Authorization", ""))
-        status, body = self.server.answers.get(
-            self.path.partition("?")[0], (404, b'{"code":"registry.unknown","what":"unknown"}')
-        )
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        """Tests print nothing."""
-
-
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    monkeypatch.setenv("LOADLOCK_TOKEN", "secret-token")
-    with Registry() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with registry_with_token(monkeypatch) as server:
         yield server
-        server.shutdown()
-        thread.join()
+
+
+def lists(registry: Registry, *rows: dict[str, Any]) -> None:
+    registry.says("/v1/plugins/csv_exporter", {"artifacts": rows})
+
+
+def holds(registry: Registry, files: WheelFiles) -> str:
+    """Keep a release's set; its digest."""
+    data = files.read_attestations() or b""
+    digest = parse_statement(parse_set(data)[0].envelope.unverified_payload).sha256
+    registry.answers[f"/sets/{digest}.jsonl"] = 200, data
+    return f"sha256:{digest}"
 
 
 def row(digest: str, *, revoked: bool = False) -> dict[str, Any]:
@@ -333,30 +299,30 @@ def row(digest: str, *, revoked: bool = False) -> dict[str, Any]:
 def test_the_release_admitted_last_is_what_it_is_compared_with(shelf: Shelf, registry: Registry) -> None:
     older, last, bad = shelf.certified("1.0.0"), shelf.certified("1.1.0"), shelf.certified("1.2.0")
     now = shelf.endorsed("1.3.0")
-    rows = [row(registry.holds(now)), row(registry.holds(bad), revoked=True), row(registry.holds(last))]
-    registry.lists(*rows, row(registry.holds(older)))
+    rows = [row(holds(registry, now)), row(holds(registry, bad), revoked=True), row(holds(registry, last))]
+    lists(registry, *rows, row(holds(registry, older)))
     done = certify(shelf, now, "--server", registry.url, "--refuse-growth")
     assert done.value["previous"]["version"] == "1.1.0"
-    assert registry.tokens == ["Bearer secret-token", ""]  # what is public is asked for without it
+    assert registry.tokens == [f"Bearer {TOKEN}", ""]  # what is public is asked for without it
 
 
 def test_a_registry_that_knows_no_earlier_release(shelf: Shelf, registry: Registry) -> None:
     now = shelf.endorsed("1.0.0")
     assert certify(shelf, now, "--server", registry.url).value["previous"] is None
-    registry.lists(row(registry.holds(now)))
+    lists(registry, row(holds(registry, now)))
     assert refused(shelf, now, "--yes", "--server", registry.url, "--refuse-growth").code == "certify.no-precedent"
 
 
 def test_a_registry_that_hands_out_something_else_is_not_believed(shelf: Shelf, registry: Registry) -> None:
     last, other, now = shelf.certified("1.0.0"), shelf.certified("1.1.0"), shelf.endorsed("1.2.0")
-    digest = registry.holds(last)
-    registry.lists(row(digest))
+    digest = holds(registry, last)
+    lists(registry, row(digest))
     path = f"/sets/{digest.removeprefix('sha256:')}.jsonl"
     registry.answers[path] = 200, other.read_attestations() or b""
     assert refused(shelf, now, "--yes", "--server", registry.url).code == "subject.digest"
     registry.answers[path] = 404, b""
     assert refused(shelf, now, "--yes", "--server", registry.url).code == "unreachable.server"
-    registry.lists({"digest": "../secret", "revoked": []})
+    lists(registry, {"digest": "../secret", "revoked": []})
     assert refused(shelf, now, "--yes", "--server", registry.url).code == "server.refused"
     registry.answers["/v1/plugins/csv_exporter"] = 403, b'{"code":"auth.role","what":"no"}'
     assert refused(shelf, now, "--yes", "--server", registry.url).code == "auth.role"

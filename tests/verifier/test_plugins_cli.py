@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 
 from loadlock.cli import invoke
 from tests.hosts import HostedDeployment, set_of
+from tests.registry import Registry, registry_with_token
 from verifier.commands.doctor import Checkup, examine
 from verifier.errors import LoadlockError
 from verifier.formats.text import Time
@@ -237,41 +236,10 @@ def test_a_checkup_that_makes_no_sense_is_refused(hosted: HostedDeployment, word
 # -- a registry --------------------------------------------------------------------------------------------------------
 
 
-class Registry(ThreadingHTTPServer):
-    """Answers each path as it is told."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: dict[str, Any] = {}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Registry
-
-    def do_GET(self) -> None:
-        body = json.dumps(self.server.answers.get(self.path, {"code": "registry.unknown", "what": "unknown"})).encode()
-        self.send_response(200 if self.path in self.server.answers else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        """Tests print nothing."""
-
-
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    monkeypatch.setenv("LOADLOCK_TOKEN", "secret-token")
-    with Registry() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with registry_with_token(monkeypatch) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def ask(*words: object) -> Told:
@@ -281,12 +249,12 @@ def ask(*words: object) -> Told:
 
 
 def test_a_registry_is_read_page_by_page(registry: Registry) -> None:
-    registry.answers["/v1/plugins?after="] = {"plugins": [{"plugin_id": "a", "artifacts": 2}], "next": "a"}
-    registry.answers["/v1/plugins?after=a"] = {"plugins": [{"plugin_id": "b\x1b[31m", "artifacts": 1}], "next": None}
+    registry.says("/v1/plugins?after=", {"plugins": [{"plugin_id": "a", "artifacts": 2}], "next": "a"})
+    registry.says("/v1/plugins?after=a", {"plugins": [{"plugin_id": "b\x1b[31m", "artifacts": 1}], "next": None})
     told = ask("plugins", "ls", "--server", registry.url)
     assert told.lines == ["a  2", "b?[31m  1"]
     rows = [{"plugin_id": "a", "version": "1", "tier": "core", "digest": "d", "admitted_at": "t", "revoked": [{}]}]
-    registry.answers["/v1/plugins/a"] = {"artifacts": rows}
+    registry.says("/v1/plugins/a", {"artifacts": rows})
     assert ask("plugins", "ls", "a", "--server", registry.url).value["plugins"][0]["state"] == "revoked"
 
 
@@ -295,12 +263,12 @@ def test_a_registry_that_answers_otherwise_is_refused(registry: Registry) -> Non
         ({"plugins": "many"}, "server.refused"),
         ({"plugins": [], "next": "../x"}, "usage.arguments"),
     ):
-        registry.answers["/v1/plugins?after="] = answer
+        registry.says("/v1/plugins?after=", answer)
         with pytest.raises(LoadlockError) as caught:
             ask("plugins", "ls", "--server", registry.url)
         assert caught.value.code == code
     digest = "sha256:" + "0" * 64
-    registry.answers[f"/v1/artifacts/{digest}"] = {"manifest": {"v": 1}, "revoked": []}
+    registry.says(f"/v1/artifacts/{digest}", {"manifest": {"v": 1}, "revoked": []})
     for words in (("plugins", "info", digest), ("plugins", "info", "name"), ("plugins", "ls", "unknown")):
         with pytest.raises(LoadlockError) as caught:
             ask(*words, "--server", registry.url)
@@ -310,7 +278,7 @@ def test_a_registry_that_answers_otherwise_is_refused(registry: Registry) -> Non
 def test_what_the_registry_says_is_called_its_word(hosted: HostedDeployment, registry: Registry) -> None:
     manifest = run(hosted, "plugins", "info", hosted.plugin())[1].value["manifest"]
     digest = manifest["artifact_digest"]
-    registry.answers[f"/v1/artifacts/{digest}"] = {"manifest": manifest, "tier": "core", "revoked": []}
+    registry.says(f"/v1/artifacts/{digest}", {"manifest": manifest, "tier": "core", "revoked": []})
     told = ask("plugins", "info", digest, "--server", registry.url)
     assert "has not verified it" in told.lines[0]
     assert told.value["verified"] is False

@@ -6,6 +6,7 @@ They are subclasses of ``str``: a value of such a type has passed its grammar, s
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
@@ -48,9 +49,13 @@ class Text(str):
     __slots__ = ()
     grammar: ClassVar[re.Pattern[str]] = re.compile(r".{0,1000}", re.DOTALL)
     words: ClassVar[str] = "text"
+    _fits: ClassVar[Callable[[str], object]] = grammar.fullmatch
+
+    def __init_subclass__(cls) -> None:
+        cls._fits = cls.grammar.fullmatch  # looked up once: documents are full of such texts
 
     def __new__(cls, value: str) -> Self:
-        if not cls.grammar.fullmatch(value):
+        if cls._fits(value) is None:
             raise ValueError(f"expected {cls.words}, found {value[:80]!r}")
         return str.__new__(cls, value)
 

@@ -9,7 +9,7 @@ from typing import Final
 from verifier.deployment.home import Home
 from verifier.errors import Refused, UsageError
 from verifier.files import read_capped
-from verifier.formats.bundle import MAX_SET
+from verifier.formats.dsse import MAX_SET
 
 SET_SUFFIX: Final = ".attestations.jsonl"
 """What follows a wheel's file name in that of its attestation set."""

@@ -17,7 +17,8 @@ from verifier.importing import CodeCache, Registration
 from verifier.judging.decide import Adapter
 from verifier.judging.verify import VerifiedPlugin
 from verifier.judging.waivers import sentence
-from verifier.runtime import Log, Output, Run, Switch, current
+from verifier.runtime import Output, Run, Switch, current
+from verifier.runtime.observation import log_of_run
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +174,7 @@ class Plugin(_BoundToProcess):
             PluginRevoked: on entering, when the plugin may no longer run.
         """
         facts = self.facts
-        log = None if self._observing is None else Log(self._observing)
+        log = None if self._observing is None else log_of_run(self._observing)
         return Run(plugin_id=facts.plugin_id, artifact_digest=facts.artifact_digest, switch=self._switch, log=log)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 
@@ -34,8 +35,17 @@ def this_code(*libraries: str) -> bytes:
 def _modules() -> tuple[tuple[object, ...], ...]:
     """The stamps of the verifier's own modules, by their place below this directory."""
     here = os.path.dirname(__file__)
-    paths = [os.path.join(place, name) for place, _, names in os.walk(here) for name in names if name.endswith(".py")]
-    return tuple(_stamp(path, path.removeprefix(here)) for path in sorted(paths))
+    return tuple(_stamp(path, path.removeprefix(here)) for path in sorted(_sources(here)))
+
+
+def _sources(directory: str) -> Iterator[str]:
+    """Python's files below a directory; what ``os.walk`` tells besides takes twice as long."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.endswith(".py"):
+                yield entry.path
+            elif entry.is_dir() and entry.name != "__pycache__":
+                yield from _sources(entry.path)
 
 
 def _stamp(path: str, name: str) -> tuple[object, ...]:

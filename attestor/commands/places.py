@@ -12,7 +12,7 @@ from attestor.signing.signers import MAX_PUBLIC_KEY, KeySigner, load_signer, ope
 from verifier.deployment.place import find_deployment
 from verifier.errors import UsageError
 from verifier.files import read_capped
-from verifier.formats.bundle import MAX_SET
+from verifier.formats.dsse import MAX_SET
 from verifier.formats.statement import MAX_STATEMENT
 from verifier.formats.strict_json import loads
 from verifier.judging.evidence import Role

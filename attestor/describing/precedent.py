@@ -15,7 +15,7 @@ from attestor.checking.review import Keys, statements_of
 from attestor.commands.places import WheelFiles
 from verifier.errors import Refused
 from verifier.files import read_capped
-from verifier.formats.bundle import MAX_SET
+from verifier.formats.dsse import MAX_SET
 from verifier.formats.manifest import SignedManifest, parse_signed_manifest
 from verifier.formats.statement import CERTIFICATION, MANIFEST, SBOM, Certification, parse_certification
 from verifier.judging.authority import check_covenant

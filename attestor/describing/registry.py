@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from verifier.errors import Refused, Unreachable
-from verifier.formats.bundle import MAX_SET
+from verifier.formats.dsse import MAX_SET
 from verifier.formats.text import Digest, PluginId
 from verifier.refreshing.api_client import get
 from verifier.refreshing.transport import Transport

@@ -14,7 +14,7 @@ from msgspec import Meta
 from crl_server.plugins.admission import Upload
 from crl_server.revocation.revoking import MAX_NOTE
 from verifier.errors import FormatError, Unreachable, UsageError
-from verifier.formats.bundle import MAX_SET
+from verifier.formats.dsse import MAX_SET
 from verifier.formats.strict_json import Document, parse
 from verifier.formats.text import PARAGRAPHS
 from verifier.judging.supply_chain import MAX_CHAIN

@@ -49,10 +49,10 @@ Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 AfterId = Annotated[int, Query(ge=0, le=MAX_ID)]
 """The id of the last row that was seen."""
 NumberPart = Annotated[int, Path(ge=1, le=MAX_ID)]
-DigestPart = Annotated[str, Path(pattern=f"^{Digest.grammar.pattern}$")]
+DigestPart = Annotated[str, Path(pattern=f"^{Digest.grammar}$")]
 PluginPart = Annotated[str, Path(max_length=64, pattern="^[a-z0-9](?:_?[a-z0-9])*$")]
 """Parts of an address."""
-AfterDigest = Annotated[str | None, Query(pattern=f"^{Digest.grammar.pattern}$")]
+AfterDigest = Annotated[str | None, Query(pattern=f"^{Digest.grammar}$")]
 """The digest of the last row that was seen."""
 
 

@@ -29,7 +29,7 @@ AfterHost = Annotated[str, Query(max_length=64)]
 Seq = Annotated[int | None, Query(ge=0, le=MAX_ID)]
 MATCHED = ("usage.arguments",)
 Purl = Annotated[str, Query(min_length=1, max_length=1000)]
-HostPart = Annotated[str, Path(pattern=f"^(?:{Name.grammar.pattern})$")]
+HostPart = Annotated[str, Path(pattern=f"^(?:{Name.grammar})$")]
 
 
 class Heard(Document, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ from verifier.errors import LoadlockError
 from verifier.formats import packages, strict_json
 from verifier.formats.bundle import dump_bundle, parse_bundle
 from verifier.formats.manifest import RequirementText
+from verifier.formats.patterns import compiled
 from verifier.formats.statement import Statement, dump_statement, parse_statement
 from verifier.formats.text import Hex
 
@@ -198,7 +199,7 @@ def test_any_requirement(written: str) -> None:
     except ValueError:
         found = None
     try:
-        parsed = Requirement(written) if RequirementText.grammar.fullmatch(written) else None
+        parsed = Requirement(written) if compiled(RequirementText.grammar).fullmatch(written) else None
     except InvalidRequirement:
         parsed = None
     ours = found and (found.project, str(found.versions))

@@ -14,7 +14,7 @@ from tests.simulator import PluginWheel
 from verifier.deployment.ground import open_ground
 from verifier.deployment.home import Home
 from verifier.errors import LoadlockError, Refused, UsageError
-from verifier.formats.bundle import MAX_SET
+from verifier.formats.dsse import MAX_SET
 from verifier.gate import Gate
 from verifier.judging.decide import Request
 from verifier.judging.steps import Outcome

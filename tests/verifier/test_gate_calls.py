@@ -8,6 +8,7 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,28 @@ def test_what_a_plugin_reaches_for_is_recorded_by_the_gates_clock(hosted: Hosted
     assert connection.whose == (output.plugin_id, output.artifact_digest, output.run_id, "frames", False)
     findings = against(output.observed, entry.plugin.facts.manifest)
     assert [finding.verdict for finding in findings] == ["undeclared", "undeclared"]
+
+
+IN_POOL = """
+import socket
+from concurrent.futures import ThreadPoolExecutor
+def hello(port):
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(socket.create_connection, ("127.0.0.1", port)).result().close()
+"""
+
+
+def test_pools_remember_runs_from_the_first_run_on(hosted: HostedDeployment) -> None:
+    before = threading.Thread.start, ThreadPoolExecutor.submit
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        entry = hosted.gate().load(hosted.plugin({PACKAGE: IN_POOL})).entry_point("exporters", "hello")
+        entry.load()
+        assert (threading.Thread.start, ThreadPoolExecutor.submit) == before
+        output = entry.stamped(port)
+    [_, connection] = output.observed.records
+    assert connection.event == ("connect", "127.0.0.1", port, "tcp", "")
+    assert connection.whose == (output.plugin_id, output.artifact_digest, output.run_id, "run", False)
 
 
 def test_a_host_may_switch_observation_off(hosted: HostedDeployment) -> None:

@@ -27,8 +27,10 @@ FOR_WHAT_IS_NEW = {
 }  # fmt: skip
 """What nobody needs who has seen all of it before."""
 FOR_NOTHING = {
-    "argparse", "csv", "dataclasses", "email", "inspect", "shutil", "socket", "ssl", "subprocess", "tempfile",
-    "urllib.request", "verifier.command", "verifier.installed.attested", "verifier.installed.unattested",
+    "argparse", "concurrent.futures", "csv", "dataclasses", "email", "inspect", "shutil", "socket", "ssl",
+    "subprocess", "tempfile", "urllib.request", "verifier.command", "verifier.formats.bundle",
+    "verifier.formats.material", "verifier.formats.push", "verifier.formats.release", "verifier.importing.libraries",
+    "verifier.installed.attested", "verifier.installed.unattested",
 }  # fmt: skip
 """What takes long to import, and has no part in a start."""
 

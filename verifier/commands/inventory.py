@@ -13,7 +13,8 @@ from verifier.artifacts import SET_SUFFIX
 from verifier.deployment.home import Home
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import read_capped
-from verifier.formats.bundle import MAX_SET, parse_set
+from verifier.formats.bundle import parse_set
+from verifier.formats.dsse import MAX_SET
 from verifier.formats.statement import CERTIFICATION, Certification, parse_certification, parse_statement
 from verifier.gate import Gate
 from verifier.installed.installations import all_installations, find_installation

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from verifier.deployment.home import Home, InForce, State
 from verifier.errors import Refused
-from verifier.formats.push import Announcement
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Hex
 from verifier.judging.verify import Ground
 from verifier.revocation.revocation_list import Buffer
 from verifier.revocation.revocations import FileKind, apply_head
+
+if TYPE_CHECKING:
+    from verifier.formats.push import Announcement
 
 ATTEMPTS = 5
 """How often what is on disk is read again because another process replaced it meanwhile."""

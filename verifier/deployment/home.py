@@ -38,7 +38,6 @@ from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import anchored, read_capped, write_atomic
 from verifier.formats import strict_json
 from verifier.formats.enrolment import Enrolment, Floor, ServerUrl
-from verifier.formats.release import release_key
 from verifier.formats.revocations import MAX_BASE, MAX_RULES, MAX_TAIL, PREFIX
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Digest, Hex, Name, Time
@@ -331,6 +330,8 @@ class Home:
 
     def release_path(self, name: str, version: str) -> Path:
         """Where the wheels of a release are listed: of a normalised name and canonical version."""
+        from verifier.formats.release import release_key  # for what is installed alone
+
         return self.directory / "releases" / f"{release_key(name, version)}.json"
 
     def record_path(self, sha256: str) -> Path:

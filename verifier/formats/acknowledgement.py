@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -28,7 +27,7 @@ class Instance(Text):
     """The random id of one process of a host: 32 lower-case hexadecimal digits."""
 
     __slots__ = ()
-    grammar = re.compile(r"[0-9a-f]{32}")
+    grammar = r"[0-9a-f]{32}"
     words = "32 lower-case hexadecimal digits"
 
 

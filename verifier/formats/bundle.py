@@ -15,8 +15,6 @@ from verifier.formats.material import Material, check_base64
 from verifier.formats.strict_json import Document, convert, dumps, loads, read_common
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-MAX_SET = 64 * 1024 * 1024
-"""Size cap of an attestation set in bytes."""
 MAX_STATEMENTS = 64
 """How many statements a set may hold."""
 MAX_HINT = 200
@@ -126,8 +124,10 @@ def parse_set(data: bytes) -> tuple[Bundle, ...]:
     Raises:
         FormatError: any ``format.*`` code, and ``set.count`` for too many statements or none.
     """
-    if len(data) > MAX_SET:
-        raise FormatError("format.too-large", "the attestation set is too large", expected=f"at most {MAX_SET} bytes")
+    if len(data) > dsse.MAX_SET:
+        raise FormatError(
+            "format.too-large", "the attestation set is too large", expected=f"at most {dsse.MAX_SET} bytes"
+        )
     if data and not data.endswith(b"\n"):
         raise FormatError(
             "format.syntax", "the attestation set's last line is cut off", expected="a line feed at the end"

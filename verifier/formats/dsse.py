@@ -18,6 +18,8 @@ from verifier.formats.strict_json import Document, convert, dumps, loads
 
 MAX_ENVELOPE = 24 * 1024 * 1024
 """Size cap of an envelope in bytes."""
+MAX_SET = 64 * 1024 * 1024
+"""Size cap of an attestation set, which is envelopes in bundles, in bytes."""
 MAX_SIGNATURES = 8
 """How many signatures an envelope may carry."""
 MAX_SIGNATURE = 4096

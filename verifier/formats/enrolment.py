@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import IPv6Address
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from verifier.formats.dsse import decode_base64, encode_base64
+from verifier.formats.patterns import compiled
 from verifier.formats.strict_json import Document, dumps, parse
 from verifier.formats.text import Name, Text, Time
 
@@ -22,7 +22,7 @@ class ServerUrl(Text):
     """A server's address: http or https, host, port, path; without user, query or fragment (RFC 3986)."""
 
     __slots__ = ()
-    grammar = re.compile(
+    grammar = (
         r"(?=.{1,500}\Z)https?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[([0-9A-Fa-f:.]{2,45})\])"
         r"(?::([1-9][0-9]{0,4}))?(?:/[A-Za-z0-9._/-]*)?"
     )
@@ -30,7 +30,7 @@ class ServerUrl(Text):
 
     def __new__(cls, value: str) -> ServerUrl:
         new = super().__new__(cls, value)
-        match = cls.grammar.fullmatch(value)
+        match = compiled(cls.grammar).fullmatch(value)
         assert match is not None  # noqa: S101 - the constructor above matched the same grammar
         if match[2] and int(match[2]) > 65535:
             raise ValueError(f"expected {cls.words}, found port {match[2]}")

@@ -6,12 +6,12 @@ is stands at the end of a tag.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal, NamedTuple, Protocol
 
 from msgspec import Meta
 
+from verifier.formats.patterns import compiled
 from verifier.formats.strict_json import Document
 from verifier.formats.text import Line, Text, Uri
 
@@ -35,7 +35,7 @@ class RepositoryId(Text):
     """
 
     __slots__ = ()
-    grammar = re.compile(r"[1-9][0-9]{0,18}")
+    grammar = r"[1-9][0-9]{0,18}"
     words = "a repository's number"
 
 
@@ -43,7 +43,7 @@ class Workflow(Text):
     """The address of a pipeline's definition, as certificates name it; ``@`` and a ref or commit may follow."""
 
     __slots__ = ()
-    grammar = re.compile(r"https://[A-Za-z0-9._~:/%+-]{1,400}(?:@[A-Za-z0-9._/+-]{1,200})?")
+    grammar = r"https://[A-Za-z0-9._~:/%+-]{1,400}(?:@[A-Za-z0-9._/+-]{1,200})?"
     words = "a workflow's address without wildcards, such as 'https://host/owner/name/.github/workflows/release.yml'"
 
     @property
@@ -52,7 +52,7 @@ class Workflow(Text):
         return self.partition("@")[0]
 
 
-_REST: Final = re.compile(r"[A-Za-z0-9._+-]+")
+_REST: Final = r"[A-Za-z0-9._+-]+"
 """What the ``*`` at the end of a tag stands for."""
 
 
@@ -60,7 +60,7 @@ class RefPattern(Text):
     """A branch or tag in full, or tags that begin alike: ``refs/heads/main``, ``refs/tags/v*``."""
 
     __slots__ = ()
-    grammar = re.compile(r"refs/heads/[A-Za-z0-9._/+-]{1,200}|refs/tags/(?:[A-Za-z0-9._/+-]{1,200}\*?|\*)")
+    grammar = r"refs/heads/[A-Za-z0-9._/+-]{1,200}|refs/tags/(?:[A-Za-z0-9._/+-]{1,200}\*?|\*)"
     words = "a ref such as 'refs/heads/main' or 'refs/tags/v*', with a '*' only at the end of a tag"
 
     def admits(self, ref: str) -> bool:
@@ -68,7 +68,7 @@ class RefPattern(Text):
         if not self.endswith("*"):
             return ref == self
         rest = ref.removeprefix(self[:-1])
-        return rest != ref and _REST.fullmatch(rest) is not None
+        return rest != ref and compiled(_REST).fullmatch(rest) is not None
 
 
 class Claims(NamedTuple):

@@ -14,7 +14,7 @@ def schema_of_text(kind: type[Any]) -> dict[str, Any]:
         NotImplementedError: it is no such type; msgspec asks for this error.
     """
     if issubclass(kind, Text):
-        return {"type": "string", "pattern": rf"\A(?:{kind.grammar.pattern})\Z", "description": kind.words}
+        return {"type": "string", "pattern": rf"\A(?:{kind.grammar})\Z", "description": kind.words}
     raise NotImplementedError(kind)
 
 

@@ -6,7 +6,6 @@ rules that end by forbidding whatever is left. Source: in-toto specification 1.0
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -39,7 +38,7 @@ class StepName(Text):
     """The name of a step; it becomes part of a file's name."""
 
     __slots__ = ()
-    grammar = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?")
+    grammar = r"[a-z0-9](?:[a-z0-9_-]{0,38}[a-z0-9])?"
     words = "a step's name of lower-case letters, digits, '_' and '-', at most 40 characters"
 
 

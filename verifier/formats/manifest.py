@@ -6,7 +6,6 @@ build knows. Nothing declared is nothing allowed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
@@ -16,6 +15,7 @@ from msgspec import Meta
 
 from verifier.formats.json_schema import in_ecma, schema_of_text
 from verifier.formats.packages import Versions, normalised, versions
+from verifier.formats.patterns import compiled
 from verifier.formats.strict_json import Document, dumps, parse, plain
 from verifier.formats.text import (
     PLAIN,
@@ -54,7 +54,7 @@ class HostPattern(Text):
     """A host name, or ``*.`` and at least two labels: a wildcard is anchored and stands for one or more labels."""
 
     __slots__ = ()
-    grammar = re.compile(
+    grammar = (
         r"(?=.{1,253}\Z)(?:\*\.(?=[^.]+\.))?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
         r"(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
     )
@@ -75,12 +75,12 @@ class Bounds(NamedTuple):
 
 
 _VERSIONS = r"(?:[=!<>]=|[<>])[0-9]+(?:\.[0-9]+)*"
-_COMMON = re.compile(rf"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)((?:{_VERSIONS}(?:,{_VERSIONS})*)?)")
+_COMMON = rf"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)((?:{_VERSIONS}(?:,{_VERSIONS})*)?)"
 
 
 @lru_cache(maxsize=4096)  # each is asked for several times in one verification, and by many plugins
 def _bounds(text: str) -> Bounds:
-    if common := _COMMON.fullmatch(text):  # as nearly all are spelled; any other is for a parser
+    if common := compiled(_COMMON).fullmatch(text):  # as nearly all are spelled; any other is for a parser
         return Bounds(normalised(common[1]), versions(common[2]))
     from packaging.requirements import Requirement  # see ``verifier/formats/packages.py``
 
@@ -92,7 +92,7 @@ class RequirementText(Text):
     """A PEP 508 requirement without a URL or marker, such as ``openai>=2.0,<3.0``."""
 
     __slots__ = ()
-    grammar = re.compile(r"[A-Za-z0-9._\-\[\], <>=!~*+]{1,200}")
+    grammar = r"[A-Za-z0-9._\-\[\], <>=!~*+]{1,200}"
     words = "a requirement such as 'openai>=2.0,<3.0', without URL or marker"
 
     def __new__(cls, value: str) -> RequirementText:
@@ -118,7 +118,7 @@ class EntryPoint(Text):
     """An object reference ``package.module:attribute`` (entry points specification)."""
 
     __slots__ = ()
-    grammar = re.compile(
+    grammar = (
         r"(?=.{1,500}\Z)[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
         r"(?::[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)?"
     )

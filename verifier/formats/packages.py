@@ -15,6 +15,8 @@ from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from verifier.formats.patterns import compiled
+
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
     from packaging.version import Version
@@ -28,9 +30,8 @@ _each_bound: Final = re.compile(rf"([=!<>]=|[<>])({_RELEASE})").findall
 _WORDS: Final = r"[a-z0-9_]+(?:\.[a-z0-9_]+)*"
 _NAMES: Final = r"[a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*"
 _TAGS: Final = rf"({_NAMES})-({_WORDS})-({_WORDS})"
-_are_plain_tags: Final = re.compile(_TAGS).fullmatch
-_is_plain_file_name: Final = re.compile(rf"([a-z0-9]+(?:[_.][a-z0-9]+)*)-({_RELEASE})-{_TAGS}\.whl").fullmatch
-_is_plain_name: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?").fullmatch
+_PLAIN_FILE_NAME: Final = rf"([a-z0-9]+(?:[_.][a-z0-9]+)*)-({_RELEASE})-{_TAGS}\.whl"
+_PLAIN_NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _COMPARED: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq, "!=": operator.ne, "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
@@ -52,7 +53,7 @@ def project(name: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    if _is_plain_name(name):
+    if compiled(_PLAIN_NAME).fullmatch(name):
         return normalised(name)
     from packaging.utils import canonicalize_name  # see above
 
@@ -144,7 +145,7 @@ def wheel_name(file_name: str) -> WheelName:
     Raises:
         ValueError: it is none.
     """
-    plain = _is_plain_file_name(file_name)
+    plain = compiled(_PLAIN_FILE_NAME).fullmatch(file_name)
     if plain is not None:
         name, version, *parts = plain.groups()
         return WheelName(normalised(name), version, "", _expanded(parts))
@@ -160,7 +161,7 @@ def tags(text: str) -> frozenset[str]:
     Raises:
         ValueError: it is none.
     """
-    plain = _are_plain_tags(text)
+    plain = compiled(_TAGS).fullmatch(text)
     if plain is not None:
         return _expanded(plain.groups())
     from packaging.tags import parse_tag  # see above

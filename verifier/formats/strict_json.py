@@ -8,15 +8,15 @@ types. RFC 8259 leaves each of these to the parser, and two parsers that disagre
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cache, lru_cache
 from types import GenericAlias
-from typing import Annotated, Any, NewType, NoReturn, TypeVar
+from typing import Annotated, Any, NewType, NoReturn, TypeVar, Union
 
 import msgspec
 
 from verifier.errors import FormatError
+from verifier.formats.patterns import compiled
 from verifier.formats.tables import prepare, reader
 from verifier.formats.text import PATTERNS, Text
 
@@ -36,12 +36,12 @@ COMMON_DEPTH = 8
 """How deeply the common spelling nests: our own statements do not go deeper, and each level doubles the reader."""
 
 # Possessive: a string is never read a second time, so that a long one takes no memory for ways back.
-_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
+_BRACKETS = r'(?s)"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])'
 # msgspec ends a message with the place, in field names alone; what stands before may repeat the document.
-_PLACE = re.compile(r"(.*) - at `(key` in `)?(\$[A-Za-z0-9_.:/\[\]-]*)`", re.DOTALL)
+_PLACE = r"(?s)(.*) - at `(key` in `)?(\$[A-Za-z0-9_.:/\[\]-]*)`"
 _NO_BASE64 = "Invalid base64 encoded string"
 """What msgspec says of text that stands for no bytes."""
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = r"\\u[dD][89a-fA-F]"
 _NONE = object()
 
 
@@ -119,13 +119,14 @@ def _read_back(data: bytes, read: Callable[[bytes], Any]) -> Any:
 @cache  # made when the first document is read: it takes a millisecond
 def _reader() -> Callable[[bytes], Any]:
     level: Any = NewType  # told from others by its identity, where a union is by all that it is made of, at each level
-    scalar: Any = None | bool | Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)] | str
-    anything, no_list = scalar, scalar
+    union: Any = Union  # of all at once: by twos, each is taken apart again
+    scalars = (None, bool, Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)], str)
+    anything = no_list = union[scalars]
     for _ in range(COMMON_DEPTH):
         table = GenericAlias(dict, (str, anything))
         anything, no_list = (
-            level("anything", scalar | GenericAlias(list, (no_list,)) | table),
-            level("no_list", scalar | table),
+            level("anything", union[(*scalars, GenericAlias(list, (no_list,)), table)]),
+            level("no_list", union[(*scalars, table)]),
         )
     return reader(anything).decode
 
@@ -149,7 +150,7 @@ def _uncommon(data: bytes, what: str) -> Any:
         raise FormatError(
             "format.syntax", f"{what} is not JSON", found=f"{error.msg} at line {error.lineno} column {error.colno}"
         ) from None
-    if "\\u" in text and _SURROGATE.search(text):
+    if "\\u" in text and compiled(_SURROGATE).search(text):
         _check_surrogates(value, what)
     return value
 
@@ -183,7 +184,7 @@ def _typed(read: Callable[[], T], what: str) -> T:
         return read()
     except msgspec.ValidationError as error:
         reason, where = str(error), "$"
-        if place := _PLACE.fullmatch(reason):
+        if place := compiled(_PLACE).fullmatch(reason):
             reason, where = place[1], f"{place[3]}, a key" if place[2] else place[3]
         for pattern, words in PATTERNS.items():
             reason = reason.replace(f"`str` matching regex {pattern!r}", words)
@@ -227,7 +228,7 @@ def _check_depth(text: str, what: str) -> None:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth = 0
-    for match in _BRACKETS.finditer(text):
+    for match in compiled(_BRACKETS).finditer(text):
         if match[1]:
             depth += 1
             if depth > MAX_DEPTH:

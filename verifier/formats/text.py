@@ -5,8 +5,6 @@ They are subclasses of ``str``: a value of such a type has passed its grammar, s
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 from msgspec import Meta
 
 from verifier.formats.packages import canonical, normalised, order, versions
+from verifier.formats.patterns import compiled
 
 if TYPE_CHECKING:
     from packaging.version import Version as PackagingVersion
@@ -47,15 +46,11 @@ class Text(str):
     """
 
     __slots__ = ()
-    grammar: ClassVar[re.Pattern[str]] = re.compile(r".{0,1000}", re.DOTALL)
+    grammar: ClassVar[str] = r"(?s:.{0,1000})"
     words: ClassVar[str] = "text"
-    _fits: ClassVar[Callable[[str], object]] = grammar.fullmatch
-
-    def __init_subclass__(cls) -> None:
-        cls._fits = cls.grammar.fullmatch  # looked up once: documents are full of such texts
 
     def __new__(cls, value: str) -> Self:
-        if cls._fits(value) is None:
+        if not compiled(cls.grammar).fullmatch(value):
             raise ValueError(f"expected {cls.words}, found {value[:80]!r}")
         return str.__new__(cls, value)
 
@@ -69,7 +64,7 @@ class Digest(Text):
     """A sha256 digest as ``sha256:`` and 64 lower-case hexadecimal digits."""
 
     __slots__ = ()
-    grammar = re.compile(r"sha256:[0-9a-f]{64}")
+    grammar = r"sha256:[0-9a-f]{64}"
     words = "'sha256:' and 64 lower-case hexadecimal digits"
 
     @property
@@ -82,7 +77,7 @@ class Hex(Text):
     """A sha256 digest as 64 lower-case hexadecimal digits, as in-toto and TUF write it."""
 
     __slots__ = ()
-    grammar = re.compile(r"[0-9a-f]{64}")
+    grammar = r"[0-9a-f]{64}"
     words = "64 lower-case hexadecimal digits"
 
 
@@ -90,7 +85,7 @@ class Name(Text):
     """The name of a deployment, a principal or a team: lower-case ASCII, at most 64 characters."""
 
     __slots__ = ()
-    grammar = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+    grammar = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
     words = "a lower-case ASCII name of letters, digits, '.', '_' and '-', at most 64 characters"
 
 
@@ -98,7 +93,7 @@ class PluginId(Text):
     """A plugin's id: the wheel's normalised name with ``_`` for ``-``, so ASCII without look-alikes."""
 
     __slots__ = ()
-    grammar = re.compile(r"[a-z0-9](?:[a-z0-9]|_(?=[a-z0-9])){0,63}")
+    grammar = r"[a-z0-9](?:[a-z0-9]|_(?=[a-z0-9])){0,63}"
     words = "a plugin id: lower-case ASCII letters and digits joined by single '_', at most 64 characters"
 
     @classmethod
@@ -111,7 +106,7 @@ class Version(Text):
     """A version in PEP 440's canonical spelling."""
 
     __slots__ = ()
-    grammar = re.compile(r"[0-9a-z.!+]{1,64}")
+    grammar = r"[0-9a-z.!+]{1,64}"
     words = "a version in PEP 440's canonical spelling"
 
     def __new__(cls, value: str) -> Self:
@@ -134,7 +129,7 @@ class Specifier(Text):
     """A PEP 440 version specifier set such as ``>=2.0,<3.0``, with one specifier at least: empty would mean any."""
 
     __slots__ = ()
-    grammar = re.compile(r"[0-9A-Za-z.!+*<>=~ ,]{1,200}")
+    grammar = r"[0-9A-Za-z.!+*<>=~ ,]{1,200}"
     words = "a version specifier such as '>=2.0,<3.0'"
 
     def __new__(cls, value: str) -> Self:
@@ -156,7 +151,7 @@ class Time(Text):
     """A moment as ``YYYY-MM-DDTHH:MM:SSZ`` (RFC 3339, UTC, whole seconds): text order is time order."""
 
     __slots__ = ()
-    grammar = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z")
+    grammar = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z"
     words = "a moment such as '2026-01-31T12:00:00Z'"
 
     def __new__(cls, value: str) -> Self:
@@ -190,7 +185,7 @@ class Duration(Text):
     """A length of time in days, hours, minutes and seconds as ISO 8601 writes it: ``PT24H``, ``P7D``, ``P1DT12H``."""
 
     __slots__ = ()
-    grammar = re.compile(
+    grammar = (
         r"P(?=[0-9]|T[0-9])(?:([0-9]{1,4})D)?"
         r"(?:T(?=[0-9])(?:([0-9]{1,5})H)?(?:([0-9]{1,5})M)?(?:([0-9]{1,7})S)?)?"
     )
@@ -204,7 +199,7 @@ class Duration(Text):
 
 @lru_cache(maxsize=256)  # those of a policy's tiers are asked for with each plugin
 def _span(text: str) -> timedelta:
-    match = Duration.grammar.fullmatch(text)
+    match = compiled(Duration.grammar).fullmatch(text)
     assert match is not None  # noqa: S101 - the constructor matched the same grammar
     days, hours, minutes, seconds = (int(group or 0) for group in match.groups())
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)

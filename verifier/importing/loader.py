@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from verifier.errors import Refused
 from verifier.importing.code_cache import CodeCache
-from verifier.importing.libraries import Libraries
 from verifier.importing.modules import Modules
 from verifier.importing.owners import Owner, claim
 from verifier.importing.tree import MemoryTree
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from importlib.abc import InspectLoader as _InspectLoader
     from importlib.abc import Loader as _Loader
 
+    from verifier.importing.libraries import Libraries
     from verifier.importing.resources import MemoryReader
 else:  # the import system asks for methods, not for classes; importlib.abc takes long to be imported
     _InspectLoader = _Loader = object
@@ -40,7 +40,6 @@ class Portion:
         owner: whom its modules are claimed for; None for a dependency, which works for whoever calls it.
         cache: where compiled code is kept, if anywhere.
         tree: its files.
-        libraries: its compiled code.
         lock: held while one of its modules is imported for the host.
         executed: names of modules that a loader of ours began to run.
         ready: modules that were imported for the host, as they were then.
@@ -56,15 +55,30 @@ class Portion:
         self.owner = owner
         self.cache = cache
         self.tree = MemoryTree(modules.root, modules.snapshot.files)
-        # What an installer unpacked is read and verified in each start; of it nothing is taken from elsewhere.
-        kept = cache.kept if cache is not None and modules.snapshot.unpacked_at is None else None
-        self.libraries = Libraries(modules.snapshot.digest, modules.snapshot.files, kept)
+        self._libraries: Libraries | None = None
         self.lock = threading.RLock()
         self.executed: set[str] = set()
         self.ready: dict[str, ModuleType] = {}
         self.dependencies: tuple[Portion, ...] = ()
         self.users: list[Portion] = []
         self.stands_for = stands_for
+
+    def library_of(self, path: str) -> str:
+        """Where the system's loader finds an extension module of it; raises as :meth:`Libraries.path_of`."""
+        libraries = self._libraries
+        if libraries is None:
+            from verifier.importing.libraries import Libraries  # most wheels are of Python alone
+
+            # What an installer unpacked is read and verified in each start; of it nothing is taken from elsewhere.
+            snapshot, cache = self.modules.snapshot, self.cache
+            kept = cache.kept if cache is not None and snapshot.unpacked_at is None else None
+            libraries = self._libraries = Libraries(snapshot.digest, snapshot.files, kept)
+        return libraries.path_of(path)
+
+    def tell(self) -> None:
+        """Let processes that come later use what this one has sealed of its compiled code."""
+        if self._libraries is not None:
+            self._libraries.tell()
 
     @property
     def is_dependency(self) -> bool:
@@ -183,7 +197,7 @@ class ExtensionLoader(ModuleLoader):
             Refused: ``wheel.unsupported`` or ``wheel.shadowing``.
             ImportError: the system's loader refuses it, or it fails by itself.
         """
-        path = self._portion.libraries.path_of(self._source.path)
+        path = self._portion.library_of(self._source.path)
         self._native = ExtensionFileLoader(self._name, path)
         module = self._native.create_module(
             ModuleSpec(self._name, self, origin=path, is_package=self._source.is_package)

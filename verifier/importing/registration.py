@@ -78,7 +78,7 @@ class Registration:
                     _forget((portion,), _traces((portion,)))
                 raise
             for each in (portion, *portion.dependencies):
-                each.libraries.tell()
+                each.tell()
             return portion.ready[name]
 
     def unregister(self) -> None:

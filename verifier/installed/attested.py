@@ -12,7 +12,7 @@ import os
 from verifier.deployment.home import Home
 from verifier.errors import Refused
 from verifier.files import read_capped
-from verifier.formats.bundle import MAX_SET
+from verifier.formats.dsse import MAX_SET
 from verifier.formats.manifest import SignedManifest
 from verifier.formats.release import MAX_RELEASE, ReleasedWheel, parse_release
 from verifier.formats.text import Digest

@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from verifier.errors import FormatError, Refused
-from verifier.formats.bundle import Bundle, parse_set
 from verifier.formats.dsse import encode_base64
 from verifier.formats.policy import PluginRule, Policy, Principal, dump_policy
 from verifier.formats.statement import (
@@ -33,6 +32,7 @@ from verifier.signatures.signatory import NOBODY_VOUCHES, Made, Opened, Signator
 from verifier.value import Value
 
 if TYPE_CHECKING:
+    from verifier.formats.bundle import Bundle
     from verifier.signatures.keys import PublicKey
 
 Role = Literal["builder", "rebuilder", "owner", "certifier"]
@@ -159,6 +159,8 @@ def parse_attestations(data: bytes | None) -> tuple[Bundle, ...]:
             "the plugin is unsigned: no attestation set lies beside the wheel",
             expected="<wheel file name>.attestations.jsonl",
         )
+    from verifier.formats.bundle import parse_set  # not for a set that was weighed in an earlier start
+
     return parse_set(data)
 
 

@@ -27,7 +27,8 @@ from verifier.deployment.home import HEAD_LIMIT, KINDS, STAGING, Home, InForce, 
 from verifier.errors import Refused, Unreachable, UsageError
 from verifier.files import write_atomic
 from verifier.formats import strict_json
-from verifier.formats.bundle import MAX_SET, parse_set
+from verifier.formats.bundle import parse_set
+from verifier.formats.dsse import MAX_SET
 from verifier.formats.enrolment import MAX_ENROLMENT
 from verifier.formats.push import Announcement
 from verifier.formats.revocations import dump_set_file, sha256_hex

@@ -16,11 +16,10 @@ from types import FrameType
 from typing import Any, Final
 
 from verifier.clock import Clock, utc_now
-from verifier.importing import libraries
 from verifier.runtime import threads
 from verifier.runtime.attribution import trace
 from verifier.runtime.events import READERS
-from verifier.runtime.observed import FAILURES, Log, Observed, Whose
+from verifier.runtime.observed import FAILURES, MAX_RECORDS, Log, Observed, Whose
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +33,7 @@ class _State:
 
     hooked = False
     active = False
+    carried = False
     outside: Log = _UNLISTED
     busy = threading.local()
 
@@ -74,9 +74,10 @@ def _record(event: str, args: tuple[Any, ...], frame: FrameType) -> None:
 
 def _is_our_loader(frame: FrameType | None) -> bool:
     """Whether a library is opened by Loadlock's loader, for a plugin that imports a module of its verified wheel."""
+    loader = sys.modules.get("verifier.importing.libraries")  # not imported here: most plugins are of Python alone
     for _ in range(3):
-        if frame is not None:
-            if frame.f_globals is libraries.__dict__:
+        if frame is not None and loader is not None:
+            if frame.f_globals is loader.__dict__:
                 return True
             frame = frame.f_back
     return False
@@ -102,14 +103,26 @@ def install(clock: Clock) -> bool:
     if not _State.hooked:  # Python says nothing when a hook is refused by a RuntimeError
         logger.warning("plugins are not observed: another audit hook of this process does not let it happen")
         return False
-    threads.install()
     _State.active = True
     return True
 
 
+def log_of_run(clock: Clock, cap: int = MAX_RECORDS) -> Log:
+    """What a new run is recorded in. From the first one on, threads and pools remember the runs that they work for.
+
+    Args:
+        clock: tells the time of its records.
+        cap: how many different ones it holds.
+    """
+    if _State.active and not _State.carried:
+        threads.install()
+        _State.carried = True
+    return Log(clock, cap)
+
+
 def uninstall() -> None:
     """Record nothing more, forget what belonged to no run, and leave ``threading`` as it was found."""
-    _State.active = False
+    _State.active = _State.carried = False
     _State.outside = _UNLISTED
     threads.uninstall()
 

@@ -54,7 +54,7 @@ def _submitting(patch: Patch, original: Callable[..., Any]) -> Callable[..., Any
 
 @cache
 def _patches() -> tuple[Patch, ...]:
-    from concurrent.futures import ThreadPoolExecutor  # a millisecond or two, for a host that observes alone
+    from concurrent.futures import ThreadPoolExecutor  # two milliseconds, from the first run on
 
     return Patch(threading.Thread, "start", _starting), Patch(ThreadPoolExecutor, "submit", _submitting)
 

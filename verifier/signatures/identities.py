@@ -11,7 +11,6 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from verifier.errors import FormatError, Refused
-from verifier.formats.bundle import Bundle
 from verifier.formats.identity import MAX_IDENTITY, Claims, IdentityFile, PersonIdentity, Stated
 from verifier.formats.policy import Policy
 from verifier.formats.strict_json import convert
@@ -20,6 +19,8 @@ from verifier.signatures.signatory import Opened, check_payload_type
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, ObjectIdentifier
+
+    from verifier.formats.bundle import Bundle
 
 ARC = "1.3.6.1.4.1.57264.1"
 """Below which Fulcio's extensions are registered (fulcio, docs/oid-info.md)."""

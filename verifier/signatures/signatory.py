@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from verifier.errors import Refused
 from verifier.formats import dsse
-from verifier.formats.bundle import Bundle
 from verifier.formats.text import Digest
 from verifier.value import Value
+
+if TYPE_CHECKING:
+    from verifier.formats.bundle import Bundle
 
 
 class Made(Value, frozen=True):

@@ -5,22 +5,22 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from typing import Final
 
 from verifier.errors import Refused
+from verifier.formats.patterns import compiled
 
 MAX_PATH_BYTES: Final = 512
 MAX_PART_BYTES: Final = 255
 MAX_PARTS: Final = 32
 
 _SHOWN: Final = 120
-_PLAIN = re.compile(r"[A-Za-z0-9_\-+@=,!~#$%&'()\[\]{};^` ./]+")
+_PLAIN: Final = r"[A-Za-z0-9_\-+@=,!~#$%&'()\[\]{};^` ./]+"
 _PART: Final = r"(?!(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[./]|\Z))[a-z0-9_.+-]*[a-z0-9_+-]"
-_COMMON = re.compile(rf"(?:{_PART}/)*{_PART}", re.IGNORECASE | re.ASCII)
+_COMMON: Final = rf"(?ai)(?:{_PART}/)*{_PART}"
 _RESERVED_CHARACTERS: Final = frozenset('\\:*?"<>|')
-_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?", re.IGNORECASE)
+_DEVICE: Final = r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?"
 
 
 def shown(name: str | bytes) -> str:
@@ -37,12 +37,12 @@ def check_path(path: str) -> None:
     Raises:
         Refused: ``wheel.path``.
     """
-    if len(path) <= MAX_PART_BYTES and path.count("/") < MAX_PARTS and _COMMON.fullmatch(path) is not None:
+    if len(path) <= MAX_PART_BYTES and path.count("/") < MAX_PARTS and compiled(_COMMON).fullmatch(path) is not None:
         return  # one look at what nearly every path is; of any other, what follows says whether and why not
     size = len(path.encode("utf-8", "surrogatepass"))
     if size > MAX_PATH_BYTES:
         raise _refusal(path, f"{size} bytes", f"at most {MAX_PATH_BYTES} bytes")
-    if _PLAIN.fullmatch(path) is None:
+    if compiled(_PLAIN).fullmatch(path) is None:
         _check_characters(path)
     parts = path.split("/")
     if len(parts) > MAX_PARTS:
@@ -111,7 +111,7 @@ def _check_part(path: str, part: str) -> None:
         raise _refusal(path, f"the part {part!a}", "a relative path without empty parts, '.' or '..'")
     if part[-1] in ". ":
         raise _refusal(path, "a part that ends in a dot or a space", "names that Windows does not shorten")
-    if _DEVICE.fullmatch(part):
+    if compiled(_DEVICE).fullmatch(part):
         raise _refusal(path, f"the device name {part!a}", "names that mean files everywhere")
     if len(part) * 4 > MAX_PART_BYTES and len(part.encode()) > MAX_PART_BYTES:
         raise _refusal(path, f"a part of {len(part.encode())} bytes", f"at most {MAX_PART_BYTES} bytes")

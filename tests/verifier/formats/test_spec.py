@@ -152,7 +152,7 @@ def inspected(type_: type[strict_json.Document]) -> tuple[msgspec.inspect.Field,
 M = manifest.Manifest
 LIMITS: dict[str, dict[str, str]] = {
     "attestation-set": {
-        "a set": size(bundle.MAX_SET),
+        "a set": size(dsse.MAX_SET),
         "statements in a set": f"{bundle.MAX_STATEMENTS}",
         "one bundle": size(dsse.MAX_ENVELOPE),
         "characters of a hint": f"{bundle.MAX_HINT}",

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from tests.wheels import build_wheel
 from verifier.importing import register
-from verifier.runtime import Log, Observed, Run, Switch, observation
+from verifier.runtime import Observed, Run, Switch, observation
 from verifier.wheels.wheel import read_wheel
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -114,7 +114,7 @@ class Loaded:
         """A run whose clock goes on by a second whenever it is asked."""
         return Run(
             plugin_id=self.name, artifact_digest=self.digest, switch=Switch(self.name, self.digest),
-            log=Log(clock(), cap),
+            log=observation.log_of_run(clock(), cap),
         )  # fmt: skip
 
 

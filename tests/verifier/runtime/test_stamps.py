@@ -14,6 +14,7 @@ import pytest
 
 from tests.verifier.runtime.observing import observing
 from tests.wheels import build_wheel
+from verifier.clock import utc_now
 from verifier.importing import Registration, register
 from verifier.runtime import Attribution, Run, Switch, attribute, observation, stamps
 from verifier.wheels.wheel import read_wheel
@@ -164,9 +165,11 @@ def test_pool_of_the_host(first: Loaded, seen: Seen) -> None:
 def test_threads_and_pools_while_observed(first: Loaded, seen: Seen) -> None:
     registration, run = first
     plugin = registration.import_module("sample_first")
-    with observing(), run, ThreadPoolExecutor(1) as pool:
-        plugin.in_thread()
-        pool.submit(plugin.work).result()
+    with observing():
+        observation.log_of_run(utc_now)  # as a gate that observes makes it for each run
+        with run, ThreadPoolExecutor(1) as pool:
+            plugin.in_thread()
+            pool.submit(plugin.work).result()
     assert {record.run_id for record in seen.records} == {run.run_id}  # type: ignore[attr-defined]
     assert len(seen.records) == 2
 

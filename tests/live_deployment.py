@@ -8,15 +8,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pytest
 from securesystemslib.signer import CryptoSigner
 
 from loadlock.testing.documents import Documents, envelope, sha256
 from loadlock.testing.loopback import Loopback
 from loadlock.testing.repository import TufRepository
 from verifier.deployment.home import Home
+from verifier.errors import LoadlockError
 from verifier.formats import dsse
 from verifier.formats.enrolment import Enrolment, Floor, ServerUrl, dump_enrolment, encode_root
-from verifier.formats.text import Name, Time
+from verifier.formats.text import Hex, Name, Time
 from verifier.refreshing.refresh import Refresher, enroll
 
 
@@ -118,3 +120,14 @@ def signed_by(payload: bytes, signers: Sequence[CryptoSigner], payload_type: str
     message = dsse.pae(payload_type, payload)
     signatures = {s.public_key.keyid: bytes.fromhex(s.sign(message).signature) for s in signers}
     return envelope(payload_type, payload, signatures)
+
+
+def refused(live: LiveDeployment, host: Refresher, *, trust: bool | None = None) -> LoadlockError:
+    """The error of the next pass, having seen that it changed nothing that counts."""
+    before = host.home.state()
+    with pytest.raises(LoadlockError) as caught:
+        host.refresh(live.now, trust=trust)
+    assert host.home.state() == before
+    assert host.home.in_force(live.now).revocations.lists(Hex(digest(1)))
+    assert not list(host.home.directory.glob(".staging-*"))
+    return caught.value

@@ -32,14 +32,6 @@ def server() -> Iterator[Loopback]:
 
 
 @pytest.fixture
-def live() -> Iterator[LiveDeployment]:
-    with LiveDeployment() as deployment:
-        deployment.repository.publish_online(deployment.now)
-        deployment.revoke(digest(1), digest(2))
-        yield deployment
-
-
-@pytest.fixture
 def host(live: LiveDeployment, tmp_path: Path) -> Refresher:
     host = live.host(tmp_path / "host")
     host.refresh(live.now)

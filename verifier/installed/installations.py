@@ -85,7 +85,7 @@ def find_installation(name: str, path: Sequence[str] | None = None) -> Installat
     wanted = normalised(name)
     for found in _distributions(wanted, list(sys.path if path is None else path)):
         root = Path(str(found.locate_file("")))
-        here = [one for one in _in_directory(root) if one.name == wanted]
+        here = list(_in_directory(root, wanted))
         if len(here) == 1:
             return here[0]
         raise Refused(
@@ -131,16 +131,19 @@ def _distributions(name: str, path: list[str]) -> Iterator[Distribution]:
             yield found
 
 
-def _in_directory(root: Path) -> Iterator[Installation]:
-    """What the dist-info directories of a site directory are of; those whose names say nothing are left out."""
+def _in_directory(root: Path, wanted: str | None = None) -> Iterator[Installation]:
+    """What the dist-info directories of a site directory are of, or those of one name; those whose names say nothing
+    are left out.
+    """
     try:
-        names = sorted(os.listdir(root))
+        names = sorted(name for name in os.listdir(root) if name.endswith(_SUFFIX))
     except OSError:
         return
     for name in names:
         project, _, version = name.removesuffix(_SUFFIX).partition("-")
-        if name.endswith(_SUFFIX) and project:
+        found = normalised(project)
+        if found and wanted in (None, found):
             try:
-                yield Installation(normalised(project), canonical(version), root, name)
+                yield Installation(found, canonical(version), root, name)
             except ValueError:
                 continue

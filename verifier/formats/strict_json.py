@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, lru_cache
 from types import GenericAlias
-from typing import Annotated, Any, NewType, NoReturn, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, NewType, NoReturn, TypeVar, Union
 
 import msgspec
 
@@ -19,6 +19,9 @@ from verifier.errors import FormatError
 from verifier.formats.patterns import compiled
 from verifier.formats.tables import prepare, reader
 from verifier.formats.text import PATTERNS, Text
+
+if TYPE_CHECKING:
+    import json
 
 T = TypeVar("T")
 
@@ -139,13 +142,7 @@ def _uncommon(data: bytes, what: str) -> Any:
     _check_values(text, what)
     _check_depth(text, what)
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=lambda pairs: _unique(pairs, what),
-            parse_constant=lambda token: _bad_number(token, what),
-            parse_int=lambda token: _integer(token, what),
-            parse_float=lambda token: _float(token, what),
-        )
+        value = _decoder(what).decode(text)
     except json.JSONDecodeError as error:
         raise FormatError(
             "format.syntax", f"{what} is not JSON", found=f"{error.msg} at line {error.lineno} column {error.colno}"
@@ -153,6 +150,18 @@ def _uncommon(data: bytes, what: str) -> Any:
     if "\\u" in text and compiled(_SURROGATE).search(text):
         _check_surrogates(value, what)
     return value
+
+
+@lru_cache(maxsize=128)
+def _decoder(what: str) -> json.JSONDecoder:
+    import json  # as above
+
+    return json.JSONDecoder(
+        object_pairs_hook=lambda pairs: _unique(pairs, what),
+        parse_constant=lambda token: _bad_number(token, what),
+        parse_int=lambda token: _integer(token, what),
+        parse_float=lambda token: _float(token, what),
+    )
 
 
 def parse(data: bytes, type_: type[T], *, limit: int, what: str) -> T:

@@ -23,8 +23,10 @@ ATTEMPT_LIFE = 600
 """For how many seconds an attempt may last."""
 MAX_NEXT = 500
 
-# A path of the console and its query, nothing that a browser would take for another place.
-_NEXT = re.compile(r"/(?:[A-Za-z0-9][A-Za-z0-9_.:%~-]*/?)*(?:\?[A-Za-z0-9_.:%~=&+-]*)?")
+_PART = "[A-Za-z0-9][A-Za-z0-9_.:%~-]*"
+# A path of the console and its query, nothing that a browser would take for another place. Each text can be read in one
+# way only: anybody may send one, and an expression that tries many would hold the whole process up.
+_NEXT = re.compile(rf"/(?:{_PART}(?:/{_PART})*/?)?(?:\?[A-Za-z0-9_.:%~=&+-]*)?")
 
 IssuerName = Annotated[str, Path(max_length=64)]
 

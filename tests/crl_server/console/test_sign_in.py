@@ -13,7 +13,7 @@ import urllib3
 from sqlmodel import SQLModel
 
 from crl_server.access.issuers import read_issuers
-from crl_server.console.entrance import way
+from crl_server.console.entrance import MAX_NEXT, way
 from crl_server.console.place import Place
 from crl_server.console.sessions import IDLE, LIFE, MAX_SESSIONS
 from crl_server.records.audit import parse_entry
@@ -22,6 +22,7 @@ from tests.crl_server.console.sso import CLIENT_SECRET, Sso
 from tests.crl_server.console.visitor import Visitor
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, made
 from tests.crl_server.live import Answer, Live, address_of, listen
+from tests.hosts import in_fresh_process
 from verifier.errors import LoadlockError
 from verifier.formats.enrolment import ServerUrl
 from verifier.formats.text import Name
@@ -400,3 +401,16 @@ def test_no_other_place_is(live: Live, token: str, wanted: str) -> None:
     visitor = Visitor(live)
     answer = visitor.post("/login", {"token": token, "next": wanted})
     assert answer.headers["location"] == "/console/"
+
+
+def test_a_place_to_go_that_is_none_holds_nobody_up() -> None:
+    """Anybody may send it, and it is judged where all requests are: in a process of its own, which may be given up."""
+    script = """
+import sys
+from crl_server.console.entrance import MAX_NEXT, way
+for wanted in sys.argv[1:]:
+    print(way(wanted))
+"""
+    parts = ("a", "a/", "a.", "a%41", "a:", "?a=")
+    wanted = ["/" + (part * MAX_NEXT)[: MAX_NEXT - 2] + "!" for part in parts]
+    assert in_fresh_process(script, *wanted).split() == ["/"] * len(parts)

@@ -19,6 +19,7 @@ from crl_server.operating.instruments import Instruments
 from crl_server.operating.request_context import observed
 from crl_server.processes.doorway import Doorway
 from crl_server.processes.shelf import Shelf
+from crl_server.records.audit import parse_entry
 from crl_server.service import Authority
 from tests.crl_server.deployments import NOW
 
@@ -109,3 +110,21 @@ class Live:
         with socket.create_connection(self._socket.getsockname(), timeout=20) as connection:
             connection.sendall(data)
             return connection.makefile("rb").readline()
+
+
+def refusal(answer: Answer, status: int, code: str) -> dict[str, Any]:
+    """The problem document, once it is what it should be."""
+    assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json"), answer
+    told: dict[str, Any] = answer.json
+    assert told["code"] == code, told
+    assert told["status"] == status
+    assert set(told) == {"type", "title", "status", "code", "step", "what", "found", "expected", "todo"}
+    assert told["todo"]
+    return told
+
+
+def denials(authority: Authority) -> list[tuple[str, str, str]]:
+    """The refused writes that the audit log has: who, what, and the code."""
+    with authority.store.read() as ledger:
+        entries = [parse_entry(line) for line in ledger.audit_lines()]
+    return [(e.actor, e.subject, e.detail["code"]) for e in entries if e.action == "access.denied"]

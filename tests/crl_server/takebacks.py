@@ -9,6 +9,7 @@ from crl_server.lists.countersigning import Summary, review, sign
 from crl_server.lists.dossier import Dossier
 from crl_server.plugins import registry
 from crl_server.revocation import standing
+from crl_server.revocation.reinstating import Wish
 from crl_server.revocation.standing import NewRule, RuleAdded
 from crl_server.service import Authority
 from crl_server.storage.tables import Artifact
@@ -22,6 +23,7 @@ from verifier.revocation.revocation_list import RevocationList
 from verifier.revocation.revocations import FileKind, apply_head
 from verifier.revocation.standing_rules import Part, Subject, check_rules
 
+ALICE, BOB = "token:alice", "token:bob"
 KEYS = ("checkpoint-1.pem", "checkpoint-2.pem")
 
 
@@ -76,6 +78,14 @@ def add_rule(
 def root_of(authority: Authority) -> Digest:
     """The fingerprint of the first root."""
     return Digest(f"sha256:{sha256_hex(authority.repository.root(1))}")
+
+
+def reinstate(authority: Authority, label: object | None, rule: int | None = None) -> int:
+    """Ask as Alice, approve as Bob."""
+    wish = Wish(None if label is None else digest(label), rule, "it was a mistake")
+    number = authority.request_reinstatement(wish, ALICE, NOW).id
+    authority.approve_reinstatement(number, BOB, NOW)
+    return number
 
 
 def prepared(authority: Authority, directory: Path, now: datetime = NOW, *, cut: bool = False) -> Dossier:

@@ -17,11 +17,10 @@ from crl_server.lists import public_tree
 from crl_server.plugins import admission, registry
 from crl_server.plugins.admission import Admitted, Upload
 from crl_server.records.audit import parse_entry, verify_log
-from crl_server.service import Authority
 from crl_server.settings import Metrics, Settings
 from crl_server.trust import policies
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made
-from tests.crl_server.live import Answer, Live
+from tests.crl_server.live import Answer, Live, denials, refusal
 from tests.simulator import PluginWheel, Simulator
 from verifier.errors import Refused, Unreachable
 from verifier.formats.revocations import AuditHead
@@ -79,23 +78,6 @@ def upload(wheel: PluginWheel, attestations: bytes) -> dict[str, Any]:
 
 def revocation(*labels: object, reason: str = "malicious", **more: Any) -> bytes:
     return json.dumps({"digests": [digest(label) for label in labels], "reason": reason, **more}).encode()
-
-
-def refusal(answer: Answer, status: int, code: str) -> dict[str, Any]:
-    """The problem document, once it is what it should be."""
-    assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json"), answer
-    told: dict[str, Any] = answer.json
-    assert told["code"] == code, told
-    assert told["status"] == status
-    assert set(told) == {"type", "title", "status", "code", "step", "what", "found", "expected", "todo"}
-    assert told["todo"]
-    return told
-
-
-def denials(authority: Authority) -> list[tuple[str, str, str]]:
-    with authority.store.read() as ledger:
-        entries = [parse_entry(line) for line in ledger.audit_lines()]
-    return [(e.actor, e.subject, e.detail["code"]) for e in entries if e.action == "access.denied"]
 
 
 # -- what is malformed -------------------------------------------------------------------------------------------------

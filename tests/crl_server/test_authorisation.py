@@ -16,9 +16,8 @@ from crl_server.plugins.admission import Upload
 from crl_server.service import Authority
 from loadlock.testing.loopback import Loopback
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made
-from tests.crl_server.live import Live
-from tests.crl_server.test_api import denials, refusal
-from tests.crl_server.test_oidc import Sso
+from tests.crl_server.issuer import Sso
+from tests.crl_server.live import Live, denials, refusal
 from tests.simulator import Simulator
 from verifier.errors import Refused, UsageError
 from verifier.formats.text import Name, PluginId

@@ -22,7 +22,7 @@ from crl_server.trust.reclaiming import reclaim
 from tests.crl_server.deployments import ACTOR, NOW, digest, made, revoke
 from tests.crl_server.takebacks import admit, subject
 from tests.crl_server.test_cli import refused, run
-from verifier.errors import LoadlockError
+from tests.hosts import code_of
 from verifier.formats.revocations import sha256_hex
 
 
@@ -33,12 +33,6 @@ def authority(tmp_path: Path) -> Iterator[Authority]:
     revoke(new, "a", "b")
     yield new
     new.close()
-
-
-def code_of(call: Callable[[], object]) -> str:
-    with pytest.raises(LoadlockError) as caught:
-        call()
-    return caught.value.code
 
 
 def members(file: Path) -> dict[str, bytes]:

@@ -14,8 +14,7 @@ from crl_server.revocation import reinstating, waiving
 from crl_server.storage.ledger import MAX_ID
 from tests.crl_server.console.visitor import Visitor
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made, revoke
-from tests.crl_server.live import Live
-from tests.crl_server.test_api import denials, refusal
+from tests.crl_server.live import Live, denials, refusal
 from tests.crl_server.test_hosts import claim
 from verifier.errors import Refused
 from verifier.formats.acknowledgement import dump_acknowledgement

@@ -16,8 +16,7 @@ import pytest
 from crl_server.api import bodies
 from tests.crl_server.console.visitor import Visitor
 from tests.crl_server.deployments import ACTOR, DAY, NOW, made
-from tests.crl_server.live import Live
-from tests.crl_server.test_api import refusal
+from tests.crl_server.live import Live, refusal
 from tests.waiting import until
 from verifier.formats.text import Name
 

@@ -19,8 +19,7 @@ from crl_server.operating.push import Hub
 from crl_server.processes.process import server_of
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, NOW, made, revoke
-from tests.crl_server.live import Live, listen
-from tests.crl_server.test_api import refusal
+from tests.crl_server.live import Live, listen, refusal
 from tests.crl_server.test_hosts import claim, said
 from verifier.errors import Refused, Unreachable
 from verifier.formats.text import Name

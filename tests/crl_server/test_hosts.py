@@ -18,9 +18,8 @@ from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
 from crl_server.storage.store import Store
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
-from tests.crl_server.live import Answer, Live
+from tests.crl_server.live import Answer, Live, denials, refusal
 from tests.crl_server.takebacks import admit, subject
-from tests.crl_server.test_api import denials, refusal
 from verifier.errors import LoadlockError, Refused
 from verifier.formats.acknowledgement import MAX_PLUGINS, Acknowledgement, dump_acknowledgement, parse_acknowledgement
 from verifier.formats.text import Name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -14,97 +14,26 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 
-from crl_server.access.issuers import Grant, Issuer, read_issuers
+from crl_server.access.issuers import Grant
 from crl_server.access.oidc import AGAIN, FRESH, KEPT, Issuers
 from crl_server.access.roles import Identity
 from crl_server.service import Authority
 from loadlock.testing.loopback import Loopback, status
 from tests.crl_server.deployments import ACTOR, DAY, NOW, made
+from tests.crl_server.issuer import EC, ED, RSA, Claims, Sso, b64, rsa_jwk
 from tests.crl_server.live import Live
-from verifier.errors import LoadlockError
+from tests.hosts import code_of
 from verifier.formats.text import Name, PluginId
 
 pytestmark = pytest.mark.usefixtures("engine")
-
-RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-EC = ec.generate_private_key(ec.SECP256R1())
-ED = ed25519.Ed25519PrivateKey.generate()
-AUDIENCE = "loadlock"
-Claims = dict[str, Any]
-
-
-def b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def number(value: int) -> str:
-    return b64(value.to_bytes((value.bit_length() + 7) // 8, "big"))
-
-
-def rsa_jwk(kid: str, **more: str) -> dict[str, str]:
-    public = RSA.public_key().public_numbers()
-    return {"kty": "RSA", "kid": kid, "n": number(public.n), "e": number(public.e), "use": "sig"} | more
-
-
-def keys() -> list[dict[str, str]]:
-    point = EC.public_key().public_numbers()
-    raw = ED.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    coordinates = {"x": b64(point.x.to_bytes(32, "big")), "y": b64(point.y.to_bytes(32, "big"))}
-    return [
-        rsa_jwk("rsa", alg="RS256"),
-        rsa_jwk("pss", alg="PS256"),
-        {"kty": "EC", "kid": "ec", "crv": "P-256", **coordinates},
-        {"kty": "OKP", "kid": "ed", "crv": "Ed25519", "x": b64(raw)},
-        rsa_jwk("enc", use="enc"),
-        rsa_jwk("weak", alg="RS512"),
-        {"kty": "oct", "kid": "shared", "k": b64(b"a shared secret that everybody can read in the set")},
-    ]
-
-
-class Sso:
-    """A real issuer: discovery and key set over HTTP, tokens by its keys."""
-
-    def __init__(self, server: Loopback) -> None:
-        self.server = server
-        self.url = server.url + "/realm"
-        self.keys = keys()
-        self.publish()
-
-    def publish(self, **document: Any) -> None:
-        told = {"issuer": self.url, "jwks_uri": self.server.url + "/keys"} | document
-        self.server.files["realm/.well-known/openid-configuration"] = json.dumps(told).encode()
-        self.server.files["keys"] = json.dumps({"keys": self.keys}).encode()
-
-    def claims(self, **changes: Any) -> Claims:
-        at = int(NOW.timestamp())
-        claims = {
-            "iss": self.url, "sub": "ann", "aud": AUDIENCE, "iat": at - 10, "exp": at + 600, "groups": ["staff", "sec"],
-        } | changes  # fmt: skip
-        return {name: value for name, value in claims.items() if value is not None}
-
-    def token(
-        self, kid: str = "rsa", alg: str = "RS256", key: Any = RSA, headers: Claims | None = None, **changes: Any
-    ) -> str:
-        return jwt.encode(self.claims(**changes), key, alg, {"kid": kid} | (headers or {}))
-
-    def issuer(self, **changes: Any) -> Issuer:
-        grant = Grant(roles=("revoker",), claims={"groups": "sec"})
-        fields: dict[str, Any] = {"name": Name("sso"), "url": self.url, "audience": AUDIENCE, "grant": (grant,)}
-        return Issuer(**(fields | changes))
 
 
 @pytest.fixture
 def sso() -> Iterator[Sso]:
     with Loopback() as server:
         yield Sso(server)
-
-
-def code_of(action: Callable[[], object]) -> str:
-    with pytest.raises(LoadlockError) as caught:
-        action()
-    return caught.value.code
 
 
 # -- tokens ------------------------------------------------------------------------------------------------------------
@@ -322,63 +251,6 @@ def test_each_issuer_has_its_own_keys_and_grants(sso: Sso) -> None:
         assert code_of(lambda: issuers.identify(other.token(), NOW)) == "auth.token"
 
 
-# -- settings ----------------------------------------------------------------------------------------------------------
-
-GOOD = """
-[[issuer]]
-name = "ci"
-url = "https://ci.example"
-audience = "loadlock"
-[[issuer.grant]]
-roles = ["publisher"]
-plugins = ["csv_exporter"]
-claims = { project_id = "1" }
-"""
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "code"),
-    [
-        ("[[issuer]]", "[[issuer", "format.syntax"),
-        ('"1"', "1", "format.schema"),
-        ('{ project_id = "1" }', "{}", "format.schema"),
-        ('roles = ["publisher"]', "roles = []", "format.schema"),
-        ('"publisher"', '"admin"', "format.schema"),
-        ('name = "ci"', 'name = "CI !"', "format.schema"),
-        ('name = "ci"', 'name = "ci"\nmore = 1', "format.schema"),
-        ('audience = "loadlock"', "", "format.schema"),
-        ("https://ci.example", "http://ci.example", "usage.configuration"),
-        ("https://ci.example", "https://user@ci.example", "usage.configuration"),
-        ("https://ci.example", "https://ci.example?x=1", "usage.configuration"),
-        ("https://ci.example", "https://[ci.example", "usage.configuration"),
-        ('plugins = ["csv_exporter"]\n', "", "usage.configuration"),
-        ('"publisher"', '"revoker"', "usage.configuration"),
-        (GOOD, GOOD + GOOD, "usage.configuration"),
-        (GOOD, GOOD + GOOD.replace('"ci"', '"ci2"'), "usage.configuration"),
-        (GOOD, GOOD + GOOD.replace("https://ci", "https://ci2"), "usage.configuration"),
-        (GOOD, "#" * 65_537, "format.too-large"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(tmp_path: Path, old: str, new: str, code: str) -> None:
-    path = tmp_path / "issuers.toml"
-    path.write_text(GOOD)
-    assert [issuer.name for issuer in read_issuers(path)] == ["ci"]
-    assert old in GOOD
-    path.write_text(GOOD.replace(old, new))
-    assert code_of(lambda: read_issuers(path)) == code
-
-
-def test_settings_that_are_not_text_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "issuers.toml"
-    path.write_bytes(b"# caf\xe9")
-    assert code_of(lambda: read_issuers(path)) == "format.encoding"
-
-
-def test_without_the_file_there_are_no_issuers(tmp_path: Path) -> None:
-    assert read_issuers(tmp_path / "issuers.toml") == ()
-    assert code_of(lambda: Issuers(()).identify("a.b.c", NOW)) in {"auth.token", "format.syntax", "format.encoding"}
-
-
 # -- the API -----------------------------------------------------------------------------------------------------------
 
 
@@ -433,7 +305,6 @@ def test_an_issuer_that_hangs_keeps_no_token_of_this_service_waiting(sso: Sso, t
             assert asked.wait(20)
             done = pool.submit(live.ask, "POST", "/v1/revocations", secret, body)
             assert done.result(20).status == 201
-            assert not hanging.is_set()
         finally:
             hanging.set()
         assert {answer.result(60).status for answer in waiting} == {503}

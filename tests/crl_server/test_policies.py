@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from crl_server.service import Authority
 from crl_server.trust import policies
 from crl_server.trust.signing import SigningKey
 from tests.crl_server.deployments import ACTOR, DAY, NOW, made, revoke
+from tests.hosts import code_of
 from verifier.errors import LoadlockError
 from verifier.formats.policy import Policy
 from verifier.formats.strict_json import plain
@@ -35,12 +36,6 @@ def authority(tmp_path: Path) -> Iterator[Authority]:
 
 def to_sign(text: str) -> Policy:
     return policies.to_sign(text, Name("acme"), 7, NOW)
-
-
-def code_of(call: Callable[[], object]) -> str:
-    with pytest.raises(LoadlockError) as caught:
-        call()
-    return caught.value.code
 
 
 def top(line: str) -> str:

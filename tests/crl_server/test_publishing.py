@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from crl_server.revocation.revoking import Order
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
 from tests.crl_server.tampering import backup, restore, tamper
-from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
+from tests.hosts import code_of
+from verifier.errors import Refused, Unreachable, UsageError
 from verifier.files import write_together
 from verifier.formats import dsse
 from verifier.formats.revocations import parse_head, sha256_hex
@@ -43,12 +45,6 @@ def as_a_host(authority: Authority) -> RevocationList:
         return (lists / kind / name).read_bytes()
 
     return open_list((lists / "head.json").read_bytes(), files, authority.repository.trust(), NOW + 60 * DAY)
-
-
-def code_of(call: object) -> str:
-    with pytest.raises(LoadlockError) as caught:
-        call()  # type: ignore[operator]
-    return caught.value.code
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -97,7 +93,7 @@ def test_a_disk_error_leaves_the_old_list_and_the_next_try_publishes(
             write_together(files, mode)
 
         monkeypatch.setattr(crl_server.lists.public_tree, "write_together", failing)
-        assert code_of(lambda name=survived: revoke(authority, f"new {name}")) == "io.failed"
+        assert code_of(partial(revoke, authority, f"new {survived}")) == "io.failed"
         assert as_a_host(authority).head.seq == 1
         assert as_a_host(authority).lists(digest("old"))
         assert not as_a_host(authority).lists(digest("new 0"))
@@ -114,7 +110,7 @@ def test_a_database_that_was_set_back_is_noticed(authority: Authority) -> None:
     restore(authority, before)
     assert code_of(lambda: authority.reconcile(NOW + HOUR)) == "server.behind"
     for number in range(3, 6):  # not even when as many events have been committed as were lost
-        assert code_of(lambda number=number: revoke(authority, number)) == "server.behind"
+        assert code_of(partial(revoke, authority, number)) == "server.behind"
     assert as_a_host(authority).lists(digest(2))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from crl_server.trust.reclaiming import Reclaimed, reclaim
 from tests.crl_server.deployments import ACTOR, NOW, digest, made, revoke
 from tests.crl_server.rotated import World, world
 from tests.crl_server.takebacks import Reader, add_rule, admit, checkpoint, root_of, sign_twice, subject
-from verifier.errors import LoadlockError
+from tests.hosts import code_of
 
 
 @pytest.fixture
@@ -28,12 +28,6 @@ def authority(tmp_path: Path) -> Iterator[Authority]:
     revoke(new, "early")
     yield new
     new.close()
-
-
-def code_of(call: Callable[[], object]) -> str:
-    with pytest.raises(LoadlockError) as caught:
-        call()
-    return caught.value.code
 
 
 def exported(authority: Authority, directory: Path) -> Path:

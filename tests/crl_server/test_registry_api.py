@@ -12,9 +12,9 @@ from crl_server.access.roles import Identity
 from crl_server.plugins.admission import Upload
 from crl_server.trust import policies
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
-from tests.crl_server.live import Live
+from tests.crl_server.live import Live, refusal
 from tests.crl_server.takebacks import admit, subject
-from tests.crl_server.test_api import ROLE_OF_PERSON, refusal
+from tests.crl_server.test_api import ROLE_OF_PERSON
 from tests.crl_server.test_cli import run
 from tests.simulator import PluginWheel, Simulator
 from verifier.formats.revocations import sha256_hex

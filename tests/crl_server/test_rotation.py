@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tests.crl_server.deployments import ACTOR, digest, revoke
 from tests.crl_server.rotated import REPLACED, SIGNERS, Host, World, world
 from tests.crl_server.takebacks import checkpoint
 from tests.crl_server.test_cli import refused, run
+from tests.hosts import code_of
 from verifier.errors import LoadlockError, Unreachable
 from verifier.files import write_atomic
 from verifier.formats.text import Digest
@@ -34,12 +35,6 @@ ROTATED: tuple[Kind, ...] = ("root", "targets", "checkpoints", "online", "head")
 def acme(tmp_path: Path) -> Iterator[World]:
     with world(tmp_path) as made:
         yield made
-
-
-def code_of(call: Callable[[], object]) -> str:
-    with pytest.raises(LoadlockError) as caught:
-        call()
-    return caught.value.code
 
 
 def public_files(world: World) -> dict[Path, bytes]:

@@ -17,7 +17,8 @@ from crl_server.revocation.revoking import Order
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
 from tests.crl_server.tampering import backup, tamper
-from verifier.errors import LoadlockError, Refused, UsageError
+from tests.hosts import code_of
+from verifier.errors import Refused, UsageError
 from verifier.formats.revocations import AuditHead
 from verifier.formats.text import Hex, Name
 
@@ -31,12 +32,6 @@ def authority(tmp_path: Path) -> Iterator[Authority]:
     new = made(tmp_path / "acme")
     yield new
     new.close()
-
-
-def code_of(call: Callable[[], object]) -> str:
-    with pytest.raises(LoadlockError) as caught:
-        call()
-    return caught.value.code
 
 
 # -- opening -----------------------------------------------------------------------------------------------------------

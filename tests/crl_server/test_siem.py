@@ -19,8 +19,7 @@ from crl_server.commands import events
 from crl_server.records import siem
 from crl_server.records.audit import EMPTY, Act, Action, append, verify_log
 from tests.crl_server.deployments import ACTOR, DAY, NOW, SERVER, digest, made
-from tests.crl_server.live import Live
-from tests.crl_server.test_api import refusal
+from tests.crl_server.live import Live, refusal
 from tests.crl_server.test_cli import run
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Name

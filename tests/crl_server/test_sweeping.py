@@ -17,9 +17,8 @@ from crl_server.revocation.revoking import Order
 from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made, revoke
-from tests.crl_server.live import Answer, Live
+from tests.crl_server.live import Answer, Live, denials, refusal
 from tests.crl_server.takebacks import Reader, admit, checkpoint, subject
-from tests.crl_server.test_api import denials, refusal
 from tests.crl_server.test_osv_rules import advisory
 from verifier.errors import Refused
 from verifier.formats.text import Name

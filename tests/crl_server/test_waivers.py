@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,8 @@ from crl_server.service import Authority
 from crl_server.trust.policies import with_waivers
 from loadlock.cli import main
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made
-from tests.crl_server.live import Live
-from tests.crl_server.test_api import refusal
-from verifier.errors import LoadlockError
+from tests.crl_server.live import Live, refusal
+from tests.hosts import code_of
 from verifier.formats.policy_terms import Waiver
 from verifier.formats.text import Name, Time
 
@@ -58,12 +57,6 @@ def end(authority: Authority, number: int) -> None:
 def in_effect(authority: Authority, now: Any = NOW) -> tuple[Waiver, ...]:
     with authority.store.read() as ledger:
         return waiving.in_effect(ledger, now)
-
-
-def code_of(call: Callable[[], object]) -> str:
-    with pytest.raises(LoadlockError) as caught:
-        call()
-    return caught.value.code
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

@@ -23,9 +23,8 @@ from crl_server.lists.wholeness import Wholeness
 from crl_server.service import Authority
 from crl_server.storage.tables import Artifact
 from tests.crl_server.deployments import NOW, digest, made, revoke
-from tests.crl_server.live import Live
+from tests.crl_server.live import Live, refusal
 from tests.crl_server.takebacks import add_rule, admit, subject
-from tests.crl_server.test_api import refusal
 from tests.hosts import code_of
 from verifier.files import write_atomic
 from verifier.formats.revocations import sha256_hex

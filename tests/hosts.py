@@ -27,7 +27,7 @@ from loadlock.testing.loopback import Loopback
 from tests.live_deployment import signed_by
 from tests.simulator import Claims, PluginWheel, Simulator
 from tests.wheels import build_wheel
-from verifier.artifacts import SET_SUFFIX
+from verifier.deployment.artifacts import SET_SUFFIX
 from verifier.deployment.home import Home
 from verifier.errors import LoadlockError
 from verifier.formats.enrolment import Enrolment, Floor, ServerUrl, dump_enrolment, encode_root

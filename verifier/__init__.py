@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from verifier.collecting import seldom
 from verifier.errors import (
     FormatError,
     LoadlockError,
@@ -60,7 +61,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'verifier' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    with seldom():
+        return getattr(importlib.import_module(_LAZY[name]), name)
 
 
 def __dir__() -> list[str]:

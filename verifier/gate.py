@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from verifier import importing
-from verifier.artifacts import set_of
 from verifier.clock import Clock, utc_now
+from verifier.collecting import seldom
+from verifier.deployment.artifacts import set_of
 from verifier.deployment.ground import Opened, ahead, open_ground
 from verifier.deployment.home import Home, InForce
 from verifier.deployment.last_good import is_due, reopen
 from verifier.deployment.place import find_deployment
 from verifier.errors import PluginRevoked, Refused, UsageError
 from verifier.formats.text import Digest
-from verifier.importing.collecting import seldom
 from verifier.installed.gate import InstalledGate
 from verifier.installed.installations import installed_version
 from verifier.judging.decide import Request
@@ -120,6 +120,7 @@ class Gate(InstalledGate):
         _gates.add(self)
 
     @classmethod
+    @seldom()
     def open(cls, directory: Path | str | None = None, **options: Any) -> Gate:
         """Open the gate of a deployment directory: the one given, the environment's, or the nearest ``.loadlock/``.
 

@@ -20,7 +20,7 @@ from loadlock.testing.loopback import Loopback
 from loadlock.testing.people import Person
 from loadlock.testing.repository import TufRepository
 from loadlock.testing.statements import Release, honest, make_wheel
-from verifier.artifacts import SET_SUFFIX
+from verifier.deployment.artifacts import SET_SUFFIX
 from verifier.deployment.home import Home
 from verifier.formats import dsse
 from verifier.formats.enrolment import Enrolment, Floor, ServerUrl, dump_enrolment, encode_root

@@ -21,6 +21,16 @@ opened = sorted(sys.modules)
 assert gate.load(sys.argv[3]).entry_point("exporters", "hello").load()() == "hello"
 print(json.dumps([opened, sorted(sys.modules)]))
 """
+COLLECTING = """
+import gc, sys
+import verifier
+before, looked = gc.get_threshold(), []
+gc.callbacks.append(lambda phase, of: looked.append(of["generation"]))
+from verifier import Gate
+gate = Gate.open(sys.argv[1], cache=sys.argv[2])
+assert not looked, looked
+assert gc.get_threshold() == before
+"""
 FOR_WHAT_IS_NEW = {
     "cryptography.hazmat", "packaging.requirements", "packaging.specifiers", "packaging.tags", "packaging.utils",
     "packaging.version", "securesystemslib", "sigstore", "tuf",
@@ -63,3 +73,10 @@ def test_what_is_new_is_judged_with_all_that_it_takes(hosted: HostedDeployment, 
     opened, loaded = start(hosted, tmp_path / "cache", new)
     assert opened & FOR_WHAT_IS_NEW == set()
     assert {"cryptography.hazmat", "packaging.version"} <= loaded
+
+
+def test_the_collector_does_not_look_while_a_gate_opens(hosted: HostedDeployment, tmp_path: Path) -> None:
+    start(hosted, tmp_path / "cache", hosted.plugin())
+    command = [sys.executable, "-I", "-c", COLLECTING, str(hosted.directory), str(tmp_path / "cache")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from verifier import importing
-from verifier.artifacts import SET_SUFFIX
+from verifier.deployment.artifacts import SET_SUFFIX
 from verifier.deployment.home import Home
 from verifier.errors import LoadlockError, Refused, UsageError
 from verifier.files import read_capped

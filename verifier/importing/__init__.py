@@ -18,7 +18,6 @@ else is asked: a submodule that the wheel does not hold does not exist. Each mod
     fitting.py        whether a wheel is for this interpreter
     environment.py    whether the host's environment could have a distribution
     clashes.py        what may not be served beside what is there
-    collecting.py     how often the collector of cycles looks meanwhile
     registration.py   what a host calls
 """
 

@@ -16,11 +16,11 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from types import ModuleType
 from typing import Final
 
+from verifier.collecting import seldom
 from verifier.errors import PluginFailed, Refused
 from verifier.importing import environment
 from verifier.importing.clashes import check_clashes
 from verifier.importing.code_cache import CodeCache
-from verifier.importing.collecting import seldom
 from verifier.importing.finder import Finder, Served
 from verifier.importing.loader import ModuleLoader, NamespaceLoader, Portion
 from verifier.importing.modules import Modules

@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from verifier.collecting import seldom
 from verifier.deployment.home import Home
 from verifier.errors import Refused
-from verifier.importing.collecting import seldom
 from verifier.installed.installations import Installation, find_installation
 from verifier.judging.decide import Request
 from verifier.judging.steps import Outcome

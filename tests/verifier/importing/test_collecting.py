@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.verifier.importing.conftest import Make
+from verifier import collecting
+from verifier.collecting import MANY, seldom
 from verifier.errors import PluginFailed
-from verifier.importing import collecting
-from verifier.importing.collecting import MANY, seldom
 
 CHOSEN = (701, 11, 9)
 

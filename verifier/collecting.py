@@ -1,4 +1,5 @@
-"""While plugins are loaded and imported, the collector of cycles looks more seldom: nearly all that is made is to stay.
+"""While a gate opens, and while plugins are loaded and imported, the collector of cycles looks more seldom: nearly all
+that is made is to stay.
 
 Every few hundred new containers the collector looks at the newest ones, and again and again at all there are. While
 many plugins are imported that takes a third of the time, and finds nothing. So it waits for more of them for so long,

@@ -32,7 +32,7 @@ class Shelf:
         cache: where it lies.
         kind: of shelf.
         parts: all that its values have in common.
-        most: bytes that it may have; one that would have more begins anew.
+        most: bytes that it may have; one that would have more keeps the newer half of its values.
     """
 
     def __init__(self, cache: PrivateCache, kind: str, *parts: bytes, most: int = MAX_VALUE) -> None:
@@ -67,11 +67,20 @@ class Shelf:
             self._cache.append(self._name, record, anew=False)
             self._records[name] = tag, memoryview(value)
             self._extent = (size + len(record),) * 2
-        else:
-            kept = self._cache.raw(self._name)[:end]  # what follows makes no sense
+        else:  # it is full, or what follows its last whole record makes no sense
             fits = end + len(record) <= self._most
-            self._cache.append(self._name, kept + record if fits else record, anew=True)
+            self._cache.append(self._name, self._newest(end if fits else self._most // 2) + record, anew=True)
             self._look()
+
+    def _newest(self, room: int) -> bytes:
+        """The last records, as many as there is room for."""
+        kept: list[bytes] = []
+        for name, (tag, value) in reversed(self._records.items()):
+            room -= _HEAD.size + len(value)
+            if room < 0:
+                break
+            kept.append(_HEAD.pack(tag, name, len(value)) + value)
+        return b"".join(reversed(kept))
 
     def _look(self) -> None:
         content = memoryview(self._cache.raw(self._name))

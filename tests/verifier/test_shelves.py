@@ -236,12 +236,20 @@ def test_attack_6_what_is_put_there_while_it_is_open_is_not_believed(directory: 
     assert bytes(made.load(b"one") or b"") == VALUES[b"one"]
 
 
-def test_a_shelf_of_a_lower_cap_begins_anew_before(directory: Path) -> None:
-    made = Shelf(PrivateCache(directory), "sample", most=3 * (HEAD + 100))
+def test_a_full_shelf_keeps_the_newer_half(directory: Path) -> None:
+    made = Shelf(PrivateCache(directory), "sample", most=4 * (HEAD + 100))
     for number in range(5):
         made.store(bytes(100), b"%d" % number)
         assert bytes(made.load(b"%d" % number) or b"") == bytes(100)
-    assert [made.load(b"%d" % number) is not None for number in range(5)] == [False, False, False, True, True]
+    for seen in (made, Shelf(PrivateCache(directory), "sample")):
+        assert [seen.load(b"%d" % number) is not None for number in range(5)] == [False, False, True, True, True]
+
+
+def test_a_value_that_is_more_than_a_full_shelf_may_have_empties_it_at_most(directory: Path) -> None:
+    made = Shelf(PrivateCache(directory), "sample", most=HEAD + 100)
+    for number in range(3):
+        made.store(bytes(100), b"%d" % number)
+    assert [made.load(b"%d" % number) is not None for number in range(3)] == [False, False, True]
 
 
 @given(st.binary(max_size=400))

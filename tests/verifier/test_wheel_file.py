@@ -210,7 +210,7 @@ def test_attack_53_what_was_done_to_the_record_of_a_file_makes_it_unknown(
     assert is_known(paths[0], files_seen(tmp_path / "cache"))
 
 
-def test_what_is_kept_of_files_begins_anew_when_it_is_much(
+def test_of_what_is_kept_of_files_the_oldest_goes_when_it_is_much(
     tmp_path: Path, cache: SeenFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, evil = wheels("small")

@@ -26,8 +26,8 @@ from verifier.wheels.snapshot import Contents, Places, Snapshot
 READER: Final = 13
 """Raised with every change of what the strict reader accepts or finds; ``tests/verifier/test_wheel_cache.py`` asks."""
 
-MAX_SEEN: Final = 4 << 20
-"""Bytes of what is kept of files that were seen; past it, only of those that are seen from then on."""
+MAX_SEEN: Final = 16 << 20
+"""Bytes of what is kept of files that were seen; past it, only of those that were seen last."""
 
 _KIND: Final = "wheel"
 _SEEN: Final = "seen"

@@ -163,6 +163,13 @@ def test_a_policy_whose_trusted_root_is_gone_is_not_signed(world: World) -> None
 # -- signing that goes wrong -----------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def released(world: World) -> World:
+    """The world once its services have all answered: what a test asks for beside the one that does not, is there."""
+    world.release()
+    return world
+
+
 def refusal_to_attest(world: World, place: Path, *signing: str | Path) -> LoadlockError:
     """Why a wheel that was built elsewhere is not attested; nothing is written then."""
     wheel = world.release()
@@ -175,26 +182,26 @@ def refusal_to_attest(world: World, place: Path, *signing: str | Path) -> Loadlo
 
 @pytest.mark.parametrize("service", ["/api/v2/signingCert", "/rekor2/", "/tsa/"])
 def test_a_service_that_hangs_ends_the_command(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: str
+    released: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: str
 ) -> None:
     monkeypatch.setenv("LOADLOCK_KEY_DEADLINE", "1")
-    signing = world.signing("ci")
-    with world.sigstore.hanging(service):
-        error = refusal_to_attest(world, tmp_path / "dist", *signing)
+    signing = released.signing("ci")
+    with released.sigstore.hanging(service):
+        error = refusal_to_attest(released, tmp_path / "dist", *signing)
     assert (type(error), error.code) == (Unreachable, "unreachable.signer")
     assert "1 seconds" in error.found
 
 
 @pytest.mark.parametrize("service", ["/api/v2/signingCert", "/rekor2/", "/tsa/"])
-def test_a_service_that_fails_ends_the_command(world: World, tmp_path: Path, service: str) -> None:
-    with world.sigstore.failing(service):
-        error = refusal_to_attest(world, tmp_path / "dist", *world.signing("ci"))
+def test_a_service_that_fails_ends_the_command(released: World, tmp_path: Path, service: str) -> None:
+    with released.sigstore.failing(service):
+        error = refusal_to_attest(released, tmp_path / "dist", *released.signing("ci"))
     assert (type(error), error.code) == (Unreachable, "unreachable.signer")
 
 
-def test_a_missing_timestamp_is_an_error_where_the_log_states_a_time(world: World, tmp_path: Path) -> None:
-    with world.sigstore.failing("/tsa/"):
-        error = refusal_to_attest(world, tmp_path / "dist", *world.signing("ci", 1))
+def test_a_missing_timestamp_is_an_error_where_the_log_states_a_time(released: World, tmp_path: Path) -> None:
+    with released.sigstore.failing("/tsa/"):
+        error = refusal_to_attest(released, tmp_path / "dist", *released.signing("ci", 1))
     assert error.code == "unreachable.signer"
     assert "no timestamp authority answered" in error.what
 

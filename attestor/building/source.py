@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -39,7 +40,13 @@ _SOMEBODYS = re.compile(r"/+(?:~|(?:home|root|Users|tmp|mnt|media)/|[^/]*\\)")
 MIN_HOST = 2
 #: Settings of the machine that would run programs or change what is exported.
 _GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false",
-        "-c", "core.attributesFile=/dev/null", "-c", "tar.umask=0022", "-c", "core.quotePath=false")  # fmt: skip
+        "-c", "core.eol=lf", "-c", "core.attributesFile=/dev/null", "-c", "tar.umask=0022",
+        "-c", "core.quotePath=false")  # fmt: skip
+#: A filter's settings that would change what is exported, and what they are while exporting: no filter.
+_NO_FILTER = {"smudge": "", "process": "", "required": "false"}
+#: How a file begins that stands for another, which Git LFS keeps elsewhere, and how long it is at most.
+_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+_MAX_POINTER = 1024
 
 
 @dataclass(frozen=True)
@@ -89,14 +96,18 @@ def export(source: Source, into: Path) -> Path:
 
     Raises:
         Refused: ``source.archive``: the archive is malformed, escapes, or unpacks to more than the caps;
-            ``source.unusable``: the sdist is no longer the one that was described.
+            ``source.unusable``: the sdist is no longer the one that was described; the commit has pointers of Git LFS.
     """
     if source.kind == "git":
         root = into
         # Run in the subdirectory, git archives the commit's content of that subdirectory alone.
         with NamedTemporaryFile() as stream:
-            _run_git(source.path, "archive", "--format=tar", f"--output={stream.name}", source.commit)
+            _run_git(
+                source.path, "archive", "--format=tar", f"--output={stream.name}", source.commit,
+                settings=_without_filters(source.path),
+            )  # fmt: skip
             unpack(stream, into)
+        _refuse_pointers(into)
     else:
         data = read_capped(source.path, MAX_SDIST_BYTES, "the sdist")
         if hashlib.sha256(data).hexdigest() != source.sha256:
@@ -189,6 +200,25 @@ def _lines(path: Path) -> list[str]:
     return read_capped(path, MAX_ATTRIBUTES, "the attributes file").decode("utf-8", "replace").splitlines()
 
 
+def _without_filters(directory: Path) -> dict[str, str]:
+    """Settings under which no filter runs: one is a program of this machine, and would export what no commit holds."""
+    listed = _git_or_nothing(directory, "config", "-z", "--name-only", "--get-regexp", r"^filter\.")
+    drivers = {name.rpartition(".")[0] for name in listed.split("\0") if name}
+    return {f"{driver}.{setting}": value for driver in sorted(drivers) for setting, value in _NO_FILTER.items()}
+
+
+def _refuse_pointers(tree: Path) -> None:
+    for path in sorted(tree.rglob("*")):
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > _MAX_POINTER:
+            continue
+        if path.read_bytes().startswith(_POINTER):
+            raise Refused(
+                "source.unusable", "the source contains files of Git LFS, whose content the commit does not hold",
+                found=ascii(path.relative_to(tree).as_posix()[:200]),
+                todo="Build an sdist that contains them, and attest that; or keep them out by 'export-ignore'.",
+            )  # fmt: skip
+
+
 def _ref(directory: Path) -> str:
     """The branch that is checked out; of a detached commit, a tag that names it; else nothing."""
     branch = _git_or_nothing(directory, "symbolic-ref", "--quiet", "HEAD")
@@ -226,8 +256,8 @@ def _git_or_nothing(directory: Path, *arguments: str) -> str:
     return done.stdout.decode("utf-8", "replace").strip() if done.status == 0 else ""
 
 
-def _run_git(directory: Path, *arguments: str) -> bytes:
-    done = _start_git(directory, arguments)
+def _run_git(directory: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> bytes:
+    done = _start_git(directory, arguments, settings)
     if done.status != 0:
         raise Refused(
             "source.unusable",
@@ -240,9 +270,15 @@ def _run_git(directory: Path, *arguments: str) -> bytes:
     return done.stdout
 
 
-def _start_git(directory: Path, arguments: tuple[str, ...]) -> processes.Finished:
+def _start_git(
+    directory: Path, arguments: tuple[str, ...], settings: Mapping[str, str] | None = None
+) -> processes.Finished:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environ |= {"LC_ALL": "C.UTF-8", "GIT_ATTR_NOSYSTEM": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    # A clone can say that other objects stand in for those of the commit, under whose names they would be attested.
+    environ |= {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_CONFIG_COUNT": str(len(settings or {}))}
+    for number, (name, value) in enumerate((settings or {}).items()):  # as variables: a name may hold an equals sign
+        environ |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     try:
         return processes.run([*_GIT, *arguments], cwd=directory, environ=environ, seconds=GIT_SECONDS)
     except FileNotFoundError as error:

@@ -290,6 +290,39 @@ def test_settings_of_the_machine_do_not_change_what_is_exported(project: Project
     assert not (place / "ran").exists()
 
 
+def test_a_filter_of_this_machine_does_not_change_what_is_exported(project: Project, tmp_path: Path) -> None:
+    place = project({".gitattributes": "*.txt filter=o=d.d\n*.py filter=long\n", "a.txt": "one\n", "b.py": "x = 1\n"})
+    found = describe(place)
+    git(place, "config", "filter.o=d.d.smudge", "touch ../ran; sed s/one/666/")
+    git(place, "config", "filter.long.process", "touch ../ran; false")
+    git(place, "config", "filter.long.required", "true")
+    root = export(found, _empty(tmp_path / "out"))
+    assert [(root / name).read_text() for name in ("a.txt", "b.py")] == ["one\n", "x = 1\n"]
+    assert not list(tmp_path.rglob("ran"))
+
+
+def test_line_ends_are_those_that_the_commit_asks_for(project: Project, tmp_path: Path) -> None:
+    place = project({".gitattributes": "* text\n", "a.txt": "one\n"})
+    git(place, "config", "core.eol", "crlf")
+    root = export(describe(place), _empty(tmp_path / "out"))
+    assert (root / "a.txt").read_bytes() == b"one\n"
+
+
+def test_objects_that_a_clone_puts_in_the_place_of_the_commits_are_not_exported(
+    project: Project, tmp_path: Path
+) -> None:
+    place = project({"a.py": "honest = 1\n"})
+    (place / ".git" / "other").write_text("hidden = 1\n")
+    git(place, "replace", git(place, "rev-parse", "HEAD:a.py"), git(place, "hash-object", "-w", ".git/other"))
+    root = export(describe(place), _empty(tmp_path / "out"))
+    assert (root / "a.py").read_text() == "honest = 1\n"
+
+
+def test_pointers_of_git_lfs_are_refused(project: Project) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
+    assert code_of(project({"a.py": "x = 1\n", "data/model.bin": pointer})) == "source.unusable"
+
+
 def test_an_sdist_is_identified_by_its_digest_and_timed_by_its_newest_member(tmp_path: Path) -> None:
     path = sdist(
         tmp_path / "My_Plugin-1.0.tar.gz",

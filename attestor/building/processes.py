@@ -1,19 +1,27 @@
-"""Runs other programs under a deadline, with their output bounded, in an environment that is given in full."""
+"""Runs other programs under a deadline, with their output bounded, in an environment that is given in full.
+
+Each has a session of its own, so no signal for this process reaches it: what interrupts this process ends them here.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import FrameType
 from typing import IO, NamedTuple
 
 #: Output beyond this many bytes is not kept (the end is what explains a failure, so the end stays).
 MAX_OUTPUT_BYTES = 16_000_000
 #: How many lines of a failed program's output a person gets to see.
 TAIL_LINES = 15
+#: What runs at this moment, whichever thread waits for it.
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 class Finished(NamedTuple):
@@ -52,13 +60,56 @@ def run(
             stderr=subprocess.STDOUT if merge else err, umask=umask, start_new_session=True,
         )  # fmt: skip
         status: int | None
+        _running.add(process)
         try:
             status = process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             status = None
-            os.killpg(process.pid, signal.SIGKILL)  # not yet reaped, so the group's number is still ours
+            _kill(process)
             process.wait()
+        except BaseException:  # somebody gave up on us
+            _kill(process)
+            process.wait()
+            raise
+        finally:
+            _running.discard(process)
         return Finished(status, _end_of(out), _end_of(err))
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within, SIGINT (Ctrl-C) and SIGTERM end every program that runs, in all threads, and leave no directory behind.
+
+    SIGTERM then ends this process as it would have without; SIGINT raises KeyboardInterrupt. A signal that somebody
+    else handles already, or that is ignored, stays as it is.
+    """
+    told: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        for process in tuple(_running):
+            _kill(process)
+        raise KeyboardInterrupt
+
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    ours = threading.current_thread() is threading.main_thread()
+    taken = {number: before for number, before in usual.items() if ours and signal.getsignal(number) == before}
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, before in taken.items():
+            signal.signal(number, before)
+        if signal.SIGTERM in told:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a program with all that it started in its group, unless it has just ended by itself."""
+    if process.returncode is None:  # not yet reaped, so the group's number is still ours
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end_of(stream: IO[bytes]) -> bytes:

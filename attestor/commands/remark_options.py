@@ -30,10 +30,15 @@ def add_remarks(parser: argparse.ArgumentParser) -> None:
 
 
 def telling(command: Told) -> Callable[[argparse.Namespace, Output], int | None]:
-    """The command as it is registered: whatever it found, or was refused for, is told as the options say."""
+    """The command as it is registered: whatever it found, or was refused for, is told as the options say.
+
+    Interrupted, it leaves nothing running, and tells that it did not come to its end.
+    """
 
     def run(args: argparse.Namespace, output: Output) -> int | None:
-        with _telling(args) as remarks:
+        from attestor.building.processes import interruptible
+
+        with interruptible(), _telling(args) as remarks:
             return command(args, output, remarks)
 
     return run
@@ -48,6 +53,11 @@ def _telling(args: argparse.Namespace) -> Iterator[list[Remark]]:
         from attestor.checking.remarks import remark_of
 
         remarks.append(remark_of(error))
+        raise
+    except BaseException as error:  # to say nothing would read as: nothing was found
+        from attestor.checking.remarks import Remark
+
+        remarks.append(Remark("loadlock.unfinished", f"the command did not come to its end: {type(error).__name__}"))
         raise
     finally:
         _tell(args, remarks)

@@ -1,0 +1,75 @@
+"""A command that is told to end leaves nothing behind: no program, no directory, no report as if all were well."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from attestor.commands.remark_options import telling
+from tests.attestor.conftest import EXAMPLE, Project, Signers
+from tests.attestor.test_build import probe
+from tests.attestor.test_cli import Recorder
+from tests.waiting import until
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in {"Z", "X"}
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+def test_both_builds_end_with_the_command(
+    project: Project, signers: Signers, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    begun, scratch, told = tmp_path / "begun", tmp_path / "scratch", tmp_path / "told.sarif"
+    begun.mkdir()
+    scratch.mkdir()
+    work = f"open('{begun}/' + str(os.getpid()), 'w').close(); __import__('time').sleep(600)"
+    source = project(probe(work=work))
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "loadlock", "attest", source, "-o", tmp_path / "dist", "--sarif", told,
+            "--key", signers.place / "builder.pem", "--manifest", EXAMPLE / "PLUGIN_MANIFEST.json",
+        ],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(scratch)}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until(lambda: len(list(begun.iterdir())) == 2)
+        process.send_signal(number)
+        assert process.wait(60) == status
+    finally:
+        process.kill()
+        process.wait()
+    until(lambda: all(_gone(int(path.name)) for path in begun.iterdir()))
+    assert not list(scratch.iterdir())
+    assert not (tmp_path / "dist").exists()
+    (found,) = json.loads(told.read_text())["runs"][0]["results"]
+    assert found["ruleId"] == "loadlock.unfinished"
+
+
+def test_a_command_that_fails_in_an_unforeseen_way_does_not_report_that_it_found_nothing(tmp_path: Path) -> None:
+    def broken(args: argparse.Namespace, output: object, remarks: object) -> int:
+        raise ZeroDivisionError
+
+    told = tmp_path / "quality.json"
+    args = argparse.Namespace(sarif=None, code_quality=str(told), annotations=None)
+    with pytest.raises(ZeroDivisionError):
+        telling(broken)(args, Recorder())
+    (found,) = json.loads(told.read_text())
+    assert found["check_name"] == "loadlock.unfinished"
+
+
+def test_signals_are_handled_as_before_afterwards(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    args = argparse.Namespace(sarif=None, code_quality=None, annotations=None)
+    assert telling(lambda args, output, remarks: 0)(args, Recorder()) == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

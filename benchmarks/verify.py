@@ -43,7 +43,7 @@ from benchmarks.tables import about, row
 from tests.hosts import HostedDeployment
 from tests.sigstore import KeylessPerson, PrivateSigstore, workflow_claims
 from tests.simulator import EVERYTHING, NOW, PluginWheel, Simulator
-from verifier.formats import manifest, packages
+from verifier.formats import manifest, packages, strict_json
 from verifier.formats.bundle import dump_bundle, parse_set
 from verifier.formats.statement import parse_certification
 from verifier.judging.verdicts import Verdicts
@@ -68,7 +68,8 @@ Samples = Mapping[str, list[float]]
 
 def forget() -> None:
     """Take from the process what it remembers of documents that it met before."""
-    for kept in (parse_certification, parse_file_name, manifest._bounds, packages.versions, packages._specifiers):
+    of_texts = strict_json._text, manifest._bounds, packages.versions, packages._specifiers
+    for kept in (parse_certification, parse_file_name, *of_texts):
         kept.cache_clear()
 
 

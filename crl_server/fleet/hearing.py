@@ -63,17 +63,21 @@ class Hearing:
     def keep(self) -> None:
         """Keep all that waits.
 
+        What fails for any other reason than the database is let go of: its hosts say it again, and it must not stand in
+        the way of what the others say.
+
         Raises:
-            Unreachable: ``io.failed``; what was not kept waits on.
+            Unreachable: ``io.failed``; what was not kept waits on, behind the others.
         """
         with self._keeping:
             while batch := self._batch():
                 try:
                     with self._store.write() as ledger:
                         hosts.keep(ledger, batch.values())
-                except BaseException:
+                except LoadlockError:
                     with self._lock:
-                        self._waiting = batch | self._waiting  # what came meanwhile is newer
+                        for key, heard in batch.items():
+                            self._waiting.setdefault(key, heard)  # what came meanwhile is newer
                     raise
 
     def close(self) -> None:

@@ -74,7 +74,8 @@ def keep(ledger: Ledger, heard: Collection[Heard]) -> None:
         col(HostInstance.instance).in_({claim.instance for claim, _ in heard}),
     )
     known = {(row.host, row.instance): row for row in ledger.session.exec(select(HostInstance).where(*asked))}
-    for claim, at in heard:
+    # Those that are known come first: a new one must not take the place of one that speaks in the same moment.
+    for claim, at in sorted(heard, key=lambda one: (one.claim.host, one.claim.instance) not in known):
         _keep(ledger, known.get((claim.host, claim.instance)), claim, Time.of(at))
     ledger.session.flush()
 

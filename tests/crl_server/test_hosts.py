@@ -337,6 +337,18 @@ def test_the_instances_of_a_host_are_bounded(authority: Authority) -> None:
     assert kept == set(range(2, MAX_INSTANCES + 2))
 
 
+def test_a_host_with_too_many_instances_keeps_nobody_else_from_being_heard(authority: Authority) -> None:
+    # The one whose place is taken speaks in the same moment: what it says is kept too, and nothing waits for ever.
+    for number in range(MAX_INSTANCES):
+        authority.hearing.take(claim("a", number), NOW + timedelta(seconds=number))
+    authority.hearing.keep()
+    later = NOW + timedelta(seconds=MAX_INSTANCES)
+    said(authority, claim("a", MAX_INSTANCES), claim("a", 0), claim("b"), now=later)
+    kept = {number for host, number in states(authority) if host == "a"}
+    assert kept == {0, *range(2, MAX_INSTANCES + 1)}
+    assert ("b", 1) in states(authority)
+
+
 # -- in the middle of work ---------------------------------------------------------------------------------------------
 
 
@@ -365,6 +377,24 @@ def test_what_could_not_be_kept_waits_on(authority: Authority, monkeypatch: pyte
     hearing.close()
     with authority.store.read() as ledger:
         assert [row.seq for row in hosts.page(ledger, "", 10)] == [2]
+
+
+def test_a_claim_that_cannot_be_kept_does_not_stand_in_the_way_of_others(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing = Hearing(authority.store)
+    hearing.take(claim("a"), NOW)
+
+    def fails(*_: Any) -> None:
+        raise ValueError("an error nobody foresaw")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hosts, "keep", fails)
+        with pytest.raises(ValueError, match="nobody foresaw"):
+            hearing.keep()
+    hearing.take(claim("b"), NOW)
+    hearing.close()
+    assert states(authority) == {("b", 1): "current"}
 
 
 def test_what_waits_is_kept_when_the_service_ends(tmp_path: Path) -> None:

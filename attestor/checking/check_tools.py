@@ -6,6 +6,7 @@ wheel, since that is what is released; the scan for secrets looks at the source,
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import shutil
@@ -111,16 +112,50 @@ def scan_secrets(ground: Ground) -> Found:
         ]  # fmt: skip
 
     argv = [sys.executable, "-P", "-m", "detect_secrets", "scan", "--all-files", "--no-verify"]
-    tool = _Tool("secrets", "detect-secrets", ground, ground.source, read)
+    tool = _Tool("secrets", "detect-secrets", ground, _as_utf8(ground), read)
     return tool.found([*argv, "."], [*argv, "--only-allowlisted", "."])
 
 
+def _as_utf8(ground: Ground) -> Path:
+    """A copy of the source with all text in UTF-8: the scanner passes in silence over what it cannot decode."""
+    copy = Path(mkdtemp(prefix="readable-", dir=ground.scratch)) / "source"
+    shutil.copytree(ground.source, copy, symlinks=True)
+    for path in copy.rglob("*"):
+        if not path.is_symlink() and path.is_file() and (text := _text_of(path.read_bytes())) is not None:
+            path.write_text(text, "utf-8", newline="")
+    return copy
+
+
+def _text_of(data: bytes) -> str | None:
+    """What a text that is not UTF-8 says, every byte a letter if nobody knows better; None for UTF-8 and no text."""
+    if _is_utf8(data):
+        return None
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace")
+    return None if b"\0" in data else data.decode("latin-1")
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def analyse(ground: Ground) -> Found:
-    """What is often unsafe in the wheel's code, by ruff's rules of the group S; no configuration is read."""
+    """What is often unsafe in the wheel's code, by ruff's rules of the group S; no configuration is read. A module in
+    another encoding than UTF-8, which Python runs and ruff passes over, is a finding.
+    """
     wheel = ground.wheel.resolve()
+    modules = sorted(path for path in wheel.rglob("*") if path.suffix in {".py", ".pyi", ".ipynb"} and path.is_file())
+    unread = [
+        Remark("encoding", f"{name} is not in UTF-8, and was not analysed", path=_in_source(ground, Path(name)))
+        for name in (path.relative_to(wheel).as_posix() for path in modules if not _is_utf8(path.read_bytes()))
+    ]
 
     def read(report: Any) -> list[Remark]:
-        return [
+        return unread + [
             Remark(
                 entry["code"] or "syntax", f"{entry['code'] or 'syntax'} {entry['message']}",
                 path=_in_source(ground, Path(entry["filename"]).relative_to(wheel)), line=int(entry["location"]["row"]),

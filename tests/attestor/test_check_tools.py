@@ -129,6 +129,16 @@ def test_a_secret_is_found_and_not_repeated(ground: Ground) -> None:
     assert found.check.tool == "detect-secrets"
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_secret_is_found_in_whatever_encoding(ground: Ground, encoding: str) -> None:
+    text = 'owner = "Zoë"\naws = "' + "AKIA" + 'IOSFODNN7EXAMPLF"\n'
+    (ground.source / "settings.py").write_bytes(text.encode(encoding))
+    found = scan_secrets(ground)
+    assert outcome(found) == ("failed", 1, "1 finding")
+    assert (found.remarks[0].path, found.remarks[0].line) == ("settings.py", 2)
+    assert (ground.source / "settings.py").read_bytes() == text.encode(encoding)
+
+
 def test_without_a_secret_the_scan_passes(ground: Ground) -> None:
     write(ground.source, settings="name = 'wheel'\n")
     assert outcome(scan_secrets(ground)) == ("passed", 0, "")
@@ -143,6 +153,14 @@ def test_unsafe_code_in_the_wheel_is_found_whatever_it_is_called_and_configured(
     assert any(line.startswith("build/tool.py:2: S301 ") for line in found.shown)
     assert any(line.startswith("bad.py:1: ") for line in found.shown)
     assert found.check.findings == len(found.shown)
+
+
+def test_a_module_that_the_tool_cannot_decode_is_a_finding(ground: Ground) -> None:
+    code = "# -*- coding: latin-1 -*-\nimport subprocess\nowner = 'Zoë'\nsubprocess.call(owner, shell=True)\n"
+    (ground.wheel / "plugin.py").write_bytes(code.encode("latin-1"))
+    found = analyse(ground)
+    assert outcome(found) == ("failed", 1, "1 finding")
+    assert found.shown == ("plugin.py is not in UTF-8, and was not analysed",)
 
 
 def test_safe_code_passes(ground: Ground) -> None:

@@ -279,6 +279,19 @@ def test_tags_are_those_that_packaging_reads(parts: list[str]) -> None:
     assert answer(lambda: packages.tags(text)) == answer(lambda: frozenset(map(str, parse_tag(text))))
 
 
+@pytest.mark.parametrize("word", ["a", "A"])
+def test_a_set_of_tags_stands_for_no_more_than_can_be_counted(word: str) -> None:
+    """In either reading: the plain one, and packaging's."""
+    few, many = ("-".join([".".join(f"{word}{n}" for n in range(size))] * 3) for size in (10, 200))
+    assert len(packages.tags(few)) == packages.MAX_TAGS
+    assert len(packages.wheel_name(f"a-1.0-{few}.whl").tags) == packages.MAX_TAGS
+    for text in (many, f"{few}.b"):
+        with pytest.raises(ValueError, match="tags"):
+            packages.tags(text)
+        with pytest.raises(ValueError, match="tags"):
+            packages.wheel_name(f"a-1.0-{text}.whl")
+
+
 def test_the_common_spellings_need_no_packaging() -> None:
     code = (
         "import sys\nfrom verifier.formats import packages\n"

@@ -118,6 +118,8 @@ BAD_WHEEL = {
     "further tag": wheel_file(["py3-none-any", "py2-none-any"]),
     "no tag": wheel_file([]),
     "bad tag": wheel_file(["py3"]),
+    "a tag that stands for a hundred million": wheel_file(["-".join([".".join(f"a{n}" for n in range(500))] * 3)]),
+    "a file of tags": wheel_file([*TAG, *(f"py3-none-a{n}" for n in range(2000))]),
     "build number": wheel_file(TAG, ["Root-Is-Purelib: true", "Build: 1"]),
     "no root": wheel_file(TAG, []),
     "root twice": wheel_file(TAG, ["Root-Is-Purelib: true", "Root-Is-Purelib: false"]),

@@ -8,6 +8,7 @@ are answered without it. It is imported for any other text, and says whether tha
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable
@@ -35,6 +36,9 @@ _PLAIN_NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _COMPARED: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq, "!=": operator.ne, "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
+
+MAX_TAGS: Final = 1000
+"""How many tags one set of them may stand for: a few hundred characters could name millions."""
 
 Release = tuple[int, ...]
 
@@ -143,8 +147,9 @@ def wheel_name(file_name: str) -> WheelName:
     """Read a wheel's file name (binary distribution format).
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or it stands for more than :data:`MAX_TAGS` tags.
     """
+    _check_number(file_name.removesuffix(".whl").rsplit("-", 3)[1:])
     plain = compiled(_PLAIN_FILE_NAME).fullmatch(file_name)
     if plain is not None:
         name, version, *parts = plain.groups()
@@ -159,14 +164,20 @@ def tags(text: str) -> frozenset[str]:
     """The tags that a set of them stands for, such as ``py2.py3-none-any`` (PEP 425).
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or it stands for more than :data:`MAX_TAGS` tags.
     """
+    _check_number(text.split("-", 3)[:3])
     plain = compiled(_TAGS).fullmatch(text)
     if plain is not None:
         return _expanded(plain.groups())
     from packaging.tags import parse_tag  # see above
 
     return frozenset(map(str, parse_tag(text)))
+
+
+def _check_number(parts: Iterable[str]) -> None:
+    if math.prod(part.count(".") + 1 for part in parts) > MAX_TAGS:
+        raise ValueError(f"expected at most {MAX_TAGS} tags")
 
 
 def _expanded(parts: Iterable[str]) -> frozenset[str]:

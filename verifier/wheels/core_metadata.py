@@ -8,11 +8,11 @@ Python's parser for e-mail; what it would find in a document that says each thin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, Final
 
 from verifier.errors import Refused
-from verifier.formats.packages import canonical, project, tags, versions
+from verifier.formats.packages import MAX_TAGS, canonical, project, tags, versions
 from verifier.value import Value
 from verifier.wheels.wheel_paths import shown
 
@@ -129,7 +129,7 @@ def parse_wheel_file(document: bytes) -> WheelFile:
         raise Refused("wheel.metadata", "bad Root-Is-Purelib in WHEEL", found=shown(purelib), expected="true or false")
     return WheelFile(
         root_is_purelib=purelib == "true",
-        tags=frozenset(tag for text in fields.get("tag", ()) for tag in _tags(text)),
+        tags=_tags(fields.get("tag", ())),
         build=_single(fields, "Build") if "build" in fields else "",
     )
 
@@ -187,11 +187,16 @@ def _fields_of_wheel(text: str) -> dict[str, list[str]]:
     return fields
 
 
-def _tags(text: str) -> frozenset[str]:
-    try:
-        return tags(text)
-    except ValueError as error:
-        raise Refused("wheel.metadata", "bad Tag in WHEEL", found=shown(text), expected="python-abi-os") from error
+def _tags(texts: Iterable[str]) -> frozenset[str]:
+    found: list[str] = []
+    for text in texts:
+        try:
+            found += tags(text)
+        except ValueError as error:
+            raise Refused("wheel.metadata", "bad Tag in WHEEL", found=shown(text), expected="python-abi-os") from error
+        if len(found) > MAX_TAGS:
+            raise Refused("wheel.metadata", "WHEEL states too many tags", expected=f"at most {MAX_TAGS}")
+    return frozenset(found)
 
 
 def _single(fields: dict[str, list[str]], name: str) -> str:

@@ -31,7 +31,8 @@ _COMMON_NAMES = frozenset(
 #: A secret of the environment that is shorter would match by chance.
 MIN_SECRET_LENGTH = 8
 _SECRET_VARIABLE = re.compile(
-    r"(?:\A|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|PASS|PAT|API_?KEY|ACCESS_?KEY|SECRET_?KEY|CREDENTIALS?)\Z",
+    r"(?:(?:\A|_)(?:TOKEN|SECRET|PASSWD|PASSPHRASE|PASS|PAT|(?:API|ACCESS|SECRET|PRIVATE|SIGNING)_?KEY|CREDENTIALS?"
+    r"|CONNECTION_?STRING)|PASSWORD|SSHPASS|_PWD)\Z",
     re.I,
 )
 _SECRET_FIELD = re.compile(

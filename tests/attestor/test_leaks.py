@@ -145,7 +145,11 @@ def test_the_directory_that_is_worked_in_is_a_path_of_this_machine(
     refused(LeakGate(names=()), {"a": f"see {tmp_path.parent.name}{tmp_path}/x".replace(tmp_path.parent.name, "", 1)})
 
 
-@pytest.mark.parametrize("variable", ["CI_JOB_TOKEN", "NPM_PASSWORD", "AWS_SECRET_ACCESS_KEY", "PYPI_API_KEY", "token"])
+@pytest.mark.parametrize(
+    "variable",
+    ["CI_JOB_TOKEN", "NPM_PASSWORD", "AWS_SECRET_ACCESS_KEY", "PYPI_API_KEY", "token", "PGPASSWORD", "MYSQL_PWD",
+     "DEPLOY_PRIVATE_KEY", "STORAGE_CONNECTION_STRING"],
+)  # fmt: skip
 def test_what_the_environment_calls_secret_is_refused(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "no-shape-anybody-knows")
     error = refused(LeakGate(names=(), paths=()), {"a": "built with no-shape-anybody-knows, twice"})
@@ -153,7 +157,8 @@ def test_what_the_environment_calls_secret_is_refused(variable: str, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("KEYBOARD", "qwertyuiop"), ("TOKEN", "short"), ("LOADLOCK_KEY", "k.pem")]
+    ("variable", "value"),
+    [("KEYBOARD", "qwertyuiop"), ("PWD", "/srv/place"), ("TOKEN", "short"), ("LOADLOCK_KEY", "k.pem")],
 )
 def test_what_is_no_secret_of_the_environment(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)

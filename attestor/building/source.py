@@ -144,9 +144,7 @@ def public_url(remote: str) -> str:
 
 
 def _describe_git(directory: Path) -> Source:
-    top = Path(_git(directory, "rev-parse", "--show-toplevel"))
-    subdirectory = directory.relative_to(top.resolve()).as_posix()
-    subdirectory = "" if subdirectory == "." else subdirectory
+    subdirectory = _subdirectory(directory)
     _refuse_dirty(directory)
     _refuse_local_attributes(directory)
     commit = _git(directory, "rev-parse", "--verify", "HEAD^{commit}")
@@ -167,6 +165,17 @@ def _describe_git(directory: Path) -> Source:
         ref=_ref(directory),
         subdirectory=subdirectory,
     )
+
+
+def _subdirectory(directory: Path) -> str:
+    """Where the directory lies in the repository; what lies above it there may be called anything."""
+    if _git(directory, "rev-parse", "--is-inside-work-tree") != "true":
+        raise _unusable("no working tree")
+    prefix = _run_git(directory, "rev-parse", "--show-prefix").removesuffix(b"\n").removesuffix(b"/")
+    try:
+        return prefix.decode("utf-8")
+    except UnicodeDecodeError as error:  # a provenance could not say it
+        raise _unusable(f"the path {prefix[:200]!a} in the repository is not UTF-8") from error
 
 
 _TAKE_KEYS_OUT = "Move keys out of the project, where one 'git add' would publish them; commit or remove the rest."
@@ -259,15 +268,17 @@ def _git_or_nothing(directory: Path, *arguments: str) -> str:
 def _run_git(directory: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> bytes:
     done = _start_git(directory, arguments, settings)
     if done.status != 0:
-        raise Refused(
-            "source.unusable",
-            "the source directory is not a usable git commit",
-            found=done.stderr.decode("utf-8", "replace").strip()[:500],
-            expected="a directory inside a git repository with at least one commit, or an sdist file",
-        )
+        raise _unusable(done.stderr.decode("utf-8", "replace").strip()[:500])
     if len(done.stdout) >= processes.MAX_OUTPUT_BYTES:
         raise Refused("source.unusable", "the source has too many files", expected=f"at most {MAX_TREE_ENTRIES}")
     return done.stdout
+
+
+def _unusable(found: str) -> Refused:
+    return Refused(
+        "source.unusable", "the source directory is not a usable git commit", found=found,
+        expected="a directory inside a git repository with at least one commit, or an sdist file",
+    )  # fmt: skip
 
 
 def _start_git(

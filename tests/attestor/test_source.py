@@ -290,6 +290,22 @@ def test_settings_of_the_machine_do_not_change_what_is_exported(project: Project
     assert not (place / "ran").exists()
 
 
+@pytest.mark.parametrize("name", [b"caf\xe9", b"line\n", b"a line\nand another"])
+def test_the_repository_may_lie_in_a_directory_of_any_name(project: Project, tmp_path: Path, name: bytes) -> None:
+    place = tmp_path / os.fsdecode(name)
+    project({"plugin/p.py": "x = 1\n"}).rename(place)
+    assert [describe(place).subdirectory, describe(place / "plugin").subdirectory] == ["", "plugin"]
+
+
+def test_a_subdirectory_that_no_statement_can_name_is_refused(project: Project) -> None:
+    place = project({f"{os.fsdecode(bytes([0xE9]))}/p.py": "x = 1\n"})
+    assert code_of(place / os.fsdecode(bytes([0xE9]))) == "source.unusable"
+
+
+def test_a_repositorys_own_directory_is_no_source(project: Project) -> None:
+    assert code_of(project({"a.py": ""}) / ".git") == "source.unusable"
+
+
 def test_a_filter_of_this_machine_does_not_change_what_is_exported(project: Project, tmp_path: Path) -> None:
     place = project({".gitattributes": "*.txt filter=o=d.d\n*.py filter=long\n", "a.txt": "one\n", "b.py": "x = 1\n"})
     found = describe(place)

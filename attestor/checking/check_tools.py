@@ -1,7 +1,8 @@
 """The single checks of a release, each by a tool of its trade. None raises for what it finds: it is all reported.
 
-Tests run in a clean environment, with the wheel's own modules first on the path. Tools that look at code look at the
-wheel, since that is what is released; the scan for secrets looks at the source, where they would be committed.
+Tests run in a clean environment, with the wheel's own modules first on the path that they begin with; where pytest puts
+others before them is told in docs/spec/test-result.md. Tools that look at code look at the wheel, since that is what is
+released; the scan for secrets looks at the source, where they would be committed.
 """
 
 from __future__ import annotations

@@ -196,15 +196,15 @@ def sbom(store: Store, wanted: Digest) -> bytes:
 def bringing(store: Store, wanted: NewRule, after: str, limit: int) -> BringingPage:
     """A page of the artifacts that bring a component."""
     with store.read() as ledger:
-        rows = [row for row in standing.matched(ledger, wanted.numbered(1)) if row.digest > after]
+        rest = [digest for digest in standing.matched(ledger, wanted.numbered(1)) if digest > after]
         page = tuple(
             Bringing(
                 digest=row.digest, plugin_id=row.plugin_id, version=row.version, tier=row.tier,
-                revoked=ledger.listed(Digest(row.digest)) is not None,
+                revoked=ledger.listed(row.digest) is not None,
             )
-            for row in rows[:limit]
+            for row in registry.brief(ledger, rest[:limit])
         )  # fmt: skip
-    return BringingPage(artifacts=page, next=page[-1].digest if len(rows) > limit else None)
+    return BringingPage(artifacts=page, next=page[-1].digest if len(rest) > limit else None)
 
 
 def component_rule(purl: str, versions: str) -> NewRule:

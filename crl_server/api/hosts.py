@@ -188,7 +188,7 @@ def running(authority: Authority, match: dict[str, Any], after: str, limit: int,
 
 
 def _running(ledger: Ledger, wanted: NewRule, after: str, limit: int, now: datetime) -> RunningPage:
-    digests = [row.digest for row in standing.matched(ledger, wanted.numbered(1))]
+    digests = standing.matched(ledger, wanted.numbered(1))
     found = [row for row in hosts.running(ledger, digests, now) if row.host > after]
     names = list(dict.fromkeys(row.host for row in found))
     shown = set(names[:limit])

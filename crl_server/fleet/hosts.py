@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from sqlmodel import col, delete, func, select
 
-from crl_server.storage.ledger import Ledger
+from crl_server.storage.ledger import Ledger, in_parts
 from crl_server.storage.tables import Artifact, HostInstance, HostPlugin
 from verifier.formats.acknowledgement import Acknowledgement
 from verifier.formats.revocations import sha256_hex
@@ -29,8 +29,6 @@ MAX_INSTANCES = 256
 """How many instances of a host are kept."""
 SHOWN = 1_000
 """How many hosts an answer names."""
-IN_ONE_QUERY = 500
-"""How many values are put into one query."""
 
 State = Literal["current", "lagging", "regressed", "ahead", "silent"]
 
@@ -68,7 +66,7 @@ class RunningOn(Document, frozen=True, kw_only=True):
 
 
 def keep(ledger: Ledger, heard: Collection[Heard]) -> None:
-    """Remember claims, at most :data:`IN_ONE_QUERY`, one of each instance."""
+    """Remember claims, at most :data:`crl_server.storage.ledger.IN_ONE_QUERY`, one of each instance."""
     asked = (
         col(HostInstance.host).in_({claim.host for claim, _ in heard}),
         col(HostInstance.instance).in_({claim.instance for claim, _ in heard}),
@@ -186,7 +184,7 @@ def coverage(ledger: Ledger, now: datetime, seq: int | None = None) -> Coverage:
 
 def running(ledger: Ledger, digests: Collection[str], now: datetime) -> list[RunningOn]:
     """Which hosts run these artifacts, by host and artifact."""
-    rows = [row for part in _parts(sorted(digests)) for row in _running(ledger, part)]
+    rows = [row for part in in_parts(sorted(digests)) for row in _running(ledger, part)]
     rows.sort(key=lambda row: (row[0].host, row[0].digest))
     silent_before = Time.of(now - SILENT)
     found = []
@@ -218,7 +216,3 @@ def unknown(ledger: Ledger) -> int:
     admitted = select(Artifact.digest).where(Artifact.digest == HostPlugin.digest)
     query = select(func.count(func.distinct(HostPlugin.digest))).where(~admitted.exists())
     return ledger.session.exec(query).one()
-
-
-def _parts(values: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (values[at : at + IN_ONE_QUERY] for at in range(0, len(values), IN_ONE_QUERY))

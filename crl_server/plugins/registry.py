@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import msgspec
 from packaging.version import Version
+from sqlalchemy.orm import defer
 from sqlmodel import col, delete, select
 
 from crl_server.plugins.ranking import Card
-from crl_server.storage.ledger import Ledger
+from crl_server.storage.ledger import Ledger, in_parts
 from crl_server.storage.tables import Artifact, Component, ListEntry
 from verifier.errors import Refused
 from verifier.formats.bundle import parse_set
@@ -19,9 +21,33 @@ from verifier.formats.tables import reader
 from verifier.formats.text import Digest, PluginId
 
 
+class Brief(NamedTuple):
+    """An admitted artifact in a few words: what is large of it stays in the database."""
+
+    digest: Digest
+    plugin_id: str
+    version: str
+    tier: str
+
+
+_LARGE = tuple(defer(column) for column in (Artifact.attestations, Artifact.record, Artifact.subject))  # type: ignore[arg-type]
+"""What a page of artifacts does without, unless it is asked for of one."""
+
+
 def artifact(ledger: Ledger, digest: Digest) -> Artifact | None:
     """The admitted artifact of that digest, if any."""
     return ledger.session.get(Artifact, digest)
+
+
+def brief(ledger: Ledger, digests: Sequence[str]) -> list[Brief]:
+    """Those of these digests that were admitted, in their order."""
+    query = select(Artifact.digest, Artifact.plugin_id, Artifact.version, Artifact.tier)
+    known = {
+        digest: Brief(Digest(digest), *more)
+        for part in in_parts(digests)
+        for digest, *more in ledger.session.exec(query.where(col(Artifact.digest).in_(part)))
+    }
+    return [known[digest] for digest in digests if digest in known]
 
 
 def keep(ledger: Ledger, new: Artifact, components: Iterable[SbomComponent]) -> None:
@@ -81,7 +107,8 @@ def _declared(ledger: Ledger, digest: str) -> _Declared:
 def artifacts(
     ledger: Ledger, plugin: PluginId, after: Digest | None = None, limit: int | None = None
 ) -> Sequence[Artifact]:
-    """A plugin's artifacts, the last admitted first.
+    """A plugin's artifacts, the last admitted first; their sets, RECORDs and subjects are not read before they are
+    asked for.
 
     Args:
         ledger: an open transaction.
@@ -92,7 +119,7 @@ def artifacts(
     Raises:
         Refused: ``registry.unknown``: ``after`` is none of the plugin's.
     """
-    query = select(Artifact).where(Artifact.plugin_id == plugin)
+    query = select(Artifact).where(Artifact.plugin_id == plugin).options(*_LARGE)
     if after is not None:
         last = artifact(ledger, after)
         if last is None or last.plugin_id != plugin:

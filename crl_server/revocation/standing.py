@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,18 +14,18 @@ from crl_server.fleet.hosts import RunningOn
 from crl_server.lists import rules
 from crl_server.lists.rules import Severity
 from crl_server.plugins import registry
+from crl_server.plugins.registry import Brief
 from crl_server.records.audit import Act
 from crl_server.revocation import reach
-from crl_server.revocation.reach import MAX_SUBJECT
 from crl_server.revocation.revoking import Why, check_reach
 from crl_server.storage.idempotency import fingerprint
 from crl_server.storage.ledger import RULES_FLOOR, Ledger
-from crl_server.storage.tables import Artifact, Revocation, RuleException, StandingRule
+from crl_server.storage.tables import Revocation, RuleException, StandingRule
 from verifier.errors import FormatError, Refused, UsageError
 from verifier.formats.revocations import MAX_RULE_COUNT, MAX_RULES, Rule, Rules, dump
-from verifier.formats.strict_json import Document, dumps, loads, parse
+from verifier.formats.strict_json import Document, dumps, loads
 from verifier.formats.text import Digest, Hex, Time
-from verifier.revocation.standing_rules import Subject, judge, parse_match
+from verifier.revocation.standing_rules import parse_match
 
 MAX_MATCH = 4096
 """Size cap of a rule's match in bytes."""
@@ -147,14 +147,13 @@ def in_force(ledger: Ledger) -> Rules:
 
 def radius_of_rule(ledger: Ledger, wanted: NewRule, now: datetime) -> Radius:
     """What a rule would deny of what was admitted, and where that runs."""
-    rows = tuple(matched(ledger, wanted.numbered(1)))
-    return _radius(ledger, rows, [row.digest for row in rows], now)
+    digests = matched(ledger, wanted.numbered(1))
+    return _radius(ledger, registry.brief(ledger, digests), digests, now)
 
 
 def radius_of_digests(ledger: Ledger, digests: tuple[Digest, ...], now: datetime) -> Radius:
     """Which of these digests were admitted, and where any of them runs."""
-    found = (registry.artifact(ledger, digest) for digest in digests)
-    return _radius(ledger, [row for row in found if row is not None], digests, now)
+    return _radius(ledger, registry.brief(ledger, digests), digests, now)
 
 
 def commit(ledger: Ledger, wanted: NewRule, through: int, actor: str, now: datetime) -> RuleAdded:
@@ -173,7 +172,7 @@ def commit(ledger: Ledger, wanted: NewRule, through: int, actor: str, now: datet
     number = next_number(ledger)
     rule = wanted.numbered(number)
     check_room(in_force(ledger), [rule])
-    reached = reach.reached(ledger, [rule]).get(rule.id, [])
+    reached = matched(ledger, rule)
     new = tuple(digest for digest in reached if ledger.listed(digest) is None)
     rules.check_room(ledger.entry_count(through + 1, ledger.last_seq()), len(new))
     check_reach(ledger, new, wanted.confirm)
@@ -219,24 +218,17 @@ def put(
     ledger.record(Act(actor, "rule.add", f"{rule.id} {rule.kind}", detail), now)
 
 
-def matched(ledger: Ledger, rule: Rule) -> Iterator[Artifact]:
-    """The admitted artifacts that a rule matches."""
-    for row in ledger.session.exec(select(Artifact).order_by(col(Artifact.digest))):
-        # What an earlier release admitted is made up for at a start (backfill); hosts hold it against the rule anyway.
-        if row.subject is not None:
-            subject = parse(row.subject, Subject, limit=MAX_SUBJECT, what="stored subject")
-            if judge(rule, subject) != "clear":
-                yield row
+def matched(ledger: Ledger, rule: Rule) -> Sequence[Digest]:
+    """The admitted artifacts that a rule matches, by digest."""
+    return reach.reached(ledger, [rule]).get(rule.id, [])
 
 
-def _radius(ledger: Ledger, rows: Sequence[Artifact], digests: Sequence[str], now: datetime) -> Radius:
+def _radius(ledger: Ledger, rows: Sequence[Brief], digests: Sequence[str], now: datetime) -> Radius:
     reached = []
     for row in rows:
-        listed = ledger.listed(Digest(row.digest)) is not None
+        listed = ledger.listed(row.digest) is not None
         reached.append(
-            Reached(
-                digest=Digest(row.digest), plugin_id=row.plugin_id, version=row.version, tier=row.tier, listed=listed
-            )
+            Reached(digest=row.digest, plugin_id=row.plugin_id, version=row.version, tier=row.tier, listed=listed)
         )
     plugins = tuple(sorted({found.plugin_id for found in reached}))
     running = hosts.running(ledger, digests, now)

@@ -32,6 +32,8 @@ MAX_ID = 2_000_000_000
 """The highest number of a row that anybody may ask for: what PostgreSQL calls an integer ends a little above."""
 MAX_PAGE = 1000
 """How many rows a page may have."""
+IN_ONE_QUERY = 500
+"""How many values are put into one query."""
 
 _Values = Mapping[str, object]
 _AUDIT, _EVENT, _ENTRY, _SEGMENT, _REASON, _SETTING, _WISH = (
@@ -221,3 +223,8 @@ class Ledger:
         """Remember a fact about the deployment."""
         if not self._run(_SET, {"which": name, "new": value}).rowcount:
             self._run(_ADD_SETTING, {"name": name, "value": value})
+
+
+def in_parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Values, so many at a time as are put into one query."""
+    return (values[at : at + IN_ONE_QUERY] for at in range(0, len(values), IN_ONE_QUERY))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import Engine, event
 
 from crl_server.access.roles import Identity
 from crl_server.plugins.admission import Upload
+from crl_server.revocation.revoking import Order
+from crl_server.revocation.standing import NewRule
 from crl_server.trust import policies
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
 from tests.crl_server.live import Live, refusal
@@ -182,6 +186,34 @@ def test_which_artifacts_bring_a_component(live: Live, token: str, wheel: Plugin
     assert bring("pkg:pypi/attrs") == [wheel.digest]
     for query in ("purl=nothing", "purl=pkg%3Apypi%2Fa&range=new"):
         refusal(live.ask("GET", f"/v1/components/artifacts?{query}", token), 400, "usage.arguments")
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """What is put to any database meanwhile."""
+    asked: list[str] = []
+
+    def hear(*told: Any) -> None:
+        asked.append(told[2])
+
+    event.listen(Engine, "before_cursor_execute", hear)
+    try:
+        yield asked
+    finally:
+        event.remove(Engine, "before_cursor_execute", hear)
+
+
+def test_a_question_about_all_artifacts_reads_the_sets_of_none(live: Live, token: str) -> None:
+    # Whoever reads may ask, and sets are as large as their publishers make them: they would all be in memory at once.
+    purl, plugin, asker = quote("pkg:pypi/requests"), "csv_exporter", live.authority
+    with statements() as asked:
+        assert live.ask("GET", f"/v1/components/artifacts?purl={purl}", token).json["artifacts"]
+        assert live.ask("GET", f"/v1/components/hosts?purl={purl}", token).json["artifacts"]
+        assert live.ask("GET", f"/v1/plugins/{plugin}", token).json["artifacts"]
+        assert asker.radius(NewRule("plugin", {"id": plugin}, "malicious"), NOW).artifacts == 3
+        assert asker.radius(Order((digest(f"{plugin} 1.9"), digest("never")), "malicious"), NOW).artifacts == 1
+    assert any("artifact.subject" in words for words in asked)
+    assert not [words for words in asked if "artifact.attestations" in words or "artifact.record" in words]
 
 
 def test_the_command_finds_what_the_registry_finds(live: Live, token: str, monkeypatch: pytest.MonkeyPatch) -> None:

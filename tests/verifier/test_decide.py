@@ -136,6 +136,23 @@ def test_deny_and_allow_lists(place: str, value: list[str], good: bool) -> None:
     assert outcome(sim) == ("core" if good else "decision.denied")
 
 
+@pytest.mark.parametrize(("place", "good"), [("plugins", False), ("artifacts", False), ("others", True)])
+def test_what_is_denied_does_not_come_along_as_a_dependency(place: str, good: bool) -> None:
+    sim = Simulator()
+    wheel, locked = sim.wheel(), sim.wheel("evil-plugin", "1.0")
+    sim.policy("denied_plugins", ["evil_plugin"] if place == "plugins" else ["evil"])
+    sim.policy("denied_artifacts", [locked.digest] if place == "artifacts" else [])
+    claims = sim.claims(wheel)
+    sim.lock(claims, locked)
+    if good:
+        assert sim.verify(wheel, claims.sign(), request=ADMISSION).tier == "core"
+        return
+    with pytest.raises(Refused) as caught:
+        sim.verify(wheel, claims.sign(), request=ADMISSION)
+    assert (caught.value.code, caught.value.step) == ("decision.denied", 12)
+    assert "evil-plugin 1.0" in caught.value.found
+
+
 def test_deny_beats_allow() -> None:
     sim = Simulator()
     sim.policy("plugins.sample_plugin.artifacts", [sim.wheel().digest])

@@ -111,6 +111,8 @@ def check_assurance(assurance: Assurance, tier: TierName, policy: Policy) -> Non
 def check_lists(manifest: SignedManifest, artifact: Digest, rule: PluginRule, policy: Policy) -> None:
     """The policy's deny and allow lists, and its lowest version; running plugins are held against them again.
 
+    What is denied is denied also as a dependency that somebody else's plugin locks: it would run all the same.
+
     Raises:
         Refused: ``decision.denied`` or ``decision.min-version``.
     """
@@ -118,6 +120,12 @@ def check_lists(manifest: SignedManifest, artifact: Digest, rule: PluginRule, po
         raise Refused("decision.denied", f"the policy denies the plugin {manifest.plugin_id!r}")
     if artifact in policy.denied_artifacts:
         raise Refused("decision.denied", "the policy denies this artifact", found=artifact)
+    for locked in manifest.dependencies:
+        if locked.sha256 in policy.denied_artifacts or locked.name.replace("-", "_") in policy.denied_plugins:
+            raise Refused(
+                "decision.denied", "the policy denies a dependency of this plugin",
+                found=f"{locked.name} {locked.version}, {locked.sha256}",
+            )  # fmt: skip
     if rule.artifacts is not None and artifact not in rule.artifacts:
         raise Refused("decision.denied", "the artifact is not on the plugin's allow-list", found=artifact)
     if rule.min_version is not None and manifest.version.order < rule.min_version.order:

@@ -177,7 +177,7 @@ def package_of(rule: Rule) -> str | None:
     except FormatError:
         return None
     package = _package(match.purl) if isinstance(match, ComponentMatch) else None
-    return None if package is None else normalised(package.name.rpartition("/")[2])
+    return None if package is None else _last(package)
 
 
 def package_names(subject: Subject) -> frozenset[str]:
@@ -290,6 +290,8 @@ def _package(purl: str) -> _Package | None:
         body, version = version, ""
     kind, _, name = body.partition("/")
     name = unquote(name).strip("/").casefold()
+    if kind.casefold() == "pypi":  # it has no namespaces: what is written as one does not make another package of it
+        name = name.rpartition("/")[2]
     if scheme.casefold() != "pkg" or not colon or not kind or not name:
         return None
     kind = kind.casefold()
@@ -297,12 +299,20 @@ def _package(purl: str) -> _Package | None:
 
 
 def _is(wanted: _Package | None, part: Part) -> bool:
-    """Whether a part is of a package; without a usable purl its name decides, whatever the package's type."""
+    """Whether a part is of a package. Without a usable purl its name decides, whatever the package's type; where purl
+    and name are two packages' it is both, for the owner's allow-list goes by the name.
+    """
     assert wanted is not None  # noqa: S101 - a rule without a usable purl was not parsed
-    found = _package(part.purl)
-    if found is None:
-        return normalised(part.name) == normalised(wanted.name.rpartition("/")[2])
-    return (found.type, found.name) == (wanted.type, wanted.name)
+    found, name = _package(part.purl), normalised(part.name)
+    if found is not None and (found.type, found.name) == (wanted.type, wanted.name):
+        return True
+    is_told_by_name = found is None or _last(found) != name
+    return is_told_by_name and name == _last(wanted)
+
+
+def _last(package: _Package) -> str:
+    """The last part of a package's name, without the namespace, as it is compared."""
+    return normalised(package.name.rpartition("/")[2])
 
 
 def _any_within(versions: Specifier | None, part: Part) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -88,6 +89,29 @@ def test_pieces_may_come_in_any_size(server: Loopback) -> None:
     text = event(dump_announcement(announcement))
     server.lies[STREAM] = stream(*(text[at : at + 1] for at in range(len(text))))
     assert heard(server) == [announcement]
+
+
+def test_a_long_line_may_come_a_byte_at_a_time(server: Loopback) -> None:
+    """As chunks of one byte, a whole line costs whoever lies next to nothing: nor may it cost the host."""
+    chunks = b"1\r\nx\r\n" * 250_000 + b"0\r\n\r\n"
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.protocol_version = "HTTP/1.1"
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        with suppress(OSError):  # nobody listens any more
+            handler.wfile.write(chunks)
+        handler.close_connection = True
+
+    server.lies[STREAM] = answer
+    opened = Transport(server.url).stream("/" + STREAM)
+    try:
+        with pytest.raises(FormatError) as caught:
+            list(opened.lines(200_000))
+    finally:
+        opened.close()
+    assert caught.value.code == "format.too-large"
 
 
 @pytest.mark.parametrize(

@@ -170,15 +170,16 @@ class Stream:
         """
         pending = bytearray()
         while chunk := self._next():
-            pending += chunk
-            *lines, rest = pending.split(b"\n")
-            if max(map(len, [*lines, rest])) > limit:
+            # Only what is new is looked through: a line may come a byte at a time.
+            first, *others = chunk.split(b"\n")
+            pending += first
+            if max(map(len, [pending, *others])) > limit:
                 raise FormatError(
                     "format.too-large", "a line of the server's stream is too large", expected=f"at most {limit} bytes"
                 )
-            pending = rest
-            for line in lines:
-                yield bytes(line.removesuffix(b"\r"))
+            for following in others:
+                yield bytes(pending.removesuffix(b"\r"))
+                pending = bytearray(following)
 
     def end(self) -> None:
         """End it, from any thread: whoever waits for lines gets no more. In a forked child it is the parent's."""

@@ -25,7 +25,7 @@ from verifier.judging import decide
 from verifier.judging.supply_chain import Expected, Fulfilled, verify_chain
 from verifier.judging.verify import Ground, VerifiedPlugin, verify
 from verifier.revocation.revocation_list import RevocationList
-from verifier.revocation.standing_rules import check_rules
+from verifier.revocation.rulebook import check_rules
 from verifier.signatures.keys import PublicKey
 
 _NOT_ASKED = "links were handed in, and the policy names no layout: they were not looked at"

@@ -21,7 +21,8 @@ from verifier.formats.strict_json import dumps
 from verifier.formats.text import Digest, Hex, Name, PluginId, Time, Version
 from verifier.revocation.revocation_list import RevocationList
 from verifier.revocation.revocations import FileKind, apply_head
-from verifier.revocation.standing_rules import Part, Subject, check_rules
+from verifier.revocation.rulebook import check_rules
+from verifier.revocation.standing_rules import Part, Subject
 
 ALICE, BOB = "token:alice", "token:bob"
 KEYS = ("checkpoint-1.pem", "checkpoint-2.pem")

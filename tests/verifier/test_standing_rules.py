@@ -18,7 +18,8 @@ from verifier.formats.revocations import Rule, Rules, parse_rules
 from verifier.formats.sbom import Component
 from verifier.formats.strict_json import convert, dumps, plain
 from verifier.formats.text import Specifier
-from verifier.revocation.standing_rules import KINDS, Part, Subject, check_rules, judge, subject_of, within
+from verifier.revocation.rulebook import check_rules
+from verifier.revocation.standing_rules import KINDS, Part, Subject, judge, subject_of, within
 
 FILE = Path(__file__).resolve().parents[1] / "vectors" / "revocation" / "standing-rules.toml"
 TABLE = tomllib.loads(FILE.read_text("utf-8"))

@@ -30,7 +30,8 @@ from verifier.installed.attested import candidates
 from verifier.installed.installations import Installation, find_installation
 from verifier.judging.judgements import check_list, check_not_listed
 from verifier.judging.verify import Ground
-from verifier.revocation.standing_rules import Part, Subject, check_rules
+from verifier.revocation.rulebook import check_rules
+from verifier.revocation.standing_rules import Part, Subject
 from verifier.runtime import Log, Run, Switch
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from verifier.judging.evidence import why_not
 from verifier.judging.findings import check_severity
 from verifier.judging.judgements import check_dependencies_not_listed, check_not_listed
 from verifier.judging.verify import Ground, VerifiedPlugin
-from verifier.revocation.standing_rules import check_rules
+from verifier.revocation.rulebook import check_rules
 from verifier.signatures.signatory import NOBODY_VOUCHES
 
 

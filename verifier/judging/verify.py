@@ -62,7 +62,8 @@ from verifier.judging.judgements import (
 from verifier.judging.steps import Outcome, Steps
 from verifier.judging.verdicts import Entry, Settled, Verdicts
 from verifier.judging.waivers import Waivers
-from verifier.revocation.standing_rules import Subject, check_rules, subject_of
+from verifier.revocation.rulebook import check_rules
+from verifier.revocation.standing_rules import Subject, subject_of
 from verifier.value import Value
 from verifier.wheels.wheel import DEFAULT_LIMITS, Snapshot, WheelReader, read_wheel
 

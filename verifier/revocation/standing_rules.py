@@ -7,16 +7,16 @@ unknown kind, with an unknown field, or with a range that is none. The kinds are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Annotated, Literal
 from urllib.parse import unquote
 
 from msgspec import Meta
 
-from verifier.errors import FormatError, Refused
+from verifier.errors import FormatError
 from verifier.formats.manifest import SignedManifest
 from verifier.formats.packages import normalised, order
-from verifier.formats.revocations import Rule, Rules
+from verifier.formats.revocations import Rule
 from verifier.formats.sbom import Component
 from verifier.formats.strict_json import Document, convert
 from verifier.formats.text import Digest, Name, PluginId, Specifier, Uri, Version
@@ -159,55 +159,41 @@ def parse_match(rule: Rule) -> Match:
 
 def judge(rule: Rule, subject: Subject) -> Verdict:
     """What a rule says of an artifact: anything but ``clear`` denies it."""
+    return verdict_of(rule, match_of(rule), subject)
+
+
+def match_of(rule: Rule) -> Match | None:
+    """What a rule matches; None if this release cannot evaluate it."""
+    try:
+        return parse_match(rule)
+    except FormatError:
+        return None
+
+
+def verdict_of(rule: Rule, match: Match | None, subject: Subject) -> Verdict:
+    """What a rule says of an artifact; ``match`` is what it matches, as :func:`match_of` tells it."""
     if subject.artifact in rule.excepted:
         return "clear"
-    try:
-        match = parse_match(rule)
-    except FormatError:
+    if match is None:
         return "unsupported"
     return "matched" if match.matches(subject) else "clear"
 
 
-def package_of(rule: Rule) -> str | None:
+def package_of(match: Match | None) -> str | None:
     """The last part of the name of the one package that a rule is about; None for a rule about anything else, or one
-    that cannot be evaluated. A rule can match only an artifact that has this among its :func:`package_names`.
+    that cannot be evaluated.
     """
-    try:
-        match = parse_match(rule)
-    except FormatError:
-        return None
     package = _package(match.purl) if isinstance(match, ComponentMatch) else None
     return None if package is None else _last(package)
 
 
 def package_names(subject: Subject) -> frozenset[str]:
-    """The last parts of the names of all packages that an artifact brings along."""
+    """The last parts of the names of all packages that an artifact brings along. A rule about a package can match only
+    an artifact that has its :func:`package_of` among them.
+    """
     purls = (_package(part.purl) for part in subject.parts)
     names = {package.name for package in purls if package is not None} | {part.name for part in subject.parts}
     return frozenset(normalised(name.rpartition("/")[2]) for name in names)
-
-
-def check_rules(rules: Rules | Sequence[Rule], subject: Subject) -> None:
-    """Step 11: no standing rule denies the artifact.
-
-    Raises:
-        Refused: ``rule.matched``; ``rule.unsupported`` for one that this release cannot evaluate.
-    """
-    for rule in rules.rules if isinstance(rules, Rules) else rules:
-        verdict = judge(rule, subject)
-        if verdict == "matched":
-            raise Refused(
-                "rule.matched",
-                f"a standing rule revokes this plugin ({rule.kind}: {rule.reason})",
-                found=f"{rule.id}: {_words(rule)}",
-                expected="a release that the rule does not match",
-            )
-        if verdict == "unsupported":
-            raise Refused(
-                "rule.unsupported",
-                "a standing revocation rule is in force that this release cannot evaluate",
-                found=f"{rule.id} ({rule.kind!a}: {rule.reason})",
-            )
 
 
 def subject_of(
@@ -319,7 +305,3 @@ def _any_within(versions: Specifier | None, part: Part) -> bool:
     found = _package(part.purl)
     stated = {part.version, found.version if found else ""} - {""}
     return not stated or any(within(versions, version) for version in stated)
-
-
-def _words(rule: Rule) -> str:
-    return ", ".join(f"{name} {str(value)[:200]!a}" for name, value in sorted(rule.match.items()))

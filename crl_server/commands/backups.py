@@ -41,6 +41,7 @@ def _restore(args: argparse.Namespace, output: Output) -> None:
     output.say(f"{directory}: {done.files} files, seq {done.seq} of epoch {done.epoch}")
     if not done.database:
         output.say("The database is another one: its own dump has to be back in its place before this is opened.")
+    output.say("Tokens that were taken back since the backup are in force again: take them back once more.")
     output.say("Hosts may have seen more. Nothing is published before it was raised above that:")
     output.say("  loadlock recover --from EXPORT, the newest copy of the public tree there is (or public/ itself)")
     output.result({"ok": True, "directory": str(directory), **done._asdict()})

@@ -247,7 +247,8 @@ def _unpack(file: Path, place: Path) -> dict[str, Digest]:
     digests: dict[str, Digest] = {}
     with tarfile.open(file, mode="r:") as archive:
         for member in archive:
-            if len(digests) >= MAX_FILES or not member.isreg() or member.name in digests or not _own(member.name):
+            plain = member.isreg() and not member.issparse()  # whose holes would fill the disk
+            if len(digests) >= MAX_FILES or not plain or member.name in digests or not _own(member.name):
                 raise _damaged(f"a member that no backup has: {ascii(member.name)[:100]}")
             target = place / member.name
             target.parent.mkdir(parents=True, exist_ok=True)

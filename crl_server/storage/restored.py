@@ -2,7 +2,8 @@
 
 A dump of PostgreSQL comes back by other means than the directory, before it or after it, and does not know what it is.
 So who restores leaves a note in the directory. The first who opens the deployment tells the database, which from then
-on publishes nothing until ``loadlock recover --from`` has raised the list; after the commit the note goes.
+on publishes nothing until ``loadlock recover --from`` has raised the list; after the commit the note goes. Nobody is
+signed in any more: who has signed out since the backup must not be in again.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta
+from sqlmodel import delete
 
 from crl_server.layout import Layout
 from crl_server.lists.publishing import Position
 from crl_server.records.audit import Act
 from crl_server.storage.ledger import RESTORED
 from crl_server.storage.store import Store
+from crl_server.storage.tables import ConsoleSession
 from verifier.errors import Unreachable
 from verifier.files import read_capped, write_atomic
 from verifier.formats.strict_json import Document, dumps, parse
@@ -60,6 +63,7 @@ def heed_note(layout: Layout, store: Store) -> None:
     with store.write() as ledger:
         position = Position.read(ledger)
         ledger.set(RESTORED, note.at)
+        ledger.session.exec(delete(ConsoleSession))
         act = Act(note.by, "deployment.restore", f"seq {position.seq}", {"epoch": position.epoch})
         ledger.record(act, note.at.instant)
     try:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from crl_server.access.roles import Identity
+from crl_server.console import sessions
 from crl_server.layout import Layout
 from crl_server.service import Authority
 from crl_server.storage.backup import back_up, check, restore
@@ -100,6 +102,15 @@ def test_a_damaged_backup_is_refused_and_leaves_nothing_behind(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def holed(name: str, size: int) -> tarfile.TarInfo:
+    """A file that is nothing but a hole, in the form of PAX 0.1: it would take as much of the disk as it says."""
+    member = tarfile.TarInfo(name)
+    member.pax_headers = {f"GNU.sparse.{key}": value for key, value in (
+        ("major", "0"), ("minor", "1"), ("name", name), ("map", f"{size},0"), ("size", str(size)), ("numblocks", "1"),
+    )}  # fmt: skip
+    return member
+
+
 def linked(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type, member.linkname = kind, target
@@ -120,6 +131,15 @@ def linked(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
 def test_a_backup_holds_plain_files_each_once(authority: Authority, tmp_path: Path, member: tarfile.TarInfo) -> None:
     back_up(authority.layout, tmp_path / "backup", NOW)
     bad = packed(tmp_path / "bad", members(tmp_path / "backup"), member)
+    assert code_of(lambda: restore(bad, tmp_path / "new", ACTOR, NOW)) == "backup.damaged"
+
+
+def test_a_backup_holds_no_file_with_holes(authority: Authority, tmp_path: Path) -> None:
+    # A few bytes of it would fill the disk, although what it holds is what its index says.
+    back_up(authority.layout, tmp_path / "backup", NOW)
+    contents = indexed(members(tmp_path / "backup") | {"server/x": bytes(2**20)})
+    del contents["server/x"]
+    bad = packed(tmp_path / "bad", contents, holed("server/x", 2**20))
     assert code_of(lambda: restore(bad, tmp_path / "new", ACTOR, NOW)) == "backup.damaged"
 
 
@@ -176,6 +196,19 @@ def test_what_is_restored_publishes_nothing_before_it_was_raised(authority: Auth
         from crl_server.plugins import registry
 
         assert registry.artifact(ledger, digest("plugin")) is not None
+    restored.close()
+
+
+def test_whoever_was_signed_in_when_the_backup_was_made_is_not_after_its_restoration(
+    authority: Authority, tmp_path: Path
+) -> None:
+    with authority.store.write() as ledger:
+        secret = sessions.begin(ledger, Identity("token:alice", frozenset({"approver"})), "token:alice", NOW)
+    back_up(authority.layout, tmp_path / "backup", NOW)
+    restore(tmp_path / "backup", tmp_path / "new", ACTOR, NOW)
+    restored = Authority(tmp_path / "new")
+    with restored.store.read() as ledger:
+        assert code_of(lambda: sessions.find(ledger, secret, NOW)) == "auth.session"
     restored.close()
 
 

@@ -18,7 +18,7 @@ from verifier.formats.text import Hex, Time
 
 MAX_ENTRY = 16 * 1024
 """Size cap of an entry in bytes."""
-MAX_DETAIL = 8 * 1024
+MAX_DETAIL = 12 * 1024
 """Size cap of an entry's detail in bytes."""
 MAX_SUBJECT = 500
 """How many characters a subject may have."""

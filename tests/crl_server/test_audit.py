@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from crl_server.records.audit import EMPTY, Act, append, parse_entry, verify_log
+from crl_server.records.audit import EMPTY, MAX_SUBJECT, Act, append, parse_entry, verify_log
+from crl_server.revocation.revoking import MAX_NOTE
 from verifier.errors import FormatError, Refused
 from verifier.formats.revocations import AuditHead, sha256_hex
 from verifier.formats.text import Hex
@@ -122,12 +123,20 @@ def test_entries_are_read_as_they_were_written() -> None:
 
 @pytest.mark.parametrize(
     ("detail", "code"),
-    [({"note": "x" * 9000}, "format.too-large"), ({"n": 2**60}, "format.number")],
+    [({"note": "x" * 13_000}, "format.too-large"), ({"n": 2**60}, "format.number")],
 )
 def test_what_could_not_be_read_back_is_not_written(detail: dict[str, Any], code: str) -> None:
     with pytest.raises(FormatError) as caught:
         append(EMPTY, Act("server", "list.publish", "", detail), NOW)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("letter", ["\U0001f512", "\n", '"'])
+def test_the_longest_note_fits_beside_the_longest_match(letter: str) -> None:
+    match = {"purl": "pkg:pypi/" + "x" * 491, "range": ",".join([">=1.0"] * 33)}
+    detail = {"id": 9_999, "by": "oidc:" + "x" * 195, "note": letter * MAX_NOTE, "match": match}
+    line, _ = append(EMPTY, Act("oidc:" + "y" * 195, "reinstatement.approve", letter * MAX_SUBJECT, detail), NOW)
+    assert parse_entry(line).detail["note"] == letter * MAX_NOTE
 
 
 def test_a_long_subject_is_cut() -> None:

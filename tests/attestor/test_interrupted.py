@@ -18,6 +18,13 @@ from tests.attestor.test_build import probe
 from tests.attestor.test_cli import Recorder
 from tests.waiting import until
 
+# What a shell starts in the background ignores SIGINT, and so does all that is started by it, these tests perhaps.
+IN_THE_FOREGROUND = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("loadlock", run_name="__main__", alter_sys=True)
+"""
+
 
 def _gone(pid: int) -> bool:
     try:
@@ -37,7 +44,7 @@ def test_both_builds_end_with_the_command(
     source = project(probe(work=work))
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "loadlock", "attest", source, "-o", tmp_path / "dist", "--sarif", told,
+            sys.executable, "-c", IN_THE_FOREGROUND, "attest", source, "-o", tmp_path / "dist", "--sarif", told,
             "--key", signers.place / "builder.pem", "--manifest", EXAMPLE / "PLUGIN_MANIFEST.json",
         ],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(scratch)}, stdout=subprocess.DEVNULL,

@@ -51,9 +51,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Author
     revoke(authority, "first", now=NOW)
     (authority.layout.public / "sets").mkdir()
     authority.layout.set_file("a" * 64).write_bytes(b'{"a":1}\n')
-    for path in (authority.layout.record_file(Hex("a" * 64)), authority.layout.release_file(Hex("a" * 64))):
+    content = b"{}"
+    for path in (authority.layout.record_file(sha256_hex(content)), authority.layout.release_file(Hex("a" * 64))):
         path.parent.mkdir()
-        path.write_bytes(b"{}")
+        path.write_bytes(content)
     (authority.layout.public / "notes.txt").write_text("not part of the tree")
     os.symlink(authority.layout.root / "online" / "head.pem", authority.layout.set_file("b" * 64))
     yield authority, port

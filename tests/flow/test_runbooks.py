@@ -10,11 +10,13 @@ import textwrap
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from crl_server.export.exporter import Exporter
 from crl_server.export.places import Directory
+from crl_server.records.audit import Action
 from crl_server.service import Authority
 from tests.crl_server.deployments import DAY, digest, revoke
 from tests.crl_server.rotated import World, world
@@ -53,13 +55,14 @@ def test_every_command_takes_its_arguments(line: str) -> None:
     parser.parse_args(words[len(name.split()) :])
 
 
-def test_every_page_is_listed_and_every_code_is_registered() -> None:
+def test_every_page_is_listed_and_every_code_and_action_is_known() -> None:
     listed = set(re.findall(r"\]\(([a-z-]+\.md)\)", PAGES["README.md"]))
     assert listed == set(PAGES) - {"README.md"}
-    families = {code.partition(".")[0] for code in CODES}
+    known = {*CODES, *get_args(Action)}  # errors, and what the audit log records
+    families = {name.partition(".")[0] for name in known}
     for page, text in PAGES.items():
         named = {word for word in re.findall(r"`([a-z]+\.[a-z-]+)`", text) if word.partition(".")[0] in families}
-        assert named - {"policy.toml"} <= set(CODES), page
+        assert named - {"policy.toml"} <= known, page
 
 
 class Played:

@@ -16,8 +16,6 @@ from typing import Final
 
 MANY: Final = 100_000
 """New containers after which the collector looks all the same, so that code that runs for long is not left alone."""
-
-
 OF_ITSELF: Final = 1000
 """So many objects an interpreter may have frozen without being asked: 3.12 has 375, which never die, and which its
 collector puts back there when it looks at all. A host that freezes anything freezes several thousand.

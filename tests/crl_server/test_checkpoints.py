@@ -19,7 +19,7 @@ from crl_server.storage.ledger import Ledger
 from crl_server.storage.store import Store
 from crl_server.trust.repository import Repository
 from crl_server.trust.signing import SigningKey
-from tests.crl_server.deployments import ACTOR, NOW, digest, made, revoke
+from tests.crl_server.deployments import ACTOR, NOW, digest, revoke
 from tests.crl_server.takebacks import (
     ALICE,
     BOB,
@@ -36,13 +36,6 @@ from tests.hosts import code_of
 from verifier.formats.revocations import prefix_of
 
 pytestmark = pytest.mark.usefixtures("engine")
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    new = made(tmp_path / "acme")
-    yield new
-    new.close()
 
 
 def test_what_was_not_taken_away_cannot_be_given_back(authority: Authority) -> None:

@@ -32,13 +32,6 @@ from verifier.formats.text import Digest
 pytestmark = pytest.mark.usefixtures("engine")
 
 
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    new = made(tmp_path / "acme")
-    yield new
-    new.close()
-
-
 def code_of(call: Callable[[], object]) -> str:
     with pytest.raises(LoadlockError) as caught:
         call()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,19 +16,12 @@ from crl_server.service import Authority
 from crl_server.webhooks import outbox
 from crl_server.webhooks.events import KINDS
 from crl_server.webhooks.outbox import Taken
-from tests.crl_server.deployments import DAY, HOUR, NOW, made, revoke
+from tests.crl_server.deployments import DAY, HOUR, NOW, revoke
 from tests.crl_server.takebacks import admit, subject
 from tests.crl_server.test_hosts import claim, said
 
 pytestmark = pytest.mark.usefixtures("engine")
 TOPICS = ("revocation", "expiry")
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    new = made(tmp_path / "acme")
-    yield new
-    new.close()
 
 
 def fill(authority: Authority) -> int:

@@ -8,7 +8,6 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,20 +17,13 @@ from crl_server.api.events import Events
 from crl_server.operating.push import Hub
 from crl_server.processes.process import server_of
 from crl_server.service import Authority
-from tests.crl_server.deployments import ACTOR, DAY, NOW, made, revoke
+from tests.crl_server.deployments import ACTOR, DAY, NOW, revoke
 from tests.crl_server.live import Live, listen, refusal
 from tests.crl_server.test_hosts import claim, said
 from verifier.errors import Refused, Unreachable
 from verifier.formats.text import Name
 
 pytestmark = pytest.mark.usefixtures("engine")
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    new = made(tmp_path / "acme")
-    yield new
-    new.close()
 
 
 class Serving:

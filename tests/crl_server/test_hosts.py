@@ -66,13 +66,6 @@ def states(authority: Authority, now: datetime = NOW) -> dict[tuple[str, int], s
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    new = made(tmp_path / "acme")
-    yield new
-    new.close()
-
-
-@pytest.fixture
 def live(authority: Authority) -> Iterator[Live]:
     with Live(authority) as server:
         yield server

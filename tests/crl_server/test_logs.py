@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,6 @@ def test_logging_ends_as_it_began() -> None:
     with configured("text", "debug", io.StringIO()):
         assert (len(root.handlers), root.level, urllib3s.level) == (1, logging.DEBUG, logging.WARNING)
     assert (root.handlers, root.level, urllib3s.level) == before
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    new = made(tmp_path / "acme")
-    yield new
-    new.close()
 
 
 def record(message: str, *args: object, **more: Any) -> logging.LogRecord:

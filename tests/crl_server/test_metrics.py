@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from prometheus_client import generate_latest, parser
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 
@@ -20,20 +18,13 @@ from crl_server.operating.instruments import Instruments
 from crl_server.operating.request_context import observed
 from crl_server.service import Authority
 from crl_server.settings import Metrics, Settings
-from tests.crl_server.deployments import DAY, HOUR, NOW, digest, made, revoke
+from tests.crl_server.deployments import DAY, HOUR, NOW, digest, revoke
 from tests.crl_server.live import Answer, Live
 from tests.crl_server.takebacks import add_rule, admit, subject
 from tests.waiting import until
 from verifier.formats.text import Name
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    new = made(tmp_path / "acme")
-    yield new
-    new.close()
 
 
 def samples(text: str) -> Samples:

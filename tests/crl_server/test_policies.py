@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from crl_server.service import Authority
 from crl_server.trust import policies
 from crl_server.trust.signing import SigningKey
-from tests.crl_server.deployments import ACTOR, DAY, NOW, made, revoke
+from tests.crl_server.deployments import ACTOR, DAY, NOW, revoke
 from tests.hosts import code_of
 from verifier.errors import LoadlockError
 from verifier.formats.policy import Policy
@@ -25,13 +24,6 @@ pytestmark = pytest.mark.usefixtures("engine")
 
 HEAD = SigningKey.generate().public
 TEXT = policies.first_policy(Name("acme"), "production", Version("1.0"), HEAD, Time.of(NOW + DAY))
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    new = made(tmp_path / "acme")
-    yield new
-    new.close()
 
 
 def to_sign(text: str) -> Policy:

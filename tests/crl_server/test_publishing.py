@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from crl_server.lists import rules
 from crl_server.records.audit import parse_entry
 from crl_server.revocation.revoking import Order
 from crl_server.service import Authority
-from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
+from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, revoke
 from tests.crl_server.tampering import backup, restore, tamper
 from tests.hosts import code_of
 from verifier.errors import Refused, Unreachable, UsageError
@@ -28,13 +28,6 @@ from verifier.revocation.revocation_list import RevocationList
 from verifier.revocation.revocations import FileKind, check_history, open_list
 
 pytestmark = pytest.mark.usefixtures("engine")
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    new = made(tmp_path / "acme")
-    yield new
-    new.close()
 
 
 def as_a_host(authority: Authority) -> RevocationList:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -15,17 +14,10 @@ from crl_server.operating.readiness import check_ready
 from crl_server.processes.chores import Maintenance, Reminder
 from crl_server.service import Authority
 from crl_server.trust.signing import SigningKey
-from tests.crl_server.deployments import DAY, HOUR, NOW, made
+from tests.crl_server.deployments import DAY, HOUR, NOW
 from tests.crl_server.live import Live
 from tests.waiting import until
 from verifier.errors import LoadlockError
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    new = made(tmp_path / "acme")
-    yield new
-    new.close()
 
 
 def lose_the_database(authority: Authority) -> None:

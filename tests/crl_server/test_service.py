@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
@@ -15,7 +15,7 @@ from crl_server.access.roles import ALLOWED, ROLES, Identity, Operation, Role, a
 from crl_server.records.audit import Act, append, parse_entry
 from crl_server.revocation.revoking import Order
 from crl_server.service import Authority
-from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
+from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, revoke
 from tests.crl_server.tampering import backup, tamper
 from tests.hosts import code_of
 from verifier.errors import Refused, UsageError
@@ -25,13 +25,6 @@ from verifier.formats.text import Hex, Name
 pytestmark = pytest.mark.usefixtures("engine")
 
 CI = Name("ci")
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    new = made(tmp_path / "acme")
-    yield new
-    new.close()
 
 
 # -- opening -----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from crl_server.revocation.revoking import Order, Why
 from crl_server.revocation.standing import NewRule
 from crl_server.revocation.sweeping import Sweep
 from crl_server.service import Authority
-from tests.crl_server.deployments import ACTOR, NOW, digest, made, revoke
+from tests.crl_server.deployments import ACTOR, NOW, digest, revoke
 from tests.crl_server.takebacks import (
     Reader,
     add_rule,
@@ -26,13 +26,6 @@ from tests.hosts import code_of
 from verifier.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("engine")
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    new = made(tmp_path / "acme")
-    yield new
-    new.close()
 
 
 @pytest.mark.parametrize(

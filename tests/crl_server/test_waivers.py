@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,6 @@ from verifier.formats.text import Name, Time
 pytestmark = pytest.mark.usefixtures("engine")
 
 ANN, BEN = "oidc:sso:ann", "oidc:sso:ben"
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Iterator[Authority]:
-    new = made(tmp_path / "acme")
-    yield new
-    new.close()
 
 
 def plea(label: object = "x", **more: Any) -> Plea:

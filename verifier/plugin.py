@@ -115,6 +115,7 @@ class Plugin(_BoundToProcess):
         self._observing = observing
         self._registration = registration
         self._switch = Switch(facts.plugin_id, facts.artifact_digest)
+        registration.heed(self._switch.check)  # an import of its modules goes past this handle
         # A copy: what the facts hold is a plain dictionary, which code in this process could extend.
         self._references = {group: dict(named) for group, named in facts.manifest.entry_points.items()}
 

@@ -6,6 +6,7 @@ import importlib
 import importlib.abc
 import importlib.metadata
 import importlib.resources
+import importlib.util
 import logging
 import sys
 import threading
@@ -72,6 +73,19 @@ def test_a_revoked_dependency_is_refused(hosted: HostedDeployment, leftpad: Path
     hosted.revoke(leftpad)
     hosted.refresh()
     assert code_of(lambda: hosted.gate().load(wheel)) == "revoked.dependency"
+
+
+def test_a_dependency_is_imported_as_long_as_one_plugin_that_locks_it_may_run(
+    hosted: HostedDeployment, leftpad: Path
+) -> None:
+    gate = hosted.gate()
+    one = gate.load(hosted.plugin(USES, locks=[leftpad]))
+    two = gate.load(hosted.plugin(OTHER, name="other-plugin", locks=[leftpad]))
+    one.revoke("")
+    assert importlib.util.find_spec("leftpad") is not None
+    two.revoke("")
+    assert code_of(lambda: importlib.import_module("leftpad")) == "plugin.revoked"
+    assert "leftpad" not in sys.modules
 
 
 def test_a_dependency_that_is_revoked_while_it_runs_stops_every_plugin_that_locks_it(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import runpy
 import sys
 import threading
 import weakref
@@ -87,6 +89,29 @@ def test_a_plugin_revoked_within_its_run_is_stopped_at_the_next_call(hosted: Hos
         hosted.revoke(wheel)
         gate.refresh()
         assert code_of(entry) == "plugin.revoked"
+
+
+def test_no_module_of_a_revoked_plugin_begins_to_run_whoever_imports_it(hosted: HostedDeployment) -> None:
+    modules = {PACKAGE: "def hello():\n    return 'hello'\n", "sample_plugin/more.py": "raise SystemExit('it ran')\n"}
+    wheel, gate = hosted.plugin(modules), hosted.gate()
+    plugin = gate.load(wheel)
+    hosted.revoke(wheel)
+    gate.refresh()
+    for name in ("sample_plugin", "sample_plugin.more"):  # past the handle, as any code of the host may do
+        assert code_of(lambda name=name: importlib.import_module(name)) == "plugin.revoked"  # type: ignore[misc]
+    assert code_of(lambda: runpy.run_module("sample_plugin")) == "plugin.revoked"
+    assert "sample_plugin" not in sys.modules
+    is_stopped(plugin, "revoked.artifact")
+
+
+def test_what_runs_of_a_plugin_goes_on_after_its_revocation_and_imports_no_more(hosted: HostedDeployment) -> None:
+    modules = {PACKAGE: "def hello():\n    import sample_plugin.more\n", "sample_plugin/more.py": ""}
+    wheel, gate = hosted.plugin(modules), hosted.gate()
+    taken = gate.load(wheel).entry_point("exporters", "hello").load()
+    hosted.revoke(wheel)
+    gate.refresh()
+    assert code_of(taken) == "plugin.revoked"
+    assert importlib.import_module("sample_plugin").hello is taken
 
 
 def test_what_another_process_fetched_stops_a_plugin_at_the_next_verification(hosted: HostedDeployment) -> None:

@@ -22,7 +22,7 @@ from verifier.formats.strict_json import dumps
 from verifier.formats.text import Time
 from verifier.formats.unattested import FILE_NAME as REPORT
 from verifier.gate import Gate
-from verifier.installed.unattested import Unattested
+from verifier.installed.unattested import Exceptions, Unattested
 from verifier.plugin import Plugin
 from verifier.refreshing.refresh import enroll, refresh
 
@@ -173,6 +173,34 @@ def test_what_speaks_against_it_refuses_and_stops_what_runs(hosted: HostedDeploy
     with pytest.raises(PluginRevoked):
         found.entry_point("exporters", "hello")
     assert code_of(lambda: gate.load_unattested("sample-plugin")) == code
+
+
+def test_a_rule_stops_the_version_that_runs_also_where_another_was_installed_since(
+    hosted: HostedDeployment, site: Path
+) -> None:
+    profile(hosted, "migration")
+    gate = hosted.gate()
+    found = gate.load_unattested("sample-plugin")
+    (site / "sample_plugin-1.0.dist-info").rename(site / "sample_plugin-2.0.dist-info")
+    rule(hosted)
+    gate.refresh()
+    assert "rule.matched" in str(found.revoked)
+
+
+def test_news_that_arrive_while_it_is_loaded_are_heeded(
+    hosted: HostedDeployment, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile(hosted, "migration")
+    gate = hosted.gate()
+    before = Exceptions._report
+
+    def report_and_hear(*args: Any) -> None:
+        before(*args)
+        rule(hosted)
+        gate.refresh()  # as the watch does, in the middle of it
+
+    monkeypatch.setattr(Exceptions, "_report", report_and_hear)
+    assert code_of(lambda: gate.load_unattested("sample-plugin")) == "plugin.revoked"
 
 
 def test_what_is_there_and_wrong_is_no_exception(

@@ -42,12 +42,14 @@ class Finder(_MetaPathFinder):
         Raises:
             ModuleNotFoundError: the top-level name is owned, and the wheel neither holds the module nor makes it up.
                 Returning None would let the next finder serve something that nobody attested.
+            PluginRevoked: the plugin may no longer run: what of it has not begun to run does not begin, whoever asks.
         """
         owners = self.owners(fullname.partition(".")[0])
         if not owners:
             return None
         for portion in owners:
             if fullname in portion.modules.sources:
+                portion.check()
                 return _module_spec(portion, fullname)
         sharing = self._sharing(fullname)
         if sharing:

@@ -16,7 +16,7 @@ from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING
 
-from verifier.errors import Refused
+from verifier.errors import PluginRevoked, Refused
 from verifier.importing.code_cache import CodeCache
 from verifier.importing.modules import Modules
 from verifier.importing.owners import Owner, claim
@@ -46,6 +46,7 @@ class Portion:
         dependencies: of a plugin, the portions of its locked dependencies.
         users: of a dependency, the plugins that lock it.
         stands_for: the site directory whose copy of the wheel it is served in the place of, if any.
+        standing: raises once the plugin may no longer run.
     """
 
     def __init__(
@@ -62,6 +63,25 @@ class Portion:
         self.dependencies: tuple[Portion, ...] = ()
         self.users: list[Portion] = []
         self.stands_for = stands_for
+        self.standing: Callable[[], object] = _stands
+
+    def check(self) -> None:
+        """Return as long as its modules may be imported: of a dependency, as long as one of its users' may.
+
+        Raises:
+            PluginRevoked: as ``standing`` does.
+        """
+        self.standing()
+        stopped: PluginRevoked | None = None
+        for user in self.users:
+            try:
+                user.check()
+            except PluginRevoked as error:
+                stopped = error
+            else:
+                return
+        if stopped is not None:
+            raise stopped
 
     def library_of(self, path: str) -> str:
         """Where the system's loader finds an extension module of it; raises as :meth:`Libraries.path_of`."""
@@ -96,6 +116,10 @@ class Portion:
         """Say whose globals a module's are, before any code runs in them."""
         if self.owner is not None:
             claim(module.__dict__, self.owner)
+
+
+def _stands() -> None:
+    """What nobody has stopped stands."""
 
 
 class ModuleLoader(_InspectLoader):

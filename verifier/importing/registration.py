@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from types import ModuleType
 from typing import Final
 
@@ -80,6 +80,10 @@ class Registration:
             for each in (portion, *portion.dependencies):
                 each.tell()
             return portion.ready[name]
+
+    def heed(self, standing: Callable[[], object]) -> None:
+        """Serve no module from the moment on in which ``standing`` raises PluginRevoked; what was imported stays."""
+        self._portion.standing = standing
 
     def unregister(self) -> None:
         """Serve the snapshot no longer, nor dependencies that only it used, and drop their modules; for a load that

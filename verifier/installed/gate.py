@@ -83,14 +83,17 @@ class InstalledGate(ABC):
         ``migration`` or ``development``, load it all the same, warn, and write it into the report.
 
         Raises:
-            Refused, UsageError: as :meth:`load_installed`, where no exception holds.
+            Refused, UsageError: as :meth:`load_installed`, where no exception holds; PluginRevoked: news have come.
             Unreachable: ``io.failed``: the report cannot be written.
         """
         try:
             return self.load_installed(name)
         except Refused as refusal:
             now = self._now()
-            return self._exceptions.load(name, refusal, self._ground_at(now), now)
+            found = self._exceptions.load(name, refusal, self._ground_at(now), now)
+            self._exceptions.judge(self._ground_at(now))  # news may have come before it was among those judged by them
+            found.check()
+            return found
 
     def examine_unattested(self, name: str, refusal: Refused) -> Unattested:
         """What :meth:`load_unattested` would let in by way of exception after this refusal; nothing is loaded.

@@ -49,6 +49,7 @@ class Unattested:
     Attributes:
         plugin_id: the id that its name would have.
         version: its version, by its own word.
+        installation: what was found; whoever installs another version meanwhile does not change what runs.
         refusal: why it is not attested.
         profile: which exception let it in.
         until: when that exception ends.
@@ -62,7 +63,7 @@ class Unattested:
         self.refusal = refusal
         self.profile = policy.profile
         self.until = policy.exception_until
-        self._name = installation.name
+        self.installation = installation
         self._observing = observing
         self._switch = Switch(self.plugin_id, "unattested")
 
@@ -97,7 +98,7 @@ class Unattested:
         self.check()
         import importlib.metadata
 
-        for point in importlib.metadata.distribution(self._name).entry_points.select(group=group, name=name):
+        for point in importlib.metadata.distribution(self.installation.name).entry_points.select(group=group, name=name):
             try:
                 return point.load()
             except Exception as error:
@@ -134,7 +135,7 @@ class Exceptions:
     def __init__(self, home: Home, observing: Clock | None = None) -> None:
         self._home = home
         self._observing = observing
-        self.loaded: tuple[Unattested, ...] = ()
+        self._loaded: list[Unattested] = []  # changed by single steps alone: two threads may load at once
 
     def load(self, name: str, refusal: Refused, ground: Ground, now: datetime) -> Unattested:
         """Load a distribution that was refused, if an exception holds for it.
@@ -151,7 +152,7 @@ class Exceptions:
         """
         found, installation = self._admitted(name, refusal, ground, now)
         self._report(found, installation, ground.fix_time(now))
-        self.loaded = (*self.loaded, found)
+        self._loaded.append(found)
         return found
 
     def examine(self, name: str, refusal: Refused, ground: Ground, now: datetime) -> Unattested:
@@ -181,12 +182,13 @@ class Exceptions:
         """Stop what may no longer run: when the profile is another, or the plugin is denied or revoked by a rule. The
         exception's end stops new loads alone, as every end does.
         """
-        for one in self.loaded:
+        for one in list(self._loaded):
             if one.revoked is None:
                 try:
                     if ground.trust.policy.profile != one.profile:
                         raise one.refusal
-                    self._check(find_installation(one.plugin_id), ground)
+                    self._check(one.installation, ground)
+                    self._check(find_installation(one.plugin_id), ground)  # what it has not imported yet is this one's
                 except LoadlockError as error:
                     one.revoke(f"[{error.code}] {error.what}")
                     logger.warning("%r was stopped: [%s] %s", one, error.code, error.what)

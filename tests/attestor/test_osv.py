@@ -208,6 +208,24 @@ def test_versions_that_are_listed_are_affected(tmp_path: Path) -> None:
     assert found.unknown == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("version", "affected"),
+    [
+        ("1.5+cpu", True),
+        ("1.4+cpu", True),
+        ("1.6+cpu", False),
+        ("2.0+1", True),
+        ("2.1+cpu.1", False),
+        ("2.1+cpu", True),
+    ],
+)
+def test_a_local_version_is_affected_as_its_public_one(tmp_path: Path, version: str, affected: bool) -> None:
+    events = ranged(("introduced", "0"), ("last_affected", "1.5"), ("introduced", "2.1+cpu"), ("fixed", "2.1+cpu.1"))
+    listed = {"package": {"ecosystem": "PyPI", "name": "alpha"}, "versions": ["2.0"]}
+    found = read(tmp_path, {"a.json": advisory(affected=[*events, listed])})
+    assert bool(found.matches("alpha", Version(version))) is affected
+
+
 def test_withdrawn_and_foreign_advisories_match_nothing(tmp_path: Path) -> None:
     foreign = [{"package": {"ecosystem": "npm", "name": "alpha"}, "versions": ["1.5"]}]
     found = read(tmp_path, {"a.json": advisory(withdrawn=MODIFIED), "b.json": advisory("B", affected=foreign)})

@@ -89,7 +89,12 @@ points = st.sampled_from(["0", "0.5", "1.0", "1.1", "1.1.1", "2.0rc1", "2.0", "3
 events = st.lists(st.tuples(st.sampled_from(["introduced", "fixed", "last_affected"]), points), min_size=1, max_size=5)
 
 
-@given(events, st.sampled_from(["0.1", "0.5", "1.0", "1.1", "1.1.1", "1.5", "2.0rc1", "2.0", "2.5", "3.0", "9"]))
+@given(
+    events,
+    st.sampled_from(
+        ["0.1", "0.5", "1.0", "1.1", "1.1.1", "1.5", "2.0rc1", "2.0", "2.5", "3.0", "9", "1.1+cpu", "2.0+1"]
+    ),
+)
 def test_the_rules_deny_what_the_advisory_says_is_affected(some: list[tuple[str, str]], version: str) -> None:
     document = advisory([{kind: point} for kind, point in [("introduced", "0.5"), *some]])
     parsed = convert(document, Advisory, what="advisory")

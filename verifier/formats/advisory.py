@@ -110,8 +110,10 @@ def can_be_evaluated(affected: Affected) -> bool:
 
 
 def affects(affected: Affected, version: Version) -> bool:
-    """Whether a version is affected."""
-    listed = any(version_of(text) == version for text in affected.versions)
+    """Whether a version is affected; a local one (``1.0+cpu``) as the public version that it is a build of."""
+    listed = any(
+        found is not None and _as_named(version, found) == found for found in map(version_of, affected.versions)
+    )
     return listed or any(_within(events_of(entry), version) for entry in affected.ranges if entry.type == "ECOSYSTEM")
 
 
@@ -119,11 +121,19 @@ def _within(events: list[tuple[Version, int, str]], version: Version) -> bool:
     """Whether a range holds a version (OSV schema, "Evaluation"): the last event that it has reached decides."""
     inside = False
     for point, _, kind in events:
-        if kind == "introduced" and version >= point:
+        reached = _as_named(version, point)
+        if kind == "introduced" and reached >= point:
             inside = True
-        elif (kind == "fixed" and version >= point) or (kind == "last_affected" and version > point):
+        elif (kind == "fixed" and reached >= point) or (kind == "last_affected" and reached > point):
             inside = False
     return inside
+
+
+def _as_named(version: Version, other: Version) -> Version:
+    """A version as it is compared with another: without its local part where that has none (PEP 440, "Version
+    specifiers"), for ``1.0+cpu`` comes after ``1.0`` and is the same code.
+    """
+    return version if other.local or not version.local else Version(version.public)
 
 
 _ORDER = {"introduced": 0, "fixed": 1, "last_affected": 2}

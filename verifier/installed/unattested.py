@@ -98,7 +98,9 @@ class Unattested:
         self.check()
         import importlib.metadata
 
-        for point in importlib.metadata.distribution(self.installation.name).entry_points.select(group=group, name=name):
+        for point in importlib.metadata.distribution(self.installation.name).entry_points.select(
+            group=group, name=name
+        ):
             try:
                 return point.load()
             except Exception as error:

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from attestor.building import processes
+from attestor.building.apart import without_network
 from attestor.building.compare import Candidate, Comparison, Verdict, compare
-from attestor.building.environment import network_cut
 from verifier.formats.strict_json import quoted
 
 #: How long it may take, in seconds.
@@ -43,7 +43,7 @@ def report(one: Candidate, other: Candidate) -> tuple[str, ...]:
             (scratch / side / "wheel.whl").write_bytes(candidate.data)
         words = [program, "--no-progress", "--exclude-directory-metadata=yes", "--max-text-report-size=100000"]
         done = processes.run(
-            [*network_cut(), *words, "--text=-", "one/wheel.whl", "other/wheel.whl"], cwd=scratch,
+            [*without_network().words, *words, "--text=-", "one/wheel.whl", "other/wheel.whl"], cwd=scratch,
             environ={"HOME": name, "LC_ALL": "C.UTF-8", "PATH": os.environ.get("PATH", os.defpath), "TMPDIR": name},
             seconds=DIFFOSCOPE_SECONDS,
         )  # fmt: skip

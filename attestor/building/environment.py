@@ -16,19 +16,15 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from attestor.building import processes
+from attestor.building.apart import Network, Processes, without_network
 from attestor.building.wheelhouse import LockedWheel, Wheelhouse, hashed_requirements, uv_program
 from verifier.errors import Refused
 
 #: How long one step of a build may take, in seconds.
 BUILD_SECONDS = 900.0
 UMASK = 0o022
-#: How a process is started without network: as root, and as anybody else (a user namespace).
-_CUT = (("unshare", "--net", "--"), ("unshare", "--map-root-user", "--net", "--"))
-
-Network = Literal["none", "not-cut"]
 _ALONE = (
     "Build the same commit by hand and mend what the log says. A build has no network here: what it needs has to lie "
     "in the source, or come with its build requirements."
@@ -55,12 +51,14 @@ class Fixed:
         umask: the file mode mask.
         network: ``none`` when the build had no network, ``not-cut`` when this system cannot cut it.
         variables: the environment variables whose values are part of the record.
+        processes: ``own`` when the build saw no other processes than its own, ``shared`` when it saw the system's.
     """
 
     epoch: int
     umask: int
     network: Network
     variables: Mapping[str, str]
+    processes: Processes
 
 
 def fixed(epoch: int) -> Fixed:
@@ -68,7 +66,8 @@ def fixed(epoch: int) -> Fixed:
     return Fixed(
         epoch=epoch,
         umask=UMASK,
-        network="none" if network_cut() else "not-cut",
+        network=without_network().network,
+        processes=without_network().processes,
         variables={
             "LANG": "C.UTF-8",
             "LC_ALL": "C.UTF-8",
@@ -90,19 +89,6 @@ def interpreter() -> Interpreter:
         platform=sysconfig.get_platform(),
         zlib=zlib.ZLIB_RUNTIME_VERSION,
     )
-
-
-@functools.cache
-def network_cut() -> tuple[str, ...]:
-    """The words before a command that take its network away; empty where this system allows none."""
-    for words in _CUT:
-        try:
-            done = processes.run([*words, "true"], cwd=Path("/"), environ={"PATH": os.defpath}, seconds=10, merge=True)
-        except OSError:
-            continue  # no such program here: the next way, or none, which is recorded as not-cut
-        if done.status == 0:
-            return words
-    return ()
 
 
 class Environment:
@@ -195,7 +181,7 @@ class Room:
             Refused: ``build.failed``, with the last lines of what it said.
         """
         done = processes.run(
-            [*network_cut(), *cmd],
+            [*without_network().words, *cmd],
             cwd=Path(cwd) if cwd else self._directory,
             environ=self.environ(extra_environ or {}),
             seconds=BUILD_SECONDS,
@@ -205,7 +191,8 @@ class Room:
         self.log += done.stdout
         if done.status != 0:
             what = "the build failed" if done.status is not None else f"the build took over {BUILD_SECONDS:.0f} s"
-            raise Refused("build.failed", what, found=done.tail(), todo=_ALONE if network_cut() else "")
+            alone = self._inputs.network == "none"
+            raise Refused("build.failed", what, found=done.tail(), todo=_ALONE if alone else "")
 
     def environ(self, extra: Mapping[str, str]) -> dict[str, str]:
         """The whole environment of a command."""

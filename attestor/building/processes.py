@@ -6,6 +6,7 @@ Each has a session of its own, so no signal for this process reaches it: what in
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -41,7 +42,7 @@ class Finished(NamedTuple):
 def run(
     argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], seconds: float, umask: int = -1, merge: bool = False
 ) -> Finished:
-    """Run ``argv`` to its end, or kill its whole process group at the deadline.
+    """Run ``argv`` to its end, or until the deadline; then kill what is left of its process group.
 
     Args:
         argv: the program and its arguments.
@@ -59,21 +60,30 @@ def run(
             list(argv), cwd=cwd, env=dict(environ), stdin=subprocess.DEVNULL, stdout=out,
             stderr=subprocess.STDOUT if merge else err, umask=umask, start_new_session=True,
         )  # fmt: skip
-        status: int | None
         _running.add(process)
         try:
-            status = process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            status = None
+            ended = _ends(process, seconds)
+        finally:  # also when somebody gave up on us
             _kill(process)
-            process.wait()
-        except BaseException:  # somebody gave up on us
-            _kill(process)
-            process.wait()
-            raise
-        finally:
+            status = process.wait()
             _running.discard(process)
-        return Finished(status, _end_of(out), _end_of(err))
+        return Finished(status if ended else None, _end_of(out), _end_of(err))
+
+
+def _ends(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for the end of a program, and say whether it came in time. Its number stays its own: it is not reaped."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):  # no Linux, or one that forbids it: reaped, and what it left in its group goes on
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        return process.returncode is not None
+    try:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -106,7 +116,7 @@ def interruptible() -> Iterator[None]:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a program with all that it started in its group, unless it has just ended by itself."""
+    """End a program, and all that it started in its group, also where it has ended itself."""
     if process.returncode is None:  # not yet reaped, so the group's number is still ours
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

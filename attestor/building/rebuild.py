@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -171,9 +171,9 @@ def with_rebuild(attestations: bytes, done: Rebuilt) -> bytes:
 
 
 def _inputs(recipe: Recipe) -> Fixed:
-    """The recorded inputs, with what this system can do about the network."""
-    then = recipe.fixed
-    return Fixed(epoch=then.epoch, umask=then.umask, network=fixed(then.epoch).network, variables=then.variables)
+    """The recorded inputs, with what this system can do about network and processes."""
+    then, here = recipe.fixed, fixed(recipe.fixed.epoch)
+    return replace(then, network=here.network, processes=here.processes)
 
 
 def _build(recipe: Recipe, inputs: Fixed, options: RebuildOptions, now: datetime, progress: Progress) -> BuildResult:

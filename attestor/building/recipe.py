@@ -229,8 +229,9 @@ def _fixed(values: Mapping[str, Any]) -> Fixed:
     if network not in {"none", "not-cut"}:
         raise _incomplete("it is not recorded whether there was a network", network)
     return Fixed(
-        epoch=int(epoch), umask=int(umask, 8), network="none" if network == "none" else "not-cut", variables=variables
-    )
+        epoch=int(epoch), umask=int(umask, 8), network="none" if network == "none" else "not-cut", variables=variables,
+        processes="own" if values.get("processes") == "own" else "shared",
+    )  # fmt: skip
 
 
 def _text(values: Mapping[str, Any], name: str) -> str:

@@ -8,6 +8,7 @@ released; the scan for secrets looks at the source, where they would be committe
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from typing import Any
 import msgspec
 
 from attestor.building import processes
+from attestor.building.apart import with_network
 from attestor.building.versions import UNKNOWN, version_of
 from attestor.checking.remarks import MAX_REMARKS, Remark
 from attestor.describing.licences import Licences
@@ -258,9 +260,11 @@ class _Tool:
 
 
 def _run(argv: Sequence[str], place: Path, environ: dict[str, str]) -> processes.Finished | str:
-    """How it ended, or why it never began."""
+    """How it ended, or why it never began. It sees no other processes than its own where the system allows that."""
+    if shutil.which(argv[0], path=environ["PATH"]) is None:
+        return f"it cannot be started: {os.strerror(errno.ENOENT)}"
     try:
-        return processes.run(argv, cwd=place, environ=environ, seconds=CHECK_SECONDS)
+        return processes.run([*with_network().words, *argv], cwd=place, environ=environ, seconds=CHECK_SECONDS)
     except OSError as error:
         return f"it cannot be started: {error.strerror}"
 

@@ -63,6 +63,7 @@ def make_provenance(
                 "environment": dict(build.fixed.variables),
                 "network": build.fixed.network,
                 "platform": build.interpreter.platform,
+                "processes": build.fixed.processes,
                 "reproducibility": reproducibility(build),
                 "umask": f"{build.fixed.umask:04o}",
                 "zlib": build.interpreter.zlib,

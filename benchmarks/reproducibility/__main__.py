@@ -28,8 +28,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from attestor.building.apart import without_network
 from attestor.building.compare import Candidate, Verdict, compare
-from attestor.building.environment import network_cut
 from attestor.building.source import describe
 from attestor.building.variation import VARIED, build_twice
 from attestor.building.wheelhouse import Wheelhouse
@@ -101,7 +101,7 @@ def report(outcomes: Sequence[Outcome]) -> str:
         "",
         f"Python {platform.python_version()}, zlib {zlib.ZLIB_RUNTIME_VERSION}, Linux "
         f"{platform.release().partition('-')[0]}, {platform.machine()}, {os.cpu_count()} cores; loadlock "
-        f"{importlib.metadata.version('loadlock')}; network {'cut' if network_cut() else 'not cut'}; "
+        f"{importlib.metadata.version('loadlock')}; network {without_network().network}; "
         f"{len(VARIED)} varied conditions.",
         "The backend is the version that the published wheel names; everything is pinned by hash in `corpus.toml`.",
         "Seconds are those of environment and both builds, side by side, without downloads.",

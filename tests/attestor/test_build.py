@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from attestor.building import environment
+from attestor.building.apart import without_network
 from attestor.building.build import BuildResult, build
-from attestor.building.environment import network_cut
 from attestor.building.source import describe
 from attestor.building.wheelhouse import Wheelhouse
 from tests.attestor.conftest import COMMIT_TIME, NOW, Project, make_repository
@@ -122,7 +122,7 @@ def test_a_wheel_that_was_swapped_after_locking_is_refused(
 def test_the_build_has_no_network_where_the_system_can_cut_it(project: Project, house: Wheelhouse) -> None:
     facts = "__import__('socket').socket().connect_ex(('127.0.0.1', 9))"
     result = build(describe(project(probe(facts=facts))), house, now=NOW)
-    if network_cut():
+    if without_network().network == "none":
         assert result.fixed.network == "none"
         assert seen(result) == str(101)  # ENETUNREACH: not even loopback is there
     else:
@@ -141,6 +141,20 @@ def test_a_build_sees_nothing_of_this_machines_environment(
         ["HOME", "LANG", "LC_ALL", "PATH", "PYTHONHASHSEED", "PYTHONNOUSERSITE", "SOURCE_DATE_EPOCH", "TMPDIR", "TZ",
          "VIRTUAL_ENV"]
     )  # fmt: skip
+
+
+def test_a_build_reads_no_other_processes_and_leaves_none(project: Project, house: Wheelhouse) -> None:
+    """What a variable that was unset hides, /proc shows to every process of the same user; a daemon is in no group."""
+    leave = "__import__('subprocess').Popen(['sleep', '1.805'], start_new_session=True)"
+    facts = "[n for n in os.listdir('/proc') if n.isdigit() and 'PYTEST' in open(f'/proc/{n}/environ').read()]"
+    result = build(describe(project(probe(work=leave, facts=facts))), house, now=NOW)
+    running = [place.read_bytes() for place in Path("/proc").glob("[0-9]*/cmdline") if place.parent.is_dir()]
+    if without_network().processes == "own":
+        assert result.fixed.processes == "own"
+        assert seen(result) == "[]"
+        assert not [line for line in running if b"1.805" in line]
+    else:
+        assert result.fixed.processes == "shared"
 
 
 def test_umask_and_time_are_fixed(project: Project, house: Wheelhouse) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import getpass
-from collections.abc import Iterator
+import os
+import pwd
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from verifier.deployment.place import find_deployment
-from verifier.errors import UsageError
+from verifier.errors import Refused, UsageError
 
 if TYPE_CHECKING:
     from crl_server.service import Authority
@@ -31,6 +32,10 @@ EXTRA = frozenset(
     }
 )
 """What the extra ``server`` brings."""
+MAX_PAGES = 1_000
+"""How many pages of a list are asked for."""
+
+Place = TypeVar("Place", str, int)
 
 
 @contextmanager
@@ -69,15 +74,41 @@ def opened(args: argparse.Namespace, *, recovering: bool = False) -> Iterator[Au
         authority.close()
 
 
+def pages(ask: Callable[[Place], Mapping[str, Any]], name: str, begin: Place) -> Iterator[dict[str, Any]]:
+    """All rows of a list that is told in pages.
+
+    Args:
+        ask: tells the page that begins after a place.
+        name: what the rows are called in it.
+        begin: the place before the first.
+
+    Raises:
+        Refused: ``server.refused`` for what is no list, or does not end; and whatever ``ask`` raises.
+    """
+    after = begin
+    for _ in range(MAX_PAGES):
+        found = ask(after)
+        rows = found.get(name)
+        if not isinstance(rows, list | tuple):
+            raise Refused("server.refused", "the server's answer is not a list", expected=name)
+        yield from rows
+        following = found.get("next")
+        if not isinstance(following, type(begin)):
+            return
+        after = following
+    raise Refused("server.refused", "the server's list does not end", found=f"{MAX_PAGES} pages")
+
+
 def now() -> datetime:
     """The machine's clock; each command asks it once."""
     return datetime.now(UTC)
 
 
 def local_actor() -> str:
-    """Who runs the command, as the audit log names them."""
+    """Who runs the command, as the audit log names them: as the system knows them, whatever the environment says."""
+    number = os.getuid()
     try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as containers have
-        name = "unknown"
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:  # a user id without a name, as containers have
+        name = f"uid-{number}"
     return "local:" + "".join(letter if letter.isprintable() else "?" for letter in name[:100])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
-from crl_server.commands.common import needing_the_extra, now, opened
+from crl_server.commands.common import needing_the_extra, now, opened, pages
 from crl_server.commands.revoke import add_server
 from verifier.command import Command, Output
 from verifier.errors import Refused
@@ -16,7 +16,6 @@ from verifier.refreshing.api_client import api_token, get
 
 PAGE = 500
 """How many hosts are asked for at a time."""
-MAX_PAGES = 1_000
 MAX_ANSWER = 64 * 1024 * 1024
 """Size cap of one answer in bytes."""
 
@@ -70,18 +69,7 @@ def _running(args: argparse.Namespace, output: Output) -> None:
 
 
 def _pages(args: argparse.Namespace, path: str, query: dict[str, str], name: str) -> Iterator[dict[str, Any]]:
-    after = ""
-    for _ in range(MAX_PAGES):
-        found = _ask(args, path, query | {"after": after, "limit": str(PAGE)})
-        rows = found.get(name)
-        if not isinstance(rows, list | tuple):
-            raise Refused("server.refused", "the server's answer is not a list", expected=name)
-        yield from rows
-        following = found.get("next")
-        if not isinstance(following, str):
-            return
-        after = following
-    raise Refused("server.refused", "the server's list does not end", found=f"{MAX_PAGES} pages")
+    return pages(lambda after: _ask(args, path, query | {"after": after, "limit": str(PAGE)}), name, "")
 
 
 def _ask(args: argparse.Namespace, path: str, query: dict[str, str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import argparse
 from datetime import timedelta
 from typing import Any
 
-from crl_server.commands.common import local_actor, needing_the_extra, now, opened
+from crl_server.commands.common import local_actor, needing_the_extra, now, opened, pages
 from crl_server.commands.revoke import add_server, digest_of
 from crl_server.commands.trust import configure_keys, sign
 from verifier.command import Command, Output
@@ -17,7 +17,8 @@ from verifier.refreshing.api_client import api_token, get, post
 
 LIFTS = ("certification-expiry", "stale-list")
 MAX_HOURS = 168
-PAGE = 1_000
+PAGE = 200
+"""How many waivers are asked for at a time: with the longest reasons they fit into one answer."""
 
 
 def _configure_ask(parser: argparse.ArgumentParser) -> None:
@@ -83,13 +84,7 @@ def _configure_ls(parser: argparse.ArgumentParser) -> None:
 
 
 def _ls(args: argparse.Namespace, output: Output) -> None:
-    if args.server:
-        found = get(args.server, f"/v1/waivers?limit={PAGE}", api_token(args.token_file))["waivers"]
-    else:
-        with needing_the_extra():
-            from crl_server.api.waivers import waivers
-        with opened(args) as authority:
-            found = plain(waivers(authority.store, 0, PAGE))["waivers"]
+    found = _all_waivers(args)
     moment = Time.of(now())
     for row in found:
         over = row["ended_at"] is not None or row["until"] <= moment
@@ -97,6 +92,16 @@ def _ls(args: argparse.Namespace, output: Output) -> None:
         output.say(f"{row['id']:>5} {state:<9}{row['lifts']:<21} until {row['until']} {row['artifact']}")
     output.say(f"{len(found)} waivers")
     output.result({"ok": True, "waivers": found})
+
+
+def _all_waivers(args: argparse.Namespace) -> list[dict[str, Any]]:
+    if args.server:
+        token = api_token(args.token_file)
+        return list(pages(lambda n: get(args.server, f"/v1/waivers?after={n}&limit={PAGE}", token), "waivers", 0))
+    with needing_the_extra():
+        from crl_server.api.waivers import waivers
+    with opened(args) as authority:
+        return list(pages(lambda n: plain(waivers(authority.store, n, PAGE)), "waivers", 0))
 
 
 def _sign(args: argparse.Namespace, output: Output) -> None:

@@ -23,6 +23,7 @@ from verifier.formats.revocations import (
     MAX_SEGMENTS,
     MAX_TAIL,
     PREFIX,
+    AuditHead,
     Checkpoint,
     Head,
     SegmentRef,
@@ -51,6 +52,8 @@ class Occasion:
         before: the head published before, of whatever epoch, already verified when it was; None for the first one.
         prepared: the last event of a checkpoint that awaits its signatures; 0 when there is none.
         log_lost: the audit log that ``before`` speaks of was lost with its database; this is the first list since.
+        log_then: the state of the audit log at the length that ``before`` names, as its entries show it now; None when
+            it is shorter, or for the first list.
     """
 
     policy: Policy
@@ -62,6 +65,7 @@ class Occasion:
     before: Head | None
     prepared: int = 0
     log_lost: bool = False
+    log_then: AuditHead | None = None
 
 
 class ListChecker:
@@ -218,6 +222,8 @@ def _check_order(head: Head, occasion: Occasion) -> None:
         raise _flaw(f"audit log {head.audit.count}", f"{before.audit.count} or later")
     if head.audit.count == before.audit.count and head.audit != before.audit:
         raise _flaw("another audit log of the same length")
+    if occasion.log_then != before.audit:
+        raise _flaw("another audit log than the one that was signed", f"the same {before.audit.count} entries")
 
 
 def _flaw(found: str, expected: str = "") -> Refused:

@@ -37,6 +37,7 @@ from verifier.formats.revocations import (
     EMPTY_RULES,
     EMPTY_SET,
     MAX_BASE,
+    AuditHead,
     Checkpoint,
     Head,
     Rules,
@@ -206,7 +207,8 @@ class Publisher:
             )
             payload = dump(head)
             data = dsse.dump_envelope(sign_envelope(dsse.HEAD, payload, ("", key)))
-            new = self._lint(old, data, trust, before, prepared, now)
+            log_then = None if old is None else ledger.audit_state_at(old.head.audit.count)
+            new = self._lint(old, data, trust, before, prepared, log_then, now)
             detail = {"epoch": head.epoch, "seq": head.seq, "payload": sha256_hex(payload)}
             ledger.record(Act("server", "list.publish", f"seq {head.seq}", detail), now)
             ledger.replace_segments(segments)
@@ -258,6 +260,7 @@ class Publisher:
         trust: Trust,
         before: Position,
         prepared: int,
+        log_then: AuditHead | None,
         now: datetime,
     ) -> RevocationList:
         """Let the checker judge a head, and then judge it as a client would that knows the one before."""
@@ -271,6 +274,7 @@ class Publisher:
             before=None if old is None else old.head,
             prepared=prepared,
             log_lost=before.lost,
+            log_then=log_then,
         )
         head = self._checker.check(data, occasion)
         if (head.epoch, head.seq) < (before.epoch, before.seq):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -20,6 +21,10 @@ from verifier.errors import UsageError
 from verifier.formats.enrolment import ServerUrl
 
 BACKLOG = 1024
+UNTAKEN = 30.0
+"""How long, in seconds, a connection may take nothing of what was sent to it; the system ends it then. Who never reads
+an answer would hold it, and its memory, for ever.
+"""
 DEFAULT_PORT = {"http": 80, "https": 443}
 
 
@@ -57,7 +62,7 @@ def serve(
     note(authority, clock())
     reminder = Reminder()
     reminder.tell(authority.warnings(clock()), clock())
-    with closing(_listen(host, port)) as listening:
+    with closing(listen(host, port)) as listening:
         address = _address(listening)
         if team is not None:
             authority.store.close()  # each worker has connections of its own; this process needs none
@@ -81,11 +86,19 @@ def _address(listening: socket.socket) -> str:
     return f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections, each of which ends when nothing of what is sent to it is taken for long.
+
+    Raises:
+        UsageError: ``usage.configuration``.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         raise UsageError(
             "usage.configuration", f"cannot listen on {host} port {port}", found=str(error), expected="a free port"
         ) from error
+    if sys.platform == "linux":  # RFC 5482; accepted connections have it of the socket that they came by
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNTAKEN * 1000))
+    return listening

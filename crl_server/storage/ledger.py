@@ -19,7 +19,7 @@ from sqlmodel import Session, SQLModel, col, func, select
 from crl_server.records import audit
 from crl_server.records.audit import Act
 from crl_server.storage.tables import AuditLine, ListEntry, Revocation
-from verifier.formats.revocations import AuditHead, SegmentRef
+from verifier.formats.revocations import AuditHead, SegmentRef, sha256_hex
 from verifier.formats.text import Digest, Hex, Time
 
 RESTORED = "restored"
@@ -88,6 +88,13 @@ class Ledger:
             last = self._run(_LAST_LINE).first()
             self._log = audit.EMPTY if last is None else AuditHead(count=last[0] + 1, sha256=Hex(last[1]))
         return self._log
+
+    def audit_state_at(self, count: int) -> AuditHead | None:
+        """The audit log's state after ``count`` entries, by the bytes of the last one; None when there are fewer."""
+        if count == 0:
+            return audit.EMPTY
+        last = next(self.audit_lines(after=count - 2, limit=1), None)
+        return None if last is None else AuditHead(count=count, sha256=sha256_hex(last))
 
     def record(self, act: Act, now: datetime) -> None:
         """Append an entry to the audit log.

@@ -29,16 +29,31 @@ CHANNEL: Final = "loadlock"
 """Where servers tell each other that something was published."""
 CONNECT_TIMEOUT: Final = 10
 """How long, in seconds, to wait for a connection."""
+DEFAULTS: Final[dict[str, Any]] = {
+    "connect_timeout": CONNECT_TIMEOUT,
+    "application_name": "loadlock",
+    # Of several hosts the one that takes writes: a standby tells what was true a while ago, of tokens too.
+    "target_session_attrs": "read-write",
+    # A machine that vanishes without a word is noticed within 25 seconds. Left to itself the system tries for a quarter
+    # of an hour to send, and waits two hours to hear: no revocation would be taken meanwhile.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""What an address may say otherwise, in the words of libpq."""
 COLLATIONS: Final = frozenset({"C", "C.UTF-8", "C.utf8", "POSIX"})
 """The locales in which text is ordered by its bytes, for ever: an update of any other one spoils indexes."""
 ICU: Final = "i"
 """What PostgreSQL calls the provider of other orders, in its column ``datlocprovider`` (from version 15)."""
 
-# The server lets go of what a machine held that has vanished without a word.
+# The server, too, lets go of what a machine held that has vanished without a word.
 _SESSION: Final = (
     "-c synchronous_commit=on -c idle_in_transaction_session_timeout=60s -c tcp_keepalives_idle=10 "
     "-c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 )
+_SET: Final = ("on", "1min")
+"""What the first two of these read like in a session that has them."""
 
 
 class Postgresql(Backend):
@@ -61,7 +76,7 @@ class Postgresql(Backend):
         self._mine = threading.local()
         self.engine = create_engine(
             "postgresql+psycopg://", creator=self.connect, pool_size=CONNECTIONS, max_overflow=0, pool_pre_ping=True,
-            use_native_hstore=False,
+            use_native_hstore=False, pool_timeout=store.PATIENCE,
         )  # fmt: skip
 
     def connect(self) -> psycopg.Connection[Any]:
@@ -71,8 +86,8 @@ class Postgresql(Backend):
             psycopg.Error: there is none to be had.
         """
         options = f"{self._parts.get('options') or ''} {_SESSION} -c lock_timeout={int(store.PATIENCE * 1000)}"
-        parts = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "loadlock", **self._parts}
-        address = psycopg.conninfo.make_conninfo("", **parts | {"options": options.strip()})
+        own = {"options": options.strip(), "client_encoding": "UTF8"}
+        address = psycopg.conninfo.make_conninfo("", **DEFAULTS | self._parts | own)
         return psycopg.connect(address, autocommit=True)
 
     def failure(self, cause: BaseException) -> str | None:
@@ -87,6 +102,7 @@ class Postgresql(Backend):
         Raises:
             UsageError: ``usage.configuration``.
         """
+        _check_session(connection)
         query = (
             "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('server_encoding'),"
             " datcollate, to_jsonb(d) ->> 'datlocprovider' FROM pg_database AS d WHERE datname = current_database()"
@@ -162,6 +178,20 @@ def postgresql_store(url: str) -> Store:
         UsageError: ``usage.configuration``.
     """
     return Store(Postgresql(url), replicated=True)
+
+
+def _check_session(connection: Connection) -> None:
+    """Demand that a session has what was asked for it. A pooler that is told to ignore that lends connections from one
+    transaction to the next, and with them whatever locks they hold.
+    """
+    query = "SELECT current_setting('synchronous_commit'), current_setting('idle_in_transaction_session_timeout')"
+    found = tuple(connection.exec_driver_sql(query).one())
+    if found != _SET:
+        raise UsageError(
+            "usage.configuration", "the database's sessions are not as this server asks for them",
+            found=f"synchronous_commit {found[0]}, idle_in_transaction_session_timeout {found[1]}",
+            expected=f"{_SET[0]}, {_SET[1]}", todo="Connect to PostgreSQL itself, not to a pooler.",
+        )  # fmt: skip
 
 
 def _check_not_lost(connection: Connection) -> None:

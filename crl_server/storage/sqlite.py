@@ -30,8 +30,9 @@ class Sqlite(Backend):
     def __init__(self, path: Path) -> None:
         self._path = path
         self.engine = create_engine(
-            "sqlite://", creator=self._connect, poolclass=QueuePool, pool_size=CONNECTIONS, max_overflow=0
-        )
+            "sqlite://", creator=self._connect, poolclass=QueuePool, pool_size=CONNECTIONS, max_overflow=0,
+            pool_timeout=store.PATIENCE,
+        )  # fmt: skip
 
     def failure(self, cause: BaseException) -> str | None:
         """What the driver says; None for an error that is not the driver's."""

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlmodel import Session, SQLModel, delete, inspect
 
 from crl_server.storage.ledger import Ledger
@@ -207,6 +208,10 @@ class Store:
     def _failing(self) -> Iterator[None]:
         try:
             yield
+        except NoneFree as error:
+            raise Unreachable(
+                "io.failed", "the database cannot be used now", found=f"all {CONNECTIONS} connections are in use"
+            ) from error
         except Exception as error:
             found = self._backend.failure(getattr(error, "orig", error))  # SQLAlchemy wraps the driver's errors
             if found is None:

@@ -11,14 +11,19 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from crl_server.operating import serving
 from crl_server.processes import arrival
 from crl_server.service import Authority
 from tests.crl_server.deployments import ACTOR, DAY, NOW, made, revoke
 from tests.crl_server.test_doorway import HEAD, Answered, Serving, request
 from tests.waiting import until
-from verifier.formats.text import Name
+from verifier.formats.revocations import sha256_hex
+from verifier.formats.text import Hex, Name
 
 CHUNKED = b"POST /v1/revocations HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+CONTENT = b"x" * 8_000_000
+LARGE = sha256_hex(CONTENT)
+BASE = f"/lists/bases/{LARGE}"
 PART = b"GET /v1/revocations HTTP/1.1\r\nHost: a\r\n"
 
 
@@ -112,6 +117,26 @@ def test_a_body_in_many_small_pieces_is_a_body(server: Serving) -> None:
     with server.connect() as connection, connection.makefile("rb") as stream:
         connection.sendall(CHUNKED + b"1\r\nx\r\n" * (arrival.MAX_HEAD // 2) + b"0\r\n\r\n")
         assert Answered(stream).status == 401
+
+
+@pytest.mark.parametrize("front", ["doorway", "none"])
+@pytest.mark.parametrize("asked", [HEAD, BASE])
+def test_whoever_takes_no_answers_is_ended(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, front: str, asked: str
+) -> None:
+    """Wherever the answers wait: in front, in uvicorn, in the system after all has been said."""
+    monkeypatch.setattr(serving, "UNTAKEN", 0.5)
+    authority.layout.list_file("bases", Hex(LARGE)).write_bytes(CONTENT)
+    with Serving(authority, front, serving.listen("127.0.0.1", 0)) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(server.address)
+        connection.sendall(request(asked))
+        until(lambda: server.connected() == 1)
+        connection.setblocking(False)
+        with suppress(BlockingIOError, ConnectionError):
+            while True:
+                connection.send(request(asked))
+        until(lambda: server.connected() == 0)
 
 
 @pytest.mark.usefixtures("hurried")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import col, delete, select
 
-from crl_server.records.audit import EMPTY, Act, append
+from crl_server.records.audit import EMPTY, Act, append, parse_entry
 from crl_server.records.audit_export import AuditExport
 from crl_server.service import Authority
 from crl_server.storage.tables import AuditLine
@@ -90,6 +90,24 @@ def tampered(authority: Authority, attack: Callable[[Rows], Rows]) -> None:
 def test_whoever_changes_the_table_is_found_out(authority: Authority, attack: Callable[[Rows], Rows]) -> None:
     authority.verify_audit(NOW)
     tampered(authority, attack)
+    assert code_of(lambda: authority.verify_audit(NOW)) == "audit.chain"
+
+
+@pytest.mark.parametrize("attack", [edited, holed, swapped, rewritten])
+def test_no_list_vouches_for_a_log_that_was_written_anew(authority: Authority, attack: Callable[[Rows], Rows]) -> None:
+    """Otherwise the next revocation would sign what somebody with the database has made of the log."""
+
+    def consistent(rows: Rows) -> Rows:
+        """What the attack leaves, as a chain of its own in which nothing is broken, and longer than the old one."""
+        state, new = EMPTY, Rows()
+        for _, line in [*attack(rows), *rows]:
+            entry = parse_entry(line)
+            made, state = append(state, Act(entry.actor, entry.action, entry.subject, entry.detail), NOW)
+            new.append((len(new), made))
+        return new
+
+    tampered(authority, consistent)
+    assert code_of(lambda: revoke(authority, "c")) == "server.lint"
     assert code_of(lambda: authority.verify_audit(NOW)) == "audit.chain"
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -183,3 +185,46 @@ def test_a_publisher_that_failed_stands_in_nobodys_way(store: Store) -> None:
         raise ZeroDivisionError
     with store.publishing():
         pass
+
+
+def test_a_machine_that_vanishes_is_noticed(store: Store, url: str) -> None:
+    """Without these a revocation waits for a quarter of an hour for a database that has moved elsewhere."""
+
+    def parameters(of: Store) -> dict[str, str]:
+        with of.read() as ledger:
+            driver: Any = ledger.session.connection().connection.driver_connection
+            return dict(driver.info.get_parameters())
+
+    found = parameters(store)
+    names = ("keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
+    assert [found[name] for name in names] == ["10", "5", "3", "25000"]
+    other = store_at(url + "&tcp_user_timeout=5000")
+    assert parameters(other)["tcp_user_timeout"] == "5000"
+    other.close()
+
+
+def test_a_database_that_takes_no_writes_is_not_read_either(store: Store, url: str) -> None:
+    """A standby says what was true a while ago: a token that was taken back since would still be good."""
+    name = urlsplit(url).path.removeprefix("/")
+    postgresql.shared().run(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with pytest.raises(Unreachable) as caught, store.read():
+        pytest.fail("it was read")
+    assert "read-only" in str(caught.value.found)
+
+
+def test_a_pooler_that_ignores_what_a_session_asks_for_is_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crl_server.storage.postgresql._SESSION", "")
+    with pytest.raises(UsageError) as caught:
+        store.upgrade()
+    assert (caught.value.code, "pooler" in caught.value.todo) == ("usage.configuration", True)
+
+
+def test_text_is_text_whatever_the_environment_says(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    store = store_at(url)
+    with store.write() as ledger:
+        ledger.set("note", "Łódź")
+        assert ledger.setting("note") == "Łódź"
+    store.close()

@@ -46,7 +46,9 @@ HEAD = "/lists/head.json"
 class Serving:
     """A real server: behind the doorway, behind the shelf alone, or the application as it is."""
 
-    def __init__(self, authority: Authority, front: str, **options: Any) -> None:
+    def __init__(
+        self, authority: Authority, front: str, listening: socket.socket | None = None, **options: Any
+    ) -> None:
         self.instruments = Instruments()
         app: Any = create_app(authority, lambda: NOW, instruments=self.instruments)
         self.wholeness = app.state.wholeness
@@ -56,7 +58,7 @@ class Serving:
         http: Any = self.doorway.protocol if front == "doorway" else "httptools"
         config = uvicorn.Config(application, http=http, log_config=None, server_header=False, **options)
         self.server = uvicorn.Server(config)
-        self._socket = listen()
+        self._socket = listening or listen()
         self._thread = threading.Thread(target=self.server.run, args=([self._socket],), daemon=True)
 
     def __enter__(self) -> Serving:
@@ -71,8 +73,17 @@ class Serving:
         self.shelf.close()
         self._socket.close()
 
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self._socket.getsockname()
+        return host, port
+
     def connect(self) -> socket.socket:
-        return socket.create_connection(self._socket.getsockname(), timeout=20)
+        return socket.create_connection(self.address, timeout=20)
+
+    def connected(self) -> int:
+        """How many connections there are."""
+        return len(self.server.server_state.connections)
 
     def fronted(self) -> int:
         """How many connections have not been handed to uvicorn."""

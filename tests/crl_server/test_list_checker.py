@@ -20,7 +20,7 @@ from tests.crl_server.deployments import DAY, HOUR, NOW, digest, made, revoke
 from tests.crl_server.takebacks import add_rule
 from verifier.errors import Refused
 from verifier.formats import dsse
-from verifier.formats.revocations import EMPTY_RULES, parse_head, prefix_of, sha256_hex
+from verifier.formats.revocations import EMPTY_RULES, AuditHead, parse_head, prefix_of, sha256_hex
 from verifier.formats.text import Hex, Time
 from verifier.signatures.private_keys import sign_envelope
 
@@ -84,6 +84,7 @@ def desk(authority: Authority) -> Desk:
         life=timedelta(hours=24),
         now=NOW,
         before=parse_head(payload),
+        log_then=parse_head(payload).audit,
     )
     key = SigningKey.read(authority.layout.online / "head.pem")
     return Desk(authority, key, occasion, json.loads(payload))
@@ -119,6 +120,11 @@ BAD: dict[str, tuple[Callable[[Desk], object], str]] = {
     "issued before the last one": (lambda d: d.head.update(times(NOW - HOUR / 60)), "time of issue"),
     "a shorter audit log": (lambda d: d.head["audit"].update(count=1), "audit log 1"),
     "another audit log": (lambda d: d.head["audit"].update(sha256="0" * 64), "another audit log"),
+    "an audit log that was written anew": (
+        lambda d: d.because(log_then=AuditHead(count=1, sha256=Hex("0" * 64))),
+        "another audit log than",
+    ),
+    "an audit log that was cut off": (lambda d: d.because(log_then=None), "another audit log than"),
     "an entry gone": (lambda d: d.segment(0, entries(1)), "are gone"),
     "an entry exchanged": (lambda d: d.segment(0, entries(1, 9)), "are gone"),
     "a rule gone": (lambda d: d.rules(), "the rule R1 is gone"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -68,6 +68,19 @@ def test_a_database_that_another_process_holds_is_refused_after_a_while(
         pytest.fail("two writers at once")
     assert (caught.value.code, caught.value.found) == ("io.failed", "database is locked")
     other.close()
+
+
+def test_who_finds_no_connection_free_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is not the victim of an error that nobody foresaw."""
+    monkeypatch.setattr(store_module, "PATIENCE", 0.05)
+    store = sqlite_store(tmp_path / "loadlock.sqlite")
+    with ExitStack() as held:
+        for _ in range(store_module.CONNECTIONS):
+            held.enter_context(store.read())
+        with pytest.raises(Unreachable) as caught, store.read():
+            pytest.fail("there was one more")
+    assert caught.value.code == "io.failed"
+    store.close()
 
 
 def test_what_raised_leaves_nothing_behind(store: Store) -> None:

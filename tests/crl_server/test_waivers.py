@@ -194,6 +194,7 @@ def test_the_commands_lead_from_asking_to_signing(
     ask_words = ["waive", "ask", digest("x"), "--lift", "stale-list", "--reason", "No network."]
     assert run(*ask_words, "--hours", "200", status=2)["error"]["code"] == "usage.arguments"
     number = str(run(*ask_words, "--hours", "24")["id"])
+    monkeypatch.setenv("LOGNAME", "ben")  # anybody can say so
     assert run("waive", "approve", number, status=1)["error"]["code"] == "waiver.own"
     monkeypatch.setattr("crl_server.commands.waivers.local_actor", lambda: "local:ben")
     run("waive", "approve", number)
@@ -203,3 +204,20 @@ def test_the_commands_lead_from_asking_to_signing(
     assert run("waive", "sign")["waivers"] == []
     assert main(["waive", "ls", *at]) == 0
     assert "ended" in capsys.readouterr().out
+
+
+def test_all_of_them_are_listed_however_many_there_are(
+    authority: Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crl_server.commands.waivers.PAGE", 2)
+    numbers = [ask(authority, plea(label)) for label in range(5)]
+    secret = tmp_path / "token"
+    secret.write_text(authority.create_token(Name("auditor"), ["auditor"], DAY, ACTOR, NOW))
+    secret.chmod(0o600)
+    with Live(authority) as live:
+        for words in (
+            ["--server", live.address, "--token-file", str(secret)],
+            ["--deployment", str(authority.layout.root)],
+        ):
+            assert main(["waive", "ls", *words, "--json"]) == 0
+            assert [row["id"] for row in json.loads(capsys.readouterr().out)["waivers"]] == numbers

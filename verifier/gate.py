@@ -27,11 +27,11 @@ from verifier import importing
 from verifier.clock import Clock, utc_now
 from verifier.collecting import seldom
 from verifier.deployment.artifacts import set_of
-from verifier.deployment.ground import Opened, ahead, open_ground
+from verifier.deployment.ground import Opened, open_ground
 from verifier.deployment.home import Home, InForce
 from verifier.deployment.last_good import is_due, reopen
 from verifier.deployment.place import find_deployment
-from verifier.errors import PluginRevoked, Refused, UsageError
+from verifier.errors import PluginRevoked, Refused, Unreachable, UsageError
 from verifier.formats.text import Digest
 from verifier.installed.gate import InstalledGate
 from verifier.installed.installations import installed_version
@@ -213,24 +213,33 @@ class Gate(InstalledGate):
 
     def _hear(self, announcement: Announcement) -> None:
         """Judge what runs by a pushed head at once, and then adopt it as a fetched one."""
-        now = self._now()
-        try:
-            with self._lock:
-                ground = ahead(self._ground_at(now), self.home, announcement, now)
-                self._judge(ground)
-                self._opened = self._opened._replace(ground=ground)  # it holds, also where it cannot be stored
-        except Refused as error:
-            logger.debug("a pushed list was not used ahead of being stored: %s", error)  # storing it tells why
-        self._tell()
+        self._go_ahead(self._now(), announcement)
         self._refresh(announcement)
 
     def _refresh(self, offer: Announcement | None) -> None:
         now = self._now()
         try:
             self._prepared_refresher().refresh(now, offer=offer, damaged=self._damaged())
+        except Unreachable as error:
+            if error.code == "io.failed":  # on a full disk or a read-only one, what is heard counts all the same
+                self._go_ahead(now, offer)
+            raise
         finally:
             # Also after a failure: a new policy may be in force without the list, or another process had more luck.
             self._ground_at(now)
+
+    def _go_ahead(self, now: datetime, offer: Announcement | None) -> None:
+        """Judge what runs by a list that is not stored; it holds also where it cannot be."""
+        try:
+            known = self._ground_at(now)
+            ground = self._prepared_refresher().ahead(known, now, offer)
+            with self._lock:
+                if self._opened.ground is known:  # else something else has come, and this is heard of again
+                    self._judge(ground)
+                    self._opened = self._opened._replace(ground=ground)
+        except (Refused, Unreachable) as error:
+            logger.debug("a list was not used ahead of being stored: %s", error)  # storing it tells why
+        self._tell()
 
     def watch(
         self,
@@ -295,16 +304,7 @@ class Gate(InstalledGate):
         self.close()
 
     def _prepared_refresher(self) -> Refresher:
-        """The refresher, with all imported that it needs: a fork in the middle of an import by the watcher's thread
-        would leave that module locked for ever in the child, and the child without its watch.
-        """
-        import encodings.idna  # noqa: F401 - asked for when a name is looked up
-
-        from packaging import requirements, specifiers  # noqa: F401 - asked for when a rule denies a range
-
-        import verifier.deployment.tuf_client
-        import verifier.signatures.keys  # noqa: F401 - asked for when a head is new
-        from verifier.refreshing.refresh import Refresher
+        from verifier.refreshing.prepared import Refresher  # who loads plugins alone needs none of it
 
         if self._refresher is None:
             self._refresher = Refresher(self.home)

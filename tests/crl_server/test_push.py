@@ -20,7 +20,7 @@ from crl_server.processes.process import server_of
 from crl_server.service import Authority
 from tests.crl_server.deployments import NOW, digest, made, revoke
 from tests.crl_server.live import address_of, listen
-from verifier.deployment.ground import ahead, open_ground
+from verifier.deployment.ground import open_ground
 from verifier.formats import dsse
 from verifier.formats.push import Announcement
 from verifier.formats.revocations import parse_head, sha256_hex
@@ -233,7 +233,7 @@ def test_a_host_that_listens_asks_for_nothing_however_the_server_merges_segments
             revoke(authority, number, now=now)
             ground = open_ground(home, now)
             announcement = next(news)
-            assert ahead(ground, home, announcement, now).revocations.lists(digest(number))
+            assert host.ahead(ground, now, announcement).revocations.lists(digest(number))
             in_force = host.refresh(now, trust=False, offer=announcement)
             merged += in_force.revocations.tail[0].ref.last > 1
         assert merged > 5

@@ -20,7 +20,8 @@ from verifier.errors import LoadlockError
 from verifier.formats.carried import END, dump_header, is_name, padding, parse_header
 from verifier.gate import Gate
 from verifier.refreshing.carried import copy_at
-from verifier.refreshing.refresh import Refresher, enroll, fetch_set, refresh
+from verifier.refreshing.refresh import Refresher, enroll, refresh
+from verifier.refreshing.sets import fetch_set
 
 LIMIT = 1000
 

@@ -5,7 +5,9 @@ there; who starts refuses. The table is that of ``docs/spec/trust.md``, "Damaged
 from __future__ import annotations
 
 import logging
+import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -204,6 +206,17 @@ def pushed(hosted: HostedDeployment) -> Announcement:
     return Announcement(head, hosted.server.files[f"lists/segments/{name}"])
 
 
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can be written; for this process, for so long."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.mark.parametrize("trouble", ["a lock that cannot be taken", "no record"])
 def test_a_pushed_list_holds_though_it_cannot_be_stored(hosted: HostedDeployment, trouble: str) -> None:
     wheel, other, gate = hosted.plugin(), hosted.plugin(name="other-plugin"), hosted.gate()
@@ -218,6 +231,47 @@ def test_a_pushed_list_holds_though_it_cannot_be_stored(hosted: HostedDeployment
     hosted.pass_time(timedelta(minutes=5))  # the directory is opened again
     assert code_of(lambda: gate.load(wheel)) == "revoked.artifact"
     assert gate.verify(other).list_seq == 2
+
+
+@pytest.mark.parametrize("trouble", ["a lock that cannot be taken", "a full disk"])
+def test_a_fetched_list_holds_though_it_cannot_be_stored(hosted: HostedDeployment, trouble: str) -> None:
+    told: list[str] = []
+    wheel, other = hosted.plugin(), hosted.plugin(name="other-plugin")
+    gate = hosted.gate(on_revoked=lambda plugin, error: told.append(error.found))
+    plugin = gate.load(wheel)
+    gate.refresh()
+    hosted.revoke(wheel)
+    if trouble == "a full disk":
+        with full_disk():
+            assert code_of(gate.refresh) == "io.failed"
+    else:
+        (hosted.directory / "lock").unlink()
+        (hosted.directory / "lock").mkdir()
+        assert code_of(gate.refresh) == "io.failed"
+    assert len(told) == 1
+    assert code_of(plugin.check) == "plugin.revoked"
+    hosted.pass_time(timedelta(minutes=5))  # the directory is opened again
+    assert code_of(lambda: gate.load(wheel)) == "revoked.artifact"
+    assert gate.verify(other).list_seq == 2
+
+
+def test_what_cannot_be_stored_is_judged_as_any_list(hosted: HostedDeployment) -> None:
+    wheel, gate = hosted.plugin(), hosted.gate()
+    older = hosted.server.files["lists/head.json"]
+    hosted.revoke(wheel)
+    gate.refresh()
+    hosted.server.files["lists/head.json"] = older
+    (hosted.directory / "lock").unlink()
+    (hosted.directory / "lock").mkdir()
+    assert code_of(gate.refresh) == "io.failed"
+    assert code_of(lambda: gate.load(wheel)) == "revoked.artifact"
+
+
+def test_trust_that_cannot_be_fetched_for_want_of_room_is_told_as_such(
+    hosted: HostedDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("verifier.refreshing.refresh.STAGING", "nowhere/.staging-")
+    assert code_of(hosted.gate().refresh) == "io.failed"
 
 
 def test_a_pushed_list_that_was_not_stored_falls_with_the_key_that_signed_it(hosted: HostedDeployment) -> None:

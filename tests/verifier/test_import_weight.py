@@ -36,8 +36,10 @@ among it: importlib.metadata brings it, by way of email.utils, and nothing that 
 NETWORK = {
     "verifier.installed.sync",
     "verifier.refreshing.poll",
+    "verifier.refreshing.prepared",
     "verifier.refreshing.push",
     "verifier.refreshing.refresh",
+    "verifier.refreshing.sets",
     "verifier.refreshing.transport",
 }
 """Modules on the way to the network: nobody gets them by importing another one."""

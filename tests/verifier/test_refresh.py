@@ -16,7 +16,8 @@ from verifier.deployment.home import Home
 from verifier.errors import FormatError, Refused, Unreachable
 from verifier.formats.revocations import PREFIX
 from verifier.formats.text import Hex
-from verifier.refreshing.refresh import TRUST_INTERVAL, Refresher, fetch_set, refresh
+from verifier.refreshing.refresh import TRUST_INTERVAL, Refresher, refresh
+from verifier.refreshing.sets import fetch_set
 
 
 @pytest.fixture

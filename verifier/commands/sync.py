@@ -84,7 +84,7 @@ def sync(
 
     Raises:
         Refused, Unreachable: as :func:`verifier.refreshing.refresh.refresh` and
-            :func:`verifier.refreshing.refresh.fetch_set`.
+            :func:`verifier.refreshing.sets.fetch_set`.
     """
     from verifier.clock import utc_now
     from verifier.deployment.ground import open_ground
@@ -119,7 +119,7 @@ def sync(
 
 def _fetch(home: Home, wheel: Path, source: Source | None, output: Output) -> Path:
     """Fetch the attestation set of one wheel."""
-    from verifier.refreshing.refresh import fetch_set
+    from verifier.refreshing.sets import fetch_set
 
     with output.progress.step("attestation set") as step:
         step.says(wheel.name)

@@ -19,7 +19,7 @@ from verifier.formats.release import MAX_RELEASE, Release, parse_release, releas
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.text import Hex, PluginId
 from verifier.installed.installations import Installation
-from verifier.refreshing.refresh import fetch_set
+from verifier.refreshing.sets import fetch_set
 from verifier.refreshing.source import Source
 from verifier.refreshing.transport import Transport
 from verifier.value import Value

@@ -25,10 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from verifier.deployment.enrolment import verify_enrolment
 from verifier.deployment.home import HEAD_LIMIT, KINDS, STAGING, Home, InForce, State, StoredTrust, seen_by
 from verifier.errors import Refused, Unreachable, UsageError
-from verifier.files import write_atomic
 from verifier.formats import strict_json
-from verifier.formats.bundle import parse_set
-from verifier.formats.dsse import MAX_SET
 from verifier.formats.enrolment import MAX_ENROLMENT
 from verifier.formats.push import Announcement
 from verifier.formats.revocations import dump_set_file, sha256_hex
@@ -41,6 +38,7 @@ from verifier.revocation.revocations import CLOCK_SKEW, FileKind, apply_head, ch
 if TYPE_CHECKING:
     from verifier.deployment.trust import Trust
     from verifier.deployment.tuf_client import Fetcher
+    from verifier.judging.ground import Ground
 
 logger = logging.getLogger(__name__)
 
@@ -84,29 +82,6 @@ def refresh(home: Home, now: datetime, source: Source | None = None) -> InForce:
     return Refresher(home, source).refresh(now, trust=True)
 
 
-def fetch_set(home: Home, sha256: str, source: Source | None = None) -> Path:
-    """Fetch the attestation set of the wheel with that digest (64 hexadecimal digits) into the host's directory, from
-    its server or from ``source``.
-
-    The set is only read for its form here; what it says is judged by verification, each time.
-
-    Raises:
-        Refused: ``set.missing`` when the server has none; ``format.*``, ``set.count``.
-        Unreachable: ``unreachable.server``, ``io.failed``.
-    """
-    target = home.set_path(sha256)
-    response = (source or Transport(home.host.server)).request(f"/sets/{sha256}.jsonl", MAX_SET)
-    if response.status == 404:
-        raise Refused("set.missing", "the server has no attestation set for this wheel", found=f"sha256:{sha256}")
-    if response.status != 200:
-        raise Unreachable(
-            "unreachable.server", "the server did not hand out the attestation set", found=f"status {response.status}"
-        )
-    parse_set(response.body)
-    write_atomic(target, response.body)
-    return target
-
-
 class _Candidate(NamedTuple):
     """What would be put in force: trust, its stored form (None for the one already stored), and the list."""
 
@@ -128,7 +103,7 @@ class Refresher:
         self.transport: Source = transport or Transport(home.host.server)
         self._head: Response | None = None
         self._outrun: bytes | None = None
-        self._offered: dict[Hex, bytes] = {}
+        self._offer: Announcement | None = None
         self._fetcher: Fetcher | None = None
         self._in_force: InForce | None = None
         self._last: InForce | None = None
@@ -164,7 +139,7 @@ class Refresher:
             state = self._record()
             current = self._current(state, again=damaged is not None or self._trust_is_due(now))
             _check_clock(state, now)
-            self._offered = {sha256_hex(offer.segment): offer.segment} if offer and offer.segment else {}
+            self._offer = offer
             envelope = offer.head if offer else self._fetch_head()  # (1)
             if current is not None and envelope == self._outrun:
                 envelope = current.revocations.envelope  # a cache on the way is behind what was pushed: no rollback
@@ -182,9 +157,22 @@ class Refresher:
                 self._outrun = self._head.body
             return current
 
-    def offered(self, sha256: Hex) -> bytes | None:
-        """The segment of this digest, if it came along with a pushed head."""
-        return self._offered.get(sha256)
+    def ahead(self, ground: Ground, now: datetime, offer: Announcement | None = None) -> Ground:
+        """The ground with the server's list in force, in memory alone: before it is stored, and where nothing can be.
+
+        Args:
+            ground: what is in force.
+            now: the moment to judge at (aware, UTC).
+            offer: a head that was pushed, in place of a fetched one.
+
+        Raises:
+            Unreachable: ``unreachable.server``.
+            Refused: a ``list.*`` or ``format.*`` code.
+        """
+        envelope = offer.head if offer else self._fetch_head()
+        if envelope == ground.revocations.envelope:
+            return ground
+        return ground.following(apply_head(ground.revocations, envelope, _Files(self, offer), ground.trust, now))
 
     @property
     def in_force(self) -> InForce | None:
@@ -228,7 +216,7 @@ class Refresher:
 
     def _follow(self, current: InForce, envelope: bytes, now: datetime) -> InForce:
         """Steps 2 and 5: a new head under the trust in force."""
-        files = _Files(self)
+        files = _Files(self, self._offer)
         revocations = apply_head(current.revocations, envelope, files, current.trust, now)
         return self._adopt(current, _Candidate(current.trust, None, revocations), files)
 
@@ -240,7 +228,7 @@ class Refresher:
             if problem is not None:
                 raise problem
             return current
-        files = _Files(self)
+        files = _Files(self, self._offer)
         try:
             revocations = apply_head(current.revocations if current else None, envelope, files, trust, now)  # (4)
             if current is None and self._last is not None:
@@ -256,7 +244,7 @@ class Refresher:
 
         Whoever withholds or spoils heads must not be able to withhold a policy as well.
         """
-        files = _Files(self)
+        files = _Files(self, self._offer)
         try:
             revocations = open_list(current.revocations.envelope, files, trust, now, current.revocations)
         except Refused as error:
@@ -314,7 +302,7 @@ class Refresher:
         self._fetcher = self._fetcher or Fetcher(self.transport)
         state = self.home.state()
         known = self.home.stored_trust(state.trust) if current is not None and state.trust else None
-        with tempfile.TemporaryDirectory(dir=self.home.directory, prefix=STAGING) as staging:
+        with _staging(self.home.directory) as staging:
             stored = fetch_repository(self._fetcher, self.transport.server, self.home.pinned_root, known, Path(staging))
         trust = self.home.verify(stored, state)
         trust.check(self.home.host.deployment, self.home.floor(state), now)
@@ -323,24 +311,35 @@ class Refresher:
 
 
 class _Files:
-    """Reads what a head or checkpoint names: from the directory if it is there, else from the server.
+    """Reads what a head or checkpoint names: from the directory if it is there, else the segment that was pushed along,
+    else from the server.
 
     Nothing is written: what was fetched is kept in ``fetched`` until all of it has been judged.
     """
 
-    def __init__(self, refresher: Refresher) -> None:
+    def __init__(self, refresher: Refresher, offer: Announcement | None) -> None:
         self._refresher = refresher
+        self._offered = {sha256_hex(offer.segment): offer.segment} if offer and offer.segment else {}
         self.fetched: dict[Hex, tuple[FileKind, bytes]] = {}
 
     def __call__(self, kind: FileKind, sha256: Hex) -> Buffer:
         try:
             return self._refresher.home.blobs.read(kind, sha256)
         except Refused:  # absent or damaged: another copy is judged by the same digest
-            data = self._refresher.offered(sha256) if kind == "segments" else None
+            data = self._offered.get(sha256) if kind == "segments" else None
             if data is None:
                 data = self._refresher.transport.get(f"/lists/{kind}/{sha256}", KINDS[kind].limit).body
             self.fetched[sha256] = (kind, data)
             return data
+
+
+def _staging(directory: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(dir=directory, prefix=STAGING)
+    except OSError as error:
+        raise Unreachable(
+            "io.failed", f"cannot write {directory.name!r}", found=error.strerror or str(error)
+        ) from error
 
 
 def _dumped(stored: StoredTrust) -> bytes:

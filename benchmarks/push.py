@@ -41,7 +41,7 @@ from benchmarks.push_servers import SERVERS, processor_seconds, resident_bytes, 
 from crl_server.layout import Deployment
 from crl_server.service import Authority
 from crl_server.trust.initialise import Plan, initialise
-from verifier.deployment.ground import ahead, open_ground
+from verifier.deployment.ground import open_ground
 from verifier.deployment.home import Home
 from verifier.formats.enrolment import ServerUrl
 from verifier.formats.push import Announcement, parse_announcement
@@ -160,7 +160,7 @@ def measure_hosts(site: Site, scratch: Path, count: int, rounds: int) -> list[Ro
 
             def judge(number: int, data: bytes) -> None:
                 announcement, now = parse_announcement(data), datetime.now(UTC)
-                grounds[number] = ahead(grounds[number], hosts[number].home, announcement, now)
+                grounds[number] = hosts[number].ahead(grounds[number], now, announcement)
                 refusing.append((time.perf_counter(), grounds[number].revocations))
                 heard.append((number, announcement))
                 judged.release()

@@ -35,6 +35,7 @@ among it: importlib.metadata brings it, by way of email.utils, and nothing that 
 
 NETWORK = {
     "verifier.installed.sync",
+    "verifier.refreshing.bounded",
     "verifier.refreshing.poll",
     "verifier.refreshing.prepared",
     "verifier.refreshing.push",

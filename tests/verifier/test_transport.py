@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -34,6 +38,28 @@ def raw(*parts: bytes) -> Answer:
     return answer
 
 
+@contextmanager
+def trickler() -> Iterator[str]:
+    """A server that answers everybody a byte at a time; its address."""
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection, suppress(OSError):
+                    connection.recv(4096)
+                    while True:
+                        connection.sendall(b"H")
+                        time.sleep(0.005)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
 def endless(handler: BaseHTTPRequestHandler) -> None:
     handler.send_response(200)
     handler.end_headers()
@@ -49,6 +75,31 @@ def trickling(handler: BaseHTTPRequestHandler) -> None:
     while True:
         handler.wfile.write(b"x")
         handler.wfile.flush()
+
+
+def never_beginning(*first: bytes) -> Answer:
+    """An answer whose fields never end, as fast as they are taken."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.log_request(200)
+        handler.close_connection = True
+        with suppress(OSError):
+            for part in first:
+                handler.wfile.write(part)
+            while True:
+                handler.wfile.write(b"x")
+                handler.wfile.flush()
+                time.sleep(0.005)
+
+    return answer
+
+
+def continuing(handler: BaseHTTPRequestHandler) -> None:
+    handler.log_request(100)
+    handler.close_connection = True
+    with suppress(OSError):
+        while True:
+            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def refused(transport: Transport, limit: int = 100) -> LoadlockError:
@@ -108,6 +159,36 @@ def test_an_endless_error_page_is_given_up(server: Loopback) -> None:
 def test_a_body_that_trickles_beyond_the_deadline_is_given_up(server: Loopback) -> None:
     server.lies["x"] = trickling
     assert refused(Transport(server.url, deadline=0.05), limit=10**9).code == "unreachable.server"
+
+
+NEVER = [never_beginning(), never_beginning(b"HTTP/1.1 200 OK\r\nX: "), continuing]
+
+
+@pytest.mark.parametrize("answer", NEVER, ids=["status", "field", "continue"])
+def test_an_answer_that_does_not_begin_in_time_is_given_up(server: Loopback, answer: Answer) -> None:
+    transport = Transport(server.url, deadline=0.05)
+    transport.get("/x", 100)
+    server.lies["x"] = answer
+    for etag in (None, '"poll"'):
+        with pytest.raises(Unreachable) as caught:
+            transport.request("/x", 100, etag)
+        assert caught.value.code == "unreachable.server"
+    with pytest.raises(Unreachable):
+        transport.stream("/x")
+    del server.lies["x"]
+    assert transport.get("/x", 100).body == b"content"
+
+
+def test_an_answer_through_a_proxy_begins_in_time_or_not_at_all(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, server.url)
+    server.lies["x"] = never_beginning()
+    assert refused(Transport("http://host.example", deadline=0.05)).code == "unreachable.server"
+    with trickler() as address:  # as the answer to CONNECT
+        monkeypatch.setenv("HTTPS_PROXY", address)
+        assert refused(Transport("https://host.example", deadline=0.05)).code == "unreachable.server"
 
 
 @pytest.mark.parametrize(

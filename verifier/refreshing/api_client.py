@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from verifier.addresses import split
 from verifier.codes import CODES
@@ -17,12 +18,19 @@ from verifier.errors import FormatError, LoadlockError, Refused, Unreachable, Us
 from verifier.files import read_capped
 from verifier.formats.strict_json import dumps, loads
 
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
 MAX_ANSWER = 1_000_000
 """Size cap of an answer in bytes."""
 MAX_SENTENCE = 1_000
 """How many characters of one sentence of a problem document are shown."""
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 120.0
+DEADLINE = 300.0
+"""Seconds after which an answer that still trickles is given up."""
+CHUNK = 65_536
+"""How much to read at once, in bytes."""
 TOKEN = "LOADLOCK_TOKEN"
 MAX_TOKEN = 4_096
 """Size cap of a token's file in bytes."""
@@ -81,13 +89,19 @@ def _exchange(
 ) -> bytes:
     import urllib3
 
+    from verifier.refreshing.bounded import bounded
+
+    end = time.monotonic() + DEADLINE
     sent = {"Authorization": f"Bearer {token}", "Accept": "application/json", **headers}
     timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS)
     try:
         with urllib3.PoolManager(timeout=timeout, retries=False) as pool:
-            answer = pool.request(method, url, headers=sent, redirect=False, preload_content=False, **body)
+            bounded(pool, DEADLINE)
+            answer = pool.request(
+                method, url, headers=sent, redirect=False, preload_content=False, decode_content=False, **body
+            )
             with contextlib.closing(answer):
-                data, status = answer.read(limit + 1), answer.status
+                data, status = _read(answer, limit + 1, end), answer.status
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise Unreachable(
             "unreachable.server",
@@ -98,6 +112,16 @@ def _exchange(
     if status in (200, 201, 202):
         return data
     raise _error(status, data[:MAX_ANSWER])
+
+
+def _read(answer: BaseHTTPResponse, limit: int, end: float) -> bytes:
+    """A body, or so much of it."""
+    body = bytearray()
+    while len(body) < limit and (chunk := answer.read1(min(CHUNK, limit - len(body)))):
+        body += chunk
+        if time.monotonic() > end:
+            raise TimeoutError("the body took too long")
+    return bytes(body)
 
 
 def api_token(given: Path | str | None) -> str:

@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util.url import Url, parse_url
 
 from verifier.errors import FormatError, Unreachable, UsageError
+from verifier.refreshing.bounded import bounded, bounded_pool
 from verifier.refreshing.poll import Poll
 from verifier.refreshing.source import Response
 
@@ -29,7 +30,7 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 15.0
 """Seconds to wait for the next bytes."""
 DEADLINE = 120.0
-"""Seconds after which a body that still trickles is given up."""
+"""Seconds after which an answer is given up that still trickles: status and fields, and then a body with them."""
 SILENCE = 60.0
 """Seconds without a byte after which a stream is given up; a server says something every 15."""
 ERROR_LIMIT = 65_536
@@ -45,7 +46,7 @@ class Transport:
 
     Args:
         server: the server's address (``https://host.example``, perhaps with a path), without a trailing slash.
-        deadline: seconds after which a body that still trickles is given up.
+        deadline: seconds after which an answer that still trickles is given up.
 
     Raises:
         UsageError: ``usage.arguments`` for an address of another scheme.
@@ -139,13 +140,15 @@ class Transport:
                 asked = parse_url(self.server)
                 self._base = asked.path or ""
                 self._pool = urllib3.connection_from_url(self.server, maxsize=4, retries=retries, timeout=timeout)
+                bounded_pool(self._pool, self._deadline)
                 self._poll = Poll(asked, _HEADERS, connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
             else:
                 headers = urllib3.make_headers(proxy_basic_auth=unquote(proxy.auth) if proxy.auth else None)
                 address = proxy._replace(auth=None).url
-                self._pool = urllib3.ProxyManager(
+                manager = self._pool = urllib3.ProxyManager(
                     address, proxy_headers=headers, maxsize=4, retries=retries, timeout=timeout
                 )
+                bounded(manager, self._deadline)
         return self._pool
 
 

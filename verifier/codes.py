@@ -65,7 +65,9 @@ CODES: dict[str, Code] = {
     "revoked.artifact": Code(2, "the artifact is revoked", "Install the remediated version."),
     "revoked.dependency": Code(2, "a locked dependency is revoked", "Ask the owner for a release without it."),
     # -- 3 attestation set -------------------------------------------------------------------------------------------
-    "set.missing": Code(3, "no attestation set lies beside the wheel", "Run 'loadlock host sync', or ask the owner."),
+    "set.missing": Code(
+        3, "no attestation set lies beside the wheel", "Run 'loadlock host sync WHEEL', or ask the owner for its set."
+    ),
     "set.count": Code(3, "more statements than the cap", _REATTEST),
     "set.duplicate": Code(3, "a statement of which one is allowed stands there twice", _REATTEST),
     "set.statement-missing": Code(3, "a statement that is required is not in the set", _REATTEST),

@@ -189,6 +189,11 @@ BEYOND: dict[str, Code] = {
     ),
     "usage.configuration": Code(None, "the configuration is not usable", "Correct the setting named."),
     "usage.exists": Code(None, "something is already there", "Choose another place."),
+    "usage.unsigned": Code(
+        None,
+        "nothing awaits its owner's signature",
+        "Endorse once, with the wheel, its set and this file together as 'loadlock attest' left them.",
+    ),
     "usage.key": Code(None, "a key cannot be read or used", "Check the file, its format and its permissions."),
     "signer.failed": Code(None, "a signing service refused or failed", "Check what it needs, then try again."),
     "signer.wrong-key": Code(

@@ -22,7 +22,7 @@ from verifier.formats.statement import (
     parse_statement,
 )
 from verifier.formats.text import Name
-from verifier.judging.evidence import ROLE_OF, TITLES, Attested, Role, parse_attestations, payload_digest
+from verifier.judging.evidence import ROLE_OF, TITLES, TO_BE_MADE, Attested, Role, parse_attestations, payload_digest
 from verifier.judging.judgements import check_embedded, check_sbom
 from verifier.signatures.identities import read_claims
 from verifier.signatures.signatory import Signatory
@@ -59,7 +59,11 @@ class Review:
             Refused: ``set.statement-missing``.
         """
         if kind not in self.statements:
-            raise Refused("set.statement-missing", f"the attestation set has no {TITLES[kind]}")
+            present = ", ".join(sorted(TITLES[found] for found in self.statements)) or "none that counts"
+            raise Refused(
+                "set.statement-missing", f"the attestation set has no {TITLES[kind]}", found=present,
+                expected=f"a {TITLES[kind]}", todo=TO_BE_MADE.get(kind, ""),
+            )  # fmt: skip
         return self.statements[kind]
 
 

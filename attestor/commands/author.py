@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 from verifier.command import Command, Output, given
@@ -83,7 +84,7 @@ def _configure_validate(parser: argparse.ArgumentParser) -> None:
 def _validate(args: argparse.Namespace, output: Output) -> int:
     from attestor.describing.validation import validate
 
-    problems = validate(Path(args.source), Path(args.manifest) if args.manifest else None)
+    problems = validate(Path(args.source), Path(args.manifest) if args.manifest else None, datetime.now(UTC))
     for problem in problems:
         output.say(str(problem))
     errors = sum(problem.level == "error" for problem in problems)

@@ -55,7 +55,13 @@ class WheelFiles:
         return read_capped(self.attestations, MAX_SET, "the attestation set")
 
     def read_unsigned(self) -> bytes:
-        """The unsigned statement's bytes; raises UsageError."""
+        """The unsigned statement's bytes; raises UsageError where there is none, or where it cannot be read."""
+        if not self.unsigned.exists():
+            raise UsageError(
+                "usage.unsigned", f"no manifest beside {self.wheel.name!a} awaits its owner",
+                found=f"no {self.unsigned.name!a}",
+                expected="the file that 'loadlock attest' leaves beside the wheel until its owner has signed",
+            )  # fmt: skip
         return read_capped(self.unsigned, MAX_STATEMENT, "the unsigned manifest statement")
 
 

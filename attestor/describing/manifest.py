@@ -144,14 +144,19 @@ def _check(manifest: Manifest, wheel: Snapshot, now: datetime) -> None:
     expected = PluginId.of(wheel.name)
     if manifest.plugin_id != expected:
         raise Refused(
-            "manifest.plugin-id", "the manifest is of another plugin", found=manifest.plugin_id, expected=expected
-        )
+            "manifest.plugin-id", "the manifest is of another plugin", found=manifest.plugin_id, expected=expected,
+            todo="Correct 'plugin_id' in the manifest: it is the project's name, in lower case, with underscores.",
+        )  # fmt: skip
     if manifest.version != wheel.version:
         raise Refused(
-            "manifest.version", "the manifest is of another version", found=manifest.version, expected=wheel.version
-        )
+            "manifest.version", "the manifest is of another version", found=manifest.version, expected=wheel.version,
+            todo="Write one version into the manifest and the project, commit it, and attest again.",
+        )  # fmt: skip
     if manifest.expires_at is not None and manifest.expires_at.instant <= now:
-        raise Refused("manifest.expired", "the manifest has expired", found=manifest.expires_at)
+        raise Refused(
+            "manifest.expired", "the manifest has expired", found=manifest.expires_at, expected="an end ahead of now",
+            todo="Move 'expires_at' in the manifest, or leave it out; commit it, and attest again.",
+        )  # fmt: skip
     for group, entries in manifest.entry_points.items():
         for name, reference in entries.items():
             top = reference.partition(":")[0].partition(".")[0]

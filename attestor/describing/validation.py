@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,12 +55,13 @@ class Problem:
         return f"{self.level:<8}{self.rule:<24}{place}: {self.message}"
 
 
-def validate(source: Path, manifest: Path | None = None) -> list[Problem]:
+def validate(source: Path, manifest: Path | None, now: datetime) -> list[Problem]:
     """Everything that is wrong with a plugin's manifest, and between it and the code; errors first.
 
     Args:
         source: a project's directory, or a wheel.
         manifest: the manifest, when it is neither in the project nor in the wheel.
+        now: the moment, aware.
 
     Raises:
         UsageError: source or manifest cannot be read; Refused: ``wheel.*``.
@@ -72,15 +74,18 @@ def validate(source: Path, manifest: Path | None = None) -> list[Problem]:
         said = f"{refusal.what}: {refusal.found}" if refusal.found else refusal.what
         problems = [Problem("error", refusal.code, said, FILE_NAME), *_broken(found)]
     else:
-        problems = list(check(declared, code, found))
+        problems = list(check(declared, code, found, now))
     return sorted(problems, key=lambda problem: (problem.level, problem.path, problem.line, problem.rule))
 
 
-def check(manifest: Manifest, code: Code, found: Analysis) -> Iterator[Problem]:
+def check(manifest: Manifest, code: Code, found: Analysis, now: datetime) -> Iterator[Problem]:
     """What is wrong between a manifest and the code it is about."""
     yield from _broken(found)
     yield from _identity(manifest, code)
+    if manifest.expires_at is not None and manifest.expires_at.instant <= now:
+        yield Problem("error", "expired", f"'expires_at' is past: {manifest.expires_at}", FILE_NAME)
     yield from _entry_points(manifest, found)
+    yield from _unsaid_entry_points(manifest, code)
     yield from _capabilities(manifest, found)
     yield from _egress(manifest, found)
     yield from _requirements(manifest, code, found)
@@ -128,6 +133,17 @@ def _entry_points(manifest: Manifest, found: Analysis) -> Iterator[Problem]:
                 yield Problem("error", "entry-point", f"{group}:{name} is in {module!r}, which is not there", FILE_NAME)
             elif attribute and attribute.partition(".")[0] not in found.names[module]:
                 said = f"{group}:{name} is {attribute!r} of {module!r}, which does not name it at its top"
+                yield Problem("warning", "entry-point", said, FILE_NAME)
+
+
+def _unsaid_entry_points(manifest: Manifest, code: Code) -> Iterator[Problem]:
+    """What the project's own metadata offers under a group that the manifest speaks of: no host will find it."""
+    for group in sorted(manifest.entry_points.keys() & code.entry_points.keys()):
+        declared = manifest.entry_points[group]
+        for name, target in sorted(code.entry_points[group].items()):
+            if declared.get(name) != target:
+                here = repr(declared[name]) if name in declared else "none"
+                said = f"{group}:{name} is {target!r} in the project and {here} in the manifest, which alone counts"
                 yield Problem("warning", "entry-point", said, FILE_NAME)
 
 

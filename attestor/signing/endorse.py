@@ -68,7 +68,10 @@ def endorse(
     manifest = manifest_awaiting(unsigned, found)
     refuse_unwritten(plain(manifest), "the manifest")
     if manifest.expires_at is not None and manifest.expires_at.instant <= now:
-        raise Refused("manifest.expired", "the manifest has expired", found=manifest.expires_at)
+        raise Refused(
+            "manifest.expired", "the manifest has expired", found=manifest.expires_at, expected="an end ahead of now",
+            todo="Have it attested again, with another 'expires_at' in the manifest.",
+        )  # fmt: skip
     statement = parse_statement(unsigned)
     checked = draft(found.snapshot, MANIFEST, statement.predicate, gate_of(manifest))
     if checked.payload != unsigned:

@@ -310,6 +310,22 @@ def test_what_is_wrong_is_said(greedy: Path, case: str) -> None:
     assert problem in problems(greedy, honest() | fields)
 
 
+def test_an_end_that_is_past(greedy: Path) -> None:
+    assert ("error", "expired") in problems(greedy, honest() | {"expires_at": "2020-01-01T00:00:00Z"})
+    assert ("error", "expired") not in problems(greedy, honest() | {"expires_at": "2999-01-01T00:00:00Z"})
+
+
+@pytest.mark.parametrize("line", ['greedy = "greedy_plugin:other"', 'greedy = "greedy_plugin:act"\nmore = "p:x"'])
+def test_entry_points_that_only_the_project_knows(greedy: Path, line: str) -> None:
+    (greedy / "pyproject.toml").write_text(PYPROJECT.replace('greedy = "greedy_plugin:act"', line))
+    assert ("warning", "entry-point") in problems(greedy, honest())
+
+
+def test_entry_points_of_other_programs_are_no_business_of_the_manifest(greedy: Path) -> None:
+    (greedy / "pyproject.toml").write_text(PYPROJECT + '[project.entry-points.elsewhere]\nx = "greedy_plugin:x"\n')
+    assert ("warning", "entry-point") not in problems(greedy, honest())
+
+
 def test_no_manifest_or_none_that_can_be_read(greedy: Path) -> None:
     assert ("error", "manifest.missing") in problems(greedy)
     assert ("error", "format.syntax") in problems(greedy, "{")

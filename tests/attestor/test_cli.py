@@ -159,6 +159,7 @@ def test_attest_endorse_certify(repository: Path, demo: Path, tmp_path: Path, bu
     done = run("endorse", dist / WHEEL, deployment=demo)
     assert done.value["awaiting"] == ["certifier"]
     assert not (dist / f"{WHEEL}.manifest.unsigned.json").exists()
+    assert code_of("endorse", dist / WHEEL, deployment=demo) == "usage.unsigned"
     done = run("certify", dist / WHEEL, "--yes", "--tier", "core", "--expires", "2999-01-01", deployment=demo)
     assert any("may talk to" in line for line in done.lines)
     assert len(parse_set((dist / f"{WHEEL}.attestations.jsonl").read_bytes())) == 4

@@ -120,6 +120,8 @@ def test_a_manifest_that_hosts_would_refuse_is_refused_here(
     with pytest.raises(LoadlockError) as caught:
         finish(built, **changes)
     assert caught.value.code == code
+    # Who attests is who can mend it: the advice of a host ("ask the owner") would send them to themselves.
+    assert "owner" not in caught.value.todo
 
 
 def test_the_committed_manifest_counts_not_the_one_in_the_working_tree(project: Project) -> None:

@@ -50,6 +50,15 @@ def test_a_key_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: i
     assert "chmod 600" in caught.value.todo
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_the_public_half_is_called_so(tmp_path: Path, mode: int) -> None:
+    new_key(tmp_path / "key.pem")
+    (tmp_path / "key.pem.pub").chmod(mode)
+    with pytest.raises(UsageError) as caught:
+        load_signer(tmp_path / "key.pem.pub")
+    assert (caught.value.code, caught.value.what) == ("usage.key", "the key 'key.pem.pub' is the public half")
+
+
 def test_files_that_are_no_keys_are_refused_without_showing_them(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load_signer(write(tmp_path / "x", b"my password is hunter2"))

@@ -9,7 +9,7 @@ import pytest
 from tests.simulator import Claims, Simulator
 from verifier.errors import Refused
 from verifier.formats.bundle import parse_set
-from verifier.formats.statement import CERTIFICATION, MANIFEST, PROVENANCE, SBOM
+from verifier.formats.statement import CERTIFICATION, MANIFEST, PROVENANCE, SBOM, TEST_RESULT, VULNERABILITIES
 from verifier.formats.text import Digest, PluginId
 from verifier.judging.evidence import Evidence, KeyRing, parse_attestations, payload_digest, verified_payload, weigh
 
@@ -86,6 +86,19 @@ def test_a_statement_that_is_nowhere_is_missing() -> None:
     assert missing(evidence, PROVENANCE).code == "set.statement-missing"
     assert missing(evidence, CERTIFICATION).code == "certification.missing"
     assert missing(evidence, PROVENANCE).found == "SBOM, plugin manifest"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "command"),
+    [
+        ("manifest", MANIFEST, "endorse"),
+        ("certification", CERTIFICATION, "certify"),
+        ("manifest", VULNERABILITIES, "check vulnerabilities"),
+        ("manifest", TEST_RESULT, "check release"),
+    ],
+)
+def test_what_was_never_made_is_made_by_the_command_named(name: str, kind: str, command: str) -> None:
+    assert f"'loadlock {command}'" in missing(weighed(drop(name)), kind).todo
 
 
 def test_what_was_set_aside_in_another_place_explains_nothing() -> None:

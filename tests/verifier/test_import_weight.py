@@ -36,6 +36,7 @@ among it: importlib.metadata brings it, by way of email.utils, and nothing that 
 NETWORK = {
     "verifier.installed.sync",
     "verifier.refreshing.bounded",
+    "verifier.refreshing.no_answer",
     "verifier.refreshing.poll",
     "verifier.refreshing.prepared",
     "verifier.refreshing.push",

@@ -147,9 +147,21 @@ def test_nothing_is_wrong(hosted: HostedDeployment) -> None:
 def test_what_ends_soon_is_said_in_time(hosted: HostedDeployment) -> None:
     hosted.plugin(expires_at=Time.of(hosted.now + timedelta(days=50)))
     assert {"manifest-expires", "certification-expires"} & symptoms(hosted, "--within", "10").keys() == set()
+    hosted.policy("valid_until", Time.of(hosted.now + timedelta(days=9)))
+    hosted.refresh()
     found = symptoms(hosted, "--within", "110")
     assert {"policy-expires", "head-key-expires", "manifest-expires", "certification-expires"} <= found.keys()
     assert set(found.values()) == {"warning"}
+
+
+def test_a_policy_that_was_just_signed_is_no_reason_to_warn(hosted: HostedDeployment) -> None:
+    hosted.policy("valid_until", Time.of(hosted.now + timedelta(days=30)))
+    hosted.refresh()
+    assert "policy-expires" not in symptoms(hosted)  # it cannot be valid for longer than the 30 days of --within
+    hosted.policy("valid_until", Time.of(hosted.now + timedelta(days=9)))
+    hosted.refresh()
+    assert symptoms(hosted)["policy-expires"] == "warning"
+    assert "policy-expires" not in symptoms(hosted, "--within", "5")
 
 
 def test_a_list_near_its_end_is_said(hosted: HostedDeployment) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -10,10 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 
 from loadlock.testing.loopback import Answer, Loopback, status
+from tests.deploy.nginx import certificate
 from verifier.errors import FormatError, LoadlockError, Unreachable, UsageError
 from verifier.refreshing.transport import ERROR_LIMIT, Transport
 
@@ -134,6 +137,42 @@ def test_an_answer_that_is_no_answer_is_unreachable(server: Loopback, answer: An
     assert error.code == "unreachable.server"
     del server.lies["x"]
     assert transport.get("/x", 100).body == b"content"
+
+
+def test_why_nobody_answered_is_said(server: Loopback) -> None:
+    server.lies["x"] = raw(b"")
+    assert refused(Transport(server.url)).found == "it hung up (for /x)"
+    assert refused(Transport(server.url.replace("http:", "https:"))).found.startswith("it does not speak TLS")
+    assert refused(Transport("https://nobody.invalid")).found.endswith("(for /x)")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert refused(Transport(address)).found == "Connection refused (for /x)"
+
+
+def test_a_certificate_that_is_not_trusted_is_said_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            for _ in range(4):  # each request is tried once more
+                with suppress(OSError), listening.accept()[0] as made:
+                    context.wrap_socket(made, server_side=True).close()
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        address = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        error = refused(Transport(address))
+        monkeypatch.setenv("SSL_CERT_FILE", str(chain))
+        believed = refused(Transport(address))
+        serving.join()
+    assert error.found.startswith("its certificate is not trusted: ")
+    assert "SSL_CERT_FILE" in error.todo
+    assert believed.found == "it hung up (for /x)"
 
 
 @pytest.mark.parametrize("answer", [status(200, b"x" * 101), endless])

@@ -228,6 +228,19 @@ def test_a_message_quotes_what_others_wrote_shortly(
     assert str(error).replace("\n", "").isprintable()
 
 
+def test_all_components_that_are_not_allowed_are_named_at_once(sim: Simulator, wheel: PluginWheel) -> None:
+    claims = sim.claims(wheel)
+    claims["manifest"].predicate["sdk_allowlist"] = ["known>=1", "old>=2"]
+    parts = [("known", "1.0"), ("old", "1.0"), *((f"part-{number}", "1.0") for number in range(6))]
+    claims["sbom"].predicate["components"] = [
+        {"type": "library", "name": name, "version": version} for name, version in parts
+    ]
+    claims.pin()
+    error = refusal(lambda: sim.verify(wheel, claims.sign()))
+    named = "'old' '1.0', 'part-0' '1.0', 'part-1' '1.0', 'part-2' '1.0', 'part-3' '1.0' and 2 more"
+    assert (error.code, error.found, error.expected) == ("sbom.not-allowed", named, "old>=2")
+
+
 def test_a_subjects_name_is_quoted_shortly(sim: Simulator, wheel: PluginWheel) -> None:
     claims = sim.claims(wheel)
     claims["sbom"].subjects = [{"name": "\x1b[2J\n" + "x" * 1_000_000, "digest": {"sha256": "0" * 64}}]

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from msgspec.structs import replace
+
 from verifier.commands.inventory import Entry, certification_of, releases
 from verifier.deployment.home import Home
 from verifier.errors import LoadlockError
@@ -25,6 +27,9 @@ UNHEARD = timedelta(hours=1)
 """How long ago a host that watches has acknowledged at most."""
 LIST_SHARE = 3
 """A list is near its end in the last third of its life: the server signs it again after half."""
+
+POLICY_NEAR = timedelta(days=10)
+"""A policy is signed for 30 days at most, so it is near its end in the last third of them, as the server has it too."""
 
 
 class Symptom(Value, frozen=True):
@@ -99,7 +104,8 @@ def _refused(entry: Entry) -> Symptom:
 
 def _of_ground(ground: Ground, checkup: Checkup) -> Iterator[Symptom]:
     policy, head = ground.trust.policy, ground.revocations.head
-    yield from _end("policy-expires", "policy", policy.valid_until, checkup)
+    soon = replace(checkup, within=min(checkup.within, POLICY_NEAR))
+    yield from _end("policy-expires", "policy", policy.valid_until, soon)
     if policy.exception_until is not None:
         yield from _end("exception-ends", "policy", policy.exception_until, checkup, f"the profile {policy.profile!r}")
     for key in policy.head_keys:

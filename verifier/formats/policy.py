@@ -217,7 +217,11 @@ def _check_roles(policy: Policy) -> None:
                 )  # fmt: skip
         for name in rule.certifiers:
             if name not in policy.certifiers:
-                raise Refused("trust.policy", f"certifier {name!r} of {plugin!r} has no max_tier")
+                raise Refused(
+                    "trust.policy", f"certifier {name!r} of {plugin!r} has no max_tier",
+                    found=f"nothing of {name!r} under 'certifiers'",
+                    expected=f'[certifiers.{name}] with max_tier = "core", "vetted" or "untrusted"',
+                )  # fmt: skip
 
 
 def _check_bounds(policy: Policy) -> None:

@@ -44,6 +44,8 @@ _BRACKETS = r'(?s)"(?:[^"\\]++|\\.)*+"?|([\[{])|([\]}])'
 _PLACE = r"(?s)(.*) - at `(key` in `)?(\$[A-Za-z0-9_.:/\[\]-]*)`"
 _NO_BASE64 = "Invalid base64 encoded string"
 """What msgspec says of text that stands for no bytes."""
+_NO_CHOICE = "Invalid enum value "
+"""How what msgspec says of a word that is none of several begins."""
 _SURROGATE = r"\\u[dD][89a-fA-F]"
 _NONE = object()
 
@@ -173,7 +175,7 @@ def parse(data: bytes, type_: type[T], *, limit: int, what: str) -> T:
     if type(data) is Common and len(data) <= limit:
         known: Any = type_  # as above
         read: Callable[[bytes], T] = reader(known, _decode_text).decode
-        return _typed(lambda: read(data), what)
+        return _typed(lambda: read(data), type_, what)
     return convert(loads(data, limit=limit, what=what), type_, what=what)
 
 
@@ -184,10 +186,10 @@ def convert(value: Any, type_: type[T], *, what: str) -> T:
         FormatError: ``format.schema``, with the place.
     """
     prepare(type_)
-    return _typed(lambda: msgspec.convert(value, type_, dec_hook=_decode_text), what)
+    return _typed(lambda: msgspec.convert(value, type_, dec_hook=_decode_text), type_, what)
 
 
-def _typed(read: Callable[[], T], what: str) -> T:
+def _typed(read: Callable[[], T], type_: type[T], what: str) -> T:
     """A value of the type that a document has to be of; or the refusal of one that is not, with the place."""
     try:
         return read()
@@ -198,7 +200,14 @@ def _typed(read: Callable[[], T], what: str) -> T:
         for pattern, words in PATTERNS.items():
             reason = reason.replace(f"`str` matching regex {pattern!r}", words)
         code = "format.base64" if reason == _NO_BASE64 else "format.schema"
-        raise FormatError(code, f"{what} is wrong at {where}", found=quoted(reason)) from None
+        expected = _choices(type_, where) if reason.startswith(_NO_CHOICE) else ""
+        raise FormatError(code, f"{what} is wrong at {where}", found=quoted(reason), expected=expected) from None
+
+
+def _choices(type_: Any, where: str) -> str:
+    from verifier.formats.choices import choices  # rarely asked for
+
+    return choices(type_, where)
 
 
 def dumps(value: Any) -> bytes:

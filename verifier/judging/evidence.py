@@ -56,6 +56,13 @@ TITLES: Mapping[str, str] = {
     CERTIFICATION: "certification",
 }
 
+TO_BE_MADE: Mapping[str, str] = {
+    MANIFEST: "Have its owner sign it ('loadlock endorse'), and use the set that comes of it.",
+    VULNERABILITIES: "Have it audited ('loadlock check vulnerabilities'), and use the set that comes of it.",
+    TEST_RESULT: "Have its release checked ('loadlock check release'), and use the set that comes of it.",
+}
+"""What to do where a statement was never made; where it is not listed, the code's own advice."""
+
 
 class Attested(Value, frozen=True):
     """A statement that counts: its signer, the sha256 of the payload by which others pin it, and how it was signed."""
@@ -121,7 +128,10 @@ class Evidence(Value, frozen=True):
                 )
         code = "certification.missing" if predicate_type == CERTIFICATION else "set.statement-missing"
         present = ", ".join(sorted(TITLES[kind] for kind in self.attested)) or "none that counts"
-        raise Refused(code, f"the attestation set has no {title}", found=present, expected=f"a {title}")
+        raise Refused(
+            code, f"the attestation set has no {title}", found=present, expected=f"a {title}",
+            todo=TO_BE_MADE.get(predicate_type, ""),
+        )  # fmt: skip
 
 
 _ORDER = (

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from verifier.formats.manifest import FILE_NAME, RequirementText, SignedManifest
 from verifier.formats.packages import Versions, normalised
 from verifier.formats.policy import PluginRule, Policy, TierRule
 from verifier.formats.revocations import Checkpoint
-from verifier.formats.sbom import Sbom, parse_sbom
+from verifier.formats.sbom import Component, Sbom, parse_sbom
 from verifier.formats.statement import PROVENANCE
 from verifier.formats.strict_json import plain
 from verifier.formats.text import Digest, Name, PluginId, Version
@@ -28,6 +28,8 @@ from verifier.wheels.wheel import Snapshot, parse_file_name
 
 SHOWN = 100
 """How many characters of a name that somebody else wrote a message shows."""
+MOST_SHOWN = 5
+"""How many of many things that are wrong a message shows."""
 
 
 def check_list(revocations: RevocationList, checkpoint: Checkpoint, deployment: Name, floor: Floor) -> None:
@@ -236,19 +238,30 @@ def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot)
         )
     provided = _specifiers(manifest.host_provided)
     allowed = _specifiers((*manifest.sdk_allowlist, *manifest.host_provided))
+    strange = []
     for component in sbom.components:
         name = normalised(component.name)
         # Which version of what the host provides runs is the host's business, and check_dependencies asks for it.
         of_the_host = not component.version and name in provided
         if not of_the_host and not any(versions.admit(component.version) for versions in allowed.get(name, ())):
-            raise Refused(
-                "sbom.not-allowed",
-                "a component is not on the plugin's sdk_allowlist",
-                found=f"{component.name[:SHOWN]!a} {component.version[:SHOWN]!a}",
-                expected=", ".join(str(specifier) for specifier in allowed.get(name, [])[:5]) or "no such component",
-            )
+            strange.append((name, component))
+    if strange:
+        raise _not_allowed(strange, allowed)
     _check_lists_locked(sbom, manifest)
     return sbom
+
+
+def _not_allowed(strange: Sequence[tuple[str, Component]], allowed: Mapping[str, Sequence[Versions]]) -> Refused:
+    """All of them at once: whoever mends the list one by one builds the plugin anew each time."""
+    shown = [f"{component.name[:SHOWN]!a} {component.version[:SHOWN]!a}" for _, component in strange[:MOST_SHOWN]]
+    more = len(strange) - len(shown)
+    limits = [f"{name}{specifier}" for name, _ in strange[:MOST_SHOWN] for specifier in allowed.get(name, ())[:5]]
+    return Refused(
+        "sbom.not-allowed",
+        "a component is not on the plugin's sdk_allowlist",
+        found=", ".join(shown) + (f" and {more} more" if more else ""),
+        expected=", ".join(limits) or "no such component",
+    )
 
 
 def _check_lists_locked(sbom: Sbom, manifest: SignedManifest) -> None:

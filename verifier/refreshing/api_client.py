@@ -90,6 +90,7 @@ def _exchange(
     import urllib3
 
     from verifier.refreshing.bounded import bounded
+    from verifier.refreshing.no_answer import why
 
     end = time.monotonic() + DEADLINE
     sent = {"Authorization": f"Bearer {token}", "Accept": "application/json", **headers}
@@ -103,11 +104,9 @@ def _exchange(
             with contextlib.closing(answer):
                 data, status = _read(answer, limit + 1, end), answer.status
     except (urllib3.exceptions.HTTPError, OSError) as error:
+        found, todo = why(error)
         raise Unreachable(
-            "unreachable.server",
-            "the server did not answer",
-            found=type(error).__name__,
-            expected=f"an answer from {url}",
+            "unreachable.server", "the server did not answer", found=found, expected=f"an answer from {url}", todo=todo
         ) from error
     if status in (200, 201, 202):
         return data

@@ -22,6 +22,7 @@ from urllib3.util.url import Url, parse_url
 
 from verifier.errors import FormatError, Unreachable, UsageError
 from verifier.refreshing.bounded import bounded, bounded_pool
+from verifier.refreshing.no_answer import why
 from verifier.refreshing.poll import Poll
 from verifier.refreshing.source import Response
 
@@ -94,7 +95,7 @@ class Transport:
                 raise
             response.release_conn()
         except (HTTPError, OSError) as error:
-            raise _unreachable(self.server, f"{type(error).__name__} for {path}") from error
+            raise _unanswered(self.server, error, f"for {path}") from error
         return Response(response.status, body if response.status == 200 else b"", response.headers.get("ETag"))
 
     def get(self, path: str, limit: int, etag: str | None = None) -> Response:
@@ -123,7 +124,7 @@ class Transport:
                 timeout=timeout, retries=False,
             )  # fmt: skip
         except (HTTPError, OSError) as error:
-            raise _unreachable(self.server, f"{type(error).__name__} for {path}") from error
+            raise _unanswered(self.server, error, f"for {path}") from error
         if response.status != 200:
             response.close()
             raise _unreachable(self.server, f"status {response.status} for {path}")
@@ -202,7 +203,7 @@ class Stream:
         except (HTTPError, OSError) as error:
             if self._ended:
                 return b""
-            raise _unreachable(self._server, f"{type(error).__name__} in the stream") from error
+            raise _unanswered(self._server, error, "in the stream") from error
 
 
 def _read(response: urllib3.BaseHTTPResponse, limit: int, end: float, path: str) -> bytes:
@@ -252,5 +253,10 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _unreachable(server: str, found: str) -> Unreachable:
-    return Unreachable("unreachable.server", f"{server} did not answer as it should", found=found)
+def _unreachable(server: str, found: str, todo: str = "") -> Unreachable:
+    return Unreachable("unreachable.server", f"{server} did not answer as it should", found=found, todo=todo)
+
+
+def _unanswered(server: str, error: Exception, where: str) -> Unreachable:
+    found, todo = why(error)
+    return _unreachable(server, f"{found} ({where})", todo)

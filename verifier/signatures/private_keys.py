@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -24,6 +25,8 @@ MAX_KEY_FILE = 16 * 1024
 """Size cap of a key file in bytes."""
 KEY_MODE = 0o600
 """The mode of a key file: its owner's alone."""
+PUBLIC = b"-----BEGIN PUBLIC KEY-----"
+"""How the file of a public key begins (RFC 7468)."""
 
 
 class MessageSigner(Protocol):
@@ -141,7 +144,7 @@ def read_own(path: Path, what: str = "the key") -> bytes:
     """
     try:
         with open(path, "rb", opener=_without_waiting) as stream:
-            _check_own(f"{what} {path.name!r}", os.fstat(stream.fileno()))
+            _check_own(f"{what} {path.name!r}", stream)
             data = stream.read(MAX_KEY_FILE + 1)
     except (OSError, ValueError) as error:  # a ValueError: a name that no file can have
         found = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -151,9 +154,15 @@ def read_own(path: Path, what: str = "the key") -> bytes:
     return data
 
 
-def _check_own(named: str, status: os.stat_result) -> None:
+def _check_own(named: str, stream: BufferedReader) -> None:
+    status = os.fstat(stream.fileno())
     if not stat.S_ISREG(status.st_mode):
         raise UsageError("usage.key", f"{named} is not a regular file")
+    if stream.peek(len(PUBLIC)).startswith(PUBLIC):  # its mode is as it should be: nobody has to replace a key for it
+        raise UsageError(
+            "usage.key", f"{named} is the public half", expected="the private half, which signs",
+            todo="Name the file that lies beside it, without '.pub'.",
+        )  # fmt: skip
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise UsageError(
             "usage.key",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -29,6 +29,8 @@ class Sample(Document, frozen=True, kw_only=True):
     inner: tuple[Inner, ...] = ()
     table: dict[str, int] = {}  # noqa: RUF012 - msgspec copies mutable defaults
     free: dict[str, Any] = {}  # noqa: RUF012
+    kind: Literal["b", "a"] = "a"
+    kinds: dict[str, tuple[Literal["c", "d"], ...]] | None = None
 
 
 def refusal(data: bytes) -> FormatError:
@@ -52,6 +54,19 @@ def refusal(data: bytes) -> FormatError:
 )
 def test_the_place_is_named(data: bytes, place: str) -> None:
     assert refusal(data).what == f"sample is wrong at {place}"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'{"v":1,"kind":"x"}', "one of a, b"),
+        (b'{"v":1,"kinds":{"k":["c","x"]}}', "one of c, d"),
+        (b'{"v":1,"kind":1}', ""),
+        (b"{}", ""),
+    ],
+)
+def test_where_only_some_words_are_allowed_they_are_named(data: bytes, expected: str) -> None:
+    assert refusal(data).expected == expected
 
 
 def test_an_error_repeats_nothing_that_acts_on_a_terminal() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
+from attestor.describing.known_names import NATIVE
 from attestor.describing.manifest import project_table
 from verifier.errors import FormatError, Refused, UsageError
 from verifier.files import read_capped
@@ -18,12 +19,18 @@ from verifier.wheels.wheel import DEFAULT_LIMITS, read_wheel
 
 MAX_FILE = 8 * 1024 * 1024
 """Size cap of one source file in bytes."""
+MAX_NATIVE = 200 * 1024 * 1024
+"""Size cap of one compiled file in bytes."""
 MAX_FILES = 5_000
 """How many source files a project may have."""
 NOT_CODE = frozenset(
     {"tests", "test", "testing", "docs", "doc", "examples", "benchmarks", "build", "dist", "scripts", "tools"}
 )
 """Directories at the top of a project whose code is not the plugin's."""
+NOT_NAMESPACES = NOT_CODE | {
+    "bin", "changelog", "ci", "debian", "documentation", "htmlcov", "news", "newsfragments", "python", "util", "utils",
+}  # fmt: skip
+"""Directories at the top that are no namespace package either: those that setuptools leaves out."""
 NOT_MODULES = frozenset({"setup.py", "conftest.py", "noxfile.py", "tasks.py", "fabfile.py"})
 
 
@@ -54,7 +61,7 @@ def read_code(path: Path) -> Code:
     """The code at a path: a project's directory with a ``pyproject.toml``, or a wheel.
 
     Raises:
-        UsageError: ``source.unusable``, ``io.failed``, ``format.too-large``.
+        UsageError: ``source.unusable``, also where no code is found; ``io.failed``, ``format.too-large``.
         Refused: ``wheel.*``; FormatError: ``format.*``.
     """
     return _of_project(path) if path.is_dir() else _of_wheel(path)
@@ -67,7 +74,7 @@ def _of_project(directory: Path) -> Code:
             "source.unusable", "the project does not name itself", found="no [project] name in pyproject.toml",
             expected="pyproject.toml with [project] (PEP 621), or a wheel",
         )  # fmt: skip
-    return Code(
+    code = Code(
         files=dict(_files_of(directory)),
         name=canonicalize_name(project["name"]),
         version=_text(project.get("version")),
@@ -76,27 +83,40 @@ def _of_project(directory: Path) -> Code:
         requirements=_texts(project.get("dependencies")),
         classifiers=_texts(project.get("classifiers")),
     )
+    if not code.files:
+        raise UsageError(
+            "source.unusable", "no code was found in the project, so there is nothing to say about it",
+            expected="modules in src/, or packages and modules at the top",
+            todo="Build the wheel, and name that instead of the directory.",
+        )  # fmt: skip
+    return code
 
 
 def _files_of(directory: Path) -> Iterator[tuple[str, bytes]]:
     root = directory / "src" if (directory / "src").is_dir() else directory
     count = 0
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(root.rglob("*")):
         inside = path.relative_to(root)
-        top = inside.parts[0]
-        if any(part.startswith(".") for part in inside.parts) or "__pycache__" in inside.parts or path.is_symlink():
+        if path.suffix not in (".py", *NATIVE) or any(part.startswith(".") for part in inside.parts):
             continue
-        if root == directory and (top in NOT_CODE or inside.name in NOT_MODULES or not _package(root, inside)):
+        if "__pycache__" in inside.parts or path.is_dir() or (root == directory and not _of_plugin(root, inside)):
             continue
         count += 1
         if count > MAX_FILES:
             raise UsageError("format.too-large", "the project has too many files", expected=f"at most {MAX_FILES}")
-        yield inside.as_posix(), read_capped(path, MAX_FILE, "the source file")
+        if not path.resolve().is_relative_to(directory.resolve()):
+            raise UsageError("source.unusable", "a file is a link out of the project", found=ascii(inside.as_posix()))
+        yield inside.as_posix(), read_capped(path, MAX_NATIVE if path.suffix in NATIVE else MAX_FILE, "the source file")
 
 
-def _package(root: Path, inside: Path) -> bool:
-    """Whether a file of a flat layout belongs to a package or is a module of its own."""
-    return len(inside.parts) == 1 or (root / inside.parts[0] / "__init__.py").is_file()
+def _of_plugin(root: Path, inside: Path) -> bool:
+    """Whether a file of a flat layout belongs to a package, or is a module of its own."""
+    top = inside.parts[0]
+    if len(inside.parts) == 1:
+        return inside.name not in NOT_MODULES and inside.suffix == ".py"
+    if (root / top / "__init__.py").is_file():
+        return top not in NOT_CODE and inside.name not in NOT_MODULES
+    return top not in NOT_NAMESPACES and (root / top / inside.parts[1] / "__init__.py").is_file()
 
 
 def _of_wheel(path: Path) -> Code:

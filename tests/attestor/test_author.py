@@ -12,6 +12,7 @@ import pytest
 
 from attestor.building.wheelhouse import Wheelhouse
 from attestor.describing.analysis import Analysis, analyse
+from attestor.describing.code import read_code
 from attestor.pipeline import Options, attest_source, attest_wheel
 from tests.attestor import test_cli
 from tests.attestor.conftest import EXAMPLE, NOW, Project, Signers
@@ -135,6 +136,21 @@ def problems(place: Path, manifest: dict[str, Any] | str | None = None) -> set[t
         ("import shutil", "file-write"),
         ("import ctypes", "native-code"),
         ("import structlog", "logging"),
+        ("import importlib\nimportlib.import_module('socket')", "network"),
+        ("from importlib import import_module as load\nload('http.client')", "network"),
+        ("__import__('subprocess').run", "subprocess"),
+        ("m = __import__('os')\nm.system('ls')", "subprocess"),
+        ("exec('import socket')", "network"),
+        ("eval('__import__(\"os\").system(1)')", "subprocess"),
+        ("import os\ngetattr(os, 'system')('ls')", "subprocess"),
+        ("import os\no = os\no.system('ls')", "subprocess"),
+        ("def f():\n    o.system('ls')\nimport os as o", "subprocess"),
+        ("import posix\nposix.system('ls')", "subprocess"),
+        ("import sys\nsys.modules['socket']", "network"),
+        ("from concurrent.futures import ProcessPoolExecutor", "subprocess"),
+        ("import os\nos.execvpe('a', [], {})", "subprocess"),
+        ("import _socket", "network"),
+        ("loop.create_connection(f, 'a', 1)", "network"),
     ],
 )
 def test_what_needs_a_capability_is_seen(source: str, capability: str) -> None:
@@ -151,6 +167,11 @@ def test_what_needs_a_capability_is_seen(source: str, capability: str) -> None:
         "import asyncio",
         "from . import socket",
         "x = 'open(1)'",
+        "exec('x = 1')",
+        "import json\ngetattr(json, name)",
+        "getattr(self, name)",
+        "code.path",
+        "import sys\nsys.modules[__name__] = 1",
     ],
 )
 def test_what_needs_none_is_not(source: str) -> None:
@@ -159,7 +180,24 @@ def test_what_needs_none_is_not(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["eval(x)", "exec('1' + x)", "__import__(n)", "import importlib\nimportlib.import_module(n)"]
+    "source",
+    [
+        "eval(x)",
+        "exec('1' + x)",
+        "exec('no python')",
+        "__import__(n)",
+        "import importlib\nimportlib.import_module(n)",
+        "import importlib\nimportlib.import_module('.inner', n)",
+        "import importlib\nmap(importlib.import_module, names)",
+        "e = eval",
+        "import builtins\nbuiltins.exec(x)",
+        "from os import *",
+        "import os\ngetattr(os, n)",
+        "import sys\nsys.modules[n]",
+        "import pickle\npickle.load(f)",
+        "import importlib.util as u\nu.spec_from_file_location('a', p)",
+        "from importlib import metadata\nmetadata.entry_points()",
+    ],
 )
 def test_what_analysis_cannot_see_is_named(source: str) -> None:
     assert len(seen(source).unseen) == 1
@@ -172,7 +210,15 @@ def test_what_is_no_python_is_named() -> None:
 
 
 def test_a_compiled_library_is_native_code() -> None:
-    assert set(analyse({"p/_x.cpython-311-x86_64-linux-gnu.so": b"\x7fELF"}).uses) == {"native-code"}
+    for name in ("p/_x.cpython-311-x86_64-linux-gnu.so", "p/_x.so.3", "p/_x.pyx", "p/data.bin"):
+        found = analyse({name: b"\x7fELF"})
+        assert (set(found.uses), len(found.compiled)) == ({"native-code"}, 1)
+    assert not analyse({"p/data.bin": b"ELF"}).uses
+
+
+def test_another_name_for_another_name_does_not_grow_without_end() -> None:
+    text = "import os\nx = os\n" + "x = x.yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\n" * 20_000
+    assert seen(text).uses == {}
 
 
 def test_addresses_in_texts_are_seen_but_not_in_docstrings() -> None:
@@ -218,6 +264,42 @@ def test_what_is_no_project_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project]\nname='p'\nentry-points = 3\n")
     assert code_of("manifest draft", tmp_path) == "format.schema"
     assert code_of("validate", tmp_path / "absent") == "io.failed"
+
+
+@pytest.mark.parametrize("command", ["validate", "manifest draft"])
+def test_a_project_of_which_no_code_is_found_is_not_sound(greedy: Path, command: str) -> None:
+    """Of a layout that only its build backend knows, nothing is seen, and so nothing can be said."""
+    (greedy / "PLUGIN_MANIFEST.json").write_text(json.dumps(without("network")))
+    (greedy / "src").rename(greedy / "python")
+    assert code_of(command, greedy) == "source.unusable"
+
+
+def test_namespaces_links_and_compiled_code_of_a_project_are_seen(greedy: Path, tmp_path: Path) -> None:
+    (greedy / "src").rename(greedy / "acme")  # a namespace package: nothing but the package lies in it
+    (greedy / "acme" / "greedy_plugin" / "fast.pyx").write_text("")
+    (greedy / "acme" / "greedy_plugin" / "linked.py").symlink_to("../../acme/greedy_plugin/__init__.py")
+    for aside in ("ci/inner/__init__.py", "utils/inner/__init__.py", "venv/lib/inner/__init__.py"):
+        (greedy / aside).parent.mkdir(parents=True)
+        (greedy / aside).write_text("import ctypes\n")
+    assert set(read_code(greedy).files) == {
+        f"acme/greedy_plugin/{name}" for name in ("__init__.py", "fast.pyx", "linked.py")
+    }
+    (tmp_path / "outside.py").write_text("import socket\n")
+    (greedy / "acme" / "greedy_plugin" / "out.py").symlink_to(tmp_path / "outside.py")
+    assert code_of("validate", greedy) == "source.unusable"
+
+
+def test_an_entry_point_of_a_compiled_module_is_there(tmp_path: Path) -> None:
+    wheel = build_wheel(
+        {"greedy_plugin/__init__.py": "", "greedy_plugin/fast.abi3.so": b"\x7fELF"}, name="greedy-plugin"
+    )
+    (tmp_path / wheel.file_name).write_bytes(wheel.data)
+    fields = {"entry_points": {"g": {"n": "greedy_plugin.fast:act"}, "h": {"n": "greedy_plugin.slow:act"}}}
+    (tmp_path / "m.json").write_text(json.dumps(honest() | fields))
+    said = run("validate", tmp_path / wheel.file_name, "--manifest", tmp_path / "m.json").value["problems"]
+    assert [entry["message"] for entry in said if entry["rule"] == "entry-point"] == [
+        "h:n is in 'greedy_plugin.slow', which is not there"
+    ]
 
 
 def test_a_draft_is_neither_attested_nor_endorsed(

@@ -8,10 +8,10 @@ from typing import Annotated, Any, get_args
 
 from fastapi import FastAPI, Query, Request, Response
 
-from crl_server.api.edge import DigestPart, PluginPart
+from crl_server.api.edge import AfterDigest, DigestPart, PluginPart
 from crl_server.api.plugins import search
 from crl_server.console import covenant, questions
-from crl_server.console.desk import Desk, Facts
+from crl_server.console.desk import Desk, Facts, page_of
 from crl_server.console.evidence import evidence
 from crl_server.plugins import registry
 from crl_server.plugins.ranking import Wanted
@@ -48,9 +48,10 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
         return await desk.show(visitor, template, lambda: _plugins(desk, wanted, after))
 
     @console.get("/plugins/{plugin_id}")
-    async def plugin(request: Request, plugin_id: PluginPart) -> Response:
+    async def plugin(request: Request, plugin_id: PluginPart, after: AfterDigest = None) -> Response:
         visitor = await desk.reader(request, "artifact.read")
-        return await desk.show(visitor, "plugin.html", lambda: _plugin(desk, PluginId(plugin_id)))
+        seen = None if after is None else Digest(after)
+        return await desk.show(visitor, "plugin.html", lambda: _plugin(desk, PluginId(plugin_id), seen))
 
     @console.get("/artifacts/{digest}")
     async def artifact(request: Request, digest: DigestPart) -> Response:
@@ -78,21 +79,21 @@ def _plugins(desk: Desk, wanted: Wanted, after: str) -> Facts:
     }
 
 
-def _plugin(desk: Desk, plugin_id: PluginId) -> Facts:
+def _plugin(desk: Desk, plugin_id: PluginId, after: Digest | None) -> Facts:
     policy = desk.authority.repository.trust().policy
     with desk.authority.store.read() as ledger:
-        rows = registry.artifacts(ledger, plugin_id)
-        if not rows:
+        newest = registry.newest(ledger, plugin_id)
+        if newest is None:
             raise Refused("registry.unknown", "the registry has no such plugin", found=repr(plugin_id))
+        rows, last = page_of(registry.artifacts(ledger, plugin_id, after, SHOWN + 1), SHOWN)
         versions = [
             (row, ledger.reasons(Digest(row.digest)), ledger.listed(Digest(row.digest)) is not None) for row in rows
         ]
         rules = questions.rules_about(ledger, plugin_id)
-    # Its covenant is shown of the newest version that is not revoked, else of the newest.
-    newest = next((row for row, _, listed in versions if not listed), rows[0])
     return {
         "plugin_id": plugin_id,
         "versions": versions,
+        "more": None if last is None else last.digest,
         "newest": newest,
         "rule": policy.plugins.get(plugin_id),
         "standing": rules,

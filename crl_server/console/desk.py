@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -26,6 +26,7 @@ SESSION = "loadlock-session"
 """The cookie that holds a session's secret."""
 
 Facts = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class Desk:
@@ -138,3 +139,8 @@ class Desk:
     def drop(self, response: Response, name: str) -> Response:
         """Take a cookie back."""
         return self.keep(response, name, "", 0)
+
+
+def page_of(rows: Sequence[T], most: int) -> tuple[Sequence[T], T | None]:
+    """Of rows, one more of which was asked for than a page has: those of the page, and its last one if more follow."""
+    return rows[:most], rows[most - 1] if len(rows) > most else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlmodel import col, func, literal_column, select
+from sqlalchemy import ColumnElement
+from sqlmodel import col, func, literal_column, or_, select
 
 from crl_server.storage.ledger import Ledger
 from crl_server.storage.tables import (
@@ -89,10 +90,14 @@ def newest_revocations(
     return [Shown(*row) for row in ledger.session.exec(query.order_by(col(Revocation.id).desc()).limit(limit))]
 
 
-def open_requests(ledger: Ledger) -> Sequence[Reinstatement]:
-    """Requests to take something back that no checkpoint has carried out, the oldest first."""
-    query = select(Reinstatement).where(col(Reinstatement.epoch).is_(None))
-    return ledger.session.exec(query.order_by(col(Reinstatement.id))).all()
+def open_requests(ledger: Ledger, after: int, limit: int, *, approved: bool) -> Sequence[Reinstatement]:
+    """Requests to take something back that no checkpoint has carried out, the oldest first, past the id ``after``:
+    those that a second person has agreed to, or those that await one.
+    """
+    query = select(Reinstatement).where(col(Reinstatement.epoch).is_(None), col(Reinstatement.id) > after)
+    by = col(Reinstatement.approved_by)
+    query = query.where(by.is_not(None) if approved else by.is_(None))
+    return ledger.session.exec(query.order_by(col(Reinstatement.id)).limit(limit)).all()
 
 
 def plugin_ids(ledger: Ledger, limit: int = 500) -> Sequence[str]:
@@ -175,13 +180,19 @@ def requests_about(ledger: Ledger, digest: str) -> Sequence[Reinstatement]:
 # -- standing rules ----------------------------------------------------------------------------------------------------
 
 
-def rules(ledger: Ledger) -> Sequence[tuple[StandingRule, int]]:
-    """Every standing rule there is or was, the newest first, with how many reasons on the list come from it."""
-    reasons = select(func.count()).select_from(Revocation).where(col(Revocation.withdrawn).is_(None))
-    return [
-        (row, ledger.session.exec(reasons.where(Revocation.rule == row.number)).one())
-        for row in ledger.session.exec(select(StandingRule).order_by(col(StandingRule.number).desc()))
-    ]
+def rules(ledger: Ledger, before: int, limit: int) -> Sequence[StandingRule]:
+    """Standing rules that there are or were, the newest first, below the number ``before`` (0: from the newest)."""
+    query = select(StandingRule)
+    if before:
+        query = query.where(col(StandingRule.number) < before)
+    return ledger.session.exec(query.order_by(col(StandingRule.number).desc()).limit(limit)).all()
+
+
+def reached(ledger: Ledger, numbers: Sequence[int]) -> dict[int | None, int]:
+    """How many reasons on the list come from each of these rules; those that no reason comes from are not there."""
+    own = (col(Revocation.withdrawn).is_(None), col(Revocation.rule).in_(numbers))
+    query = select(Revocation.rule, func.count()).where(*own).group_by(col(Revocation.rule))
+    return dict(ledger.session.exec(query).all())
 
 
 def rules_about(ledger: Ledger, plugin_id: str) -> Sequence[StandingRule]:
@@ -192,9 +203,10 @@ def rules_about(ledger: Ledger, plugin_id: str) -> Sequence[StandingRule]:
     return ledger.session.exec(query.order_by(col(StandingRule.number))).all()
 
 
-def exceptions(ledger: Ledger) -> dict[int, int]:
-    """How many artifacts each standing rule excepts; rules without exceptions are not there."""
-    query = select(RuleException.rule, func.count()).group_by(col(RuleException.rule))
+def exceptions(ledger: Ledger, numbers: Sequence[int]) -> dict[int, int]:
+    """How many artifacts each of these rules excepts; rules without exceptions are not there."""
+    query = select(RuleException.rule, func.count()).where(col(RuleException.rule).in_(numbers))
+    query = query.group_by(col(RuleException.rule))
     return dict(ledger.session.exec(query).all())
 
 
@@ -212,9 +224,14 @@ def audit_lines(ledger: Ledger, first: int, end: int) -> Sequence[tuple[int, byt
 # -- search ------------------------------------------------------------------------------------------------------------
 
 
+def _has(wanted: str, *columns: object) -> ColumnElement[bool]:
+    """Whether one of these columns contains what is wanted, in capitals or not, on every engine."""
+    return or_(*(col(column).icontains(wanted, autoescape=True) for column in columns))
+
+
 def artifacts_like(ledger: Ledger, wanted: str, prefix: str, limit: int) -> Sequence[Artifact]:
     """Artifacts whose digest begins with ``prefix`` (unless that is empty), or whose file name contains ``wanted``."""
-    fits = col(Artifact.file_name).contains(wanted, autoescape=True)
+    fits = _has(wanted, Artifact.file_name)
     if prefix:
         fits = fits | col(Artifact.digest).startswith(f"sha256:{prefix}", autoescape=True)
     return ledger.session.exec(select(Artifact).where(fits).order_by(col(Artifact.digest)).limit(limit)).all()
@@ -222,7 +239,7 @@ def artifacts_like(ledger: Ledger, wanted: str, prefix: str, limit: int) -> Sequ
 
 def components_like(ledger: Ledger, wanted: str, limit: int) -> Sequence[tuple[Component, str, str]]:
     """Components whose name or purl contains ``wanted``, with plugin and version of what brings them along."""
-    fits = col(Component.name).contains(wanted, autoescape=True) | col(Component.purl).contains(wanted, autoescape=True)
+    fits = _has(wanted, Component.name, Component.purl)
     query = (
         select(Component, Artifact.plugin_id, Artifact.version)
         .join(Artifact, col(Component.artifact) == col(Artifact.digest))
@@ -235,7 +252,7 @@ def components_like(ledger: Ledger, wanted: str, limit: int) -> Sequence[tuple[C
 
 def revocations_like(ledger: Ledger, wanted: str, prefix: str, limit: int) -> Sequence[Revocation]:
     """Reasons whose digest begins with ``prefix`` (unless that is empty), or whose note or actor has ``wanted``."""
-    fits = col(Revocation.note).contains(wanted, autoescape=True) | col(Revocation.by).contains(wanted, autoescape=True)
+    fits = _has(wanted, Revocation.note, Revocation.by)
     if prefix:
         fits = fits | col(Revocation.digest).startswith(f"sha256:{prefix}", autoescape=True)
     return ledger.session.exec(select(Revocation).where(fits).order_by(col(Revocation.id).desc()).limit(limit)).all()
@@ -243,7 +260,7 @@ def revocations_like(ledger: Ledger, wanted: str, prefix: str, limit: int) -> Se
 
 def rules_like(ledger: Ledger, wanted: str, number: int | None, limit: int) -> Sequence[StandingRule]:
     """Standing rules of that number, or whose note contains ``wanted``."""
-    fits = col(StandingRule.note).contains(wanted, autoescape=True)
+    fits = _has(wanted, StandingRule.note)
     if number is not None:
         fits = fits | (col(StandingRule.number) == number)
     return ledger.session.exec(select(StandingRule).where(fits).order_by(col(StandingRule.number)).limit(limit)).all()

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request, Response
 
 from crl_server.console import questions
-from crl_server.console.desk import Desk, Facts
+from crl_server.console.desk import Desk, Facts, page_of
 from crl_server.lists import rules
 from crl_server.storage.ledger import MAX_ID
 
@@ -29,29 +29,34 @@ def add_pages(console: FastAPI, desk: Desk) -> None:
         return await desk.show(visitor, "revocations.html", lambda: _revocations(desk, before, reason, by.strip()))
 
     @console.get("/rules")
-    async def standing_rules(request: Request) -> Response:
+    async def standing_rules(request: Request, before: Annotated[int, Query(ge=0, le=MAX_ID)] = 0) -> Response:
         visitor = await desk.reader(request, "revocation.read")
-        return await desk.show(visitor, "rules.html", lambda: _rules(desk))
+        return await desk.show(visitor, "rules.html", lambda: _rules(desk, before))
 
 
 def _revocations(desk: Desk, before: int, reason: str, by: str) -> Facts:
     with desk.authority.store.read() as ledger:
-        rows = questions.newest_revocations(ledger, SHOWN, before or None, reason, by)
+        found = questions.newest_revocations(ledger, SHOWN + 1, before or None, reason, by)
+    rows, last = page_of(found, SHOWN)
     return {
         "rows": rows,
         "reasons": rules.REASONS,
         "reason": reason,
         "by": by,
-        "more": rows[-1].revocation.id if len(rows) == SHOWN else None,
+        "more": None if last is None else last.revocation.id,
     }
 
 
-def _rules(desk: Desk) -> Facts:
+def _rules(desk: Desk, before: int) -> Facts:
     with desk.authority.store.read() as ledger:
-        found = questions.rules(ledger)
-        excepted = questions.exceptions(ledger)
+        rows, last = page_of(questions.rules(ledger, before, SHOWN + 1), SHOWN)
+        numbers = [row.number for row in rows]
+        reaches, excepted = questions.reached(ledger, numbers), questions.exceptions(ledger, numbers)
     shown = [
-        {"row": row, "match": json.loads(row.match), "reaches": count, "excepted": excepted.get(row.number, 0)}
-        for row, count in found
-    ]
-    return {"rules": shown, "key": secrets.token_urlsafe(24)}
+        {
+            "row": row, "match": json.loads(row.match), "reaches": reaches.get(row.number, 0),
+            "excepted": excepted.get(row.number, 0),
+        }
+        for row in rows
+    ]  # fmt: skip
+    return {"rules": shown, "key": secrets.token_urlsafe(24), "more": None if last is None else last.number}

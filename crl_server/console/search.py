@@ -78,7 +78,7 @@ def _sorts(desk: Desk, visitor: Visitor, wanted: str) -> list[Sort]:
         ]
         rules = [
             Find(
-                f"/rules#R{row.number}",
+                f"/rules?before={row.number + 1}#R{row.number}",
                 f"R{row.number}",
                 f"{row.kind}, {row.reason}{f': {row.note}' if row.note else ''}",
             )

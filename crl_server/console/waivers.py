@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from crl_server.api import waivers
 from crl_server.api.problems import status_of
 from crl_server.console import questions
-from crl_server.console.desk import Desk, Facts
+from crl_server.console.desk import Desk, Facts, page_of
 from crl_server.console.door import Visitor
 from crl_server.console.forms import Form
 from crl_server.revocation.waiving import MAX_REASON, Plea
@@ -106,14 +106,14 @@ def plea_in(form: Form, now: datetime) -> Plea:
 def _facts(desk: Desk, now: datetime, given: dict[str, str], before: int, error: LoadlockError | None = None) -> Facts:
     with desk.authority.store.read() as ledger:
         waiting = questions.open_waivers(ledger, Time.of(now))
-        past = questions.past_waivers(ledger, Time.of(now), before, SHOWN)
+        past, last = page_of(questions.past_waivers(ledger, Time.of(now), before, SHOWN + 1), SHOWN)
     policy = desk.authority.repository.trust().policy
     return {
         "awaiting": [row for row in waiting if row.approved_by is None],
         "approved": [_approved(row, policy) for row in waiting if row.approved_by is not None],
         "past": [_approved(row, policy) for row in past],
         "version": policy.version,
-        "more": past[-1].id if len(past) == SHOWN else None,
+        "more": None if last is None else last.id,
         "lifts": LIFTS,
         "given": dict.fromkeys(FIELDS, "") | given,
         "max_hours": MAX_HOURS,

@@ -130,6 +130,16 @@ def artifacts(
     return ledger.session.exec(query if limit is None else query.limit(limit)).all()
 
 
+def newest(ledger: Ledger, plugin: PluginId) -> Artifact | None:
+    """A plugin's artifact that was admitted last and is not on the list, else the one that was admitted last at all;
+    None for a plugin that is not known.
+    """
+    listed = select(ListEntry.digest).where(ListEntry.digest == Artifact.digest, col(ListEntry.removed).is_(None))
+    query = select(Artifact).where(Artifact.plugin_id == plugin).options(*_LARGE)
+    order = (listed.exists(), col(Artifact.admitted_at).desc(), col(Artifact.digest))
+    return ledger.session.exec(query.order_by(*order).limit(1)).first()
+
+
 def signed_with(ledger: Ledger, hint: str) -> Sequence[Digest]:
     """The artifacts whose sets hold a statement by the key with that hint, less those that are revoked."""
     return [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from crl_server.console import catalogue
 from tests.crl_server.console.visitor import Visitor
 from tests.crl_server.console.world import World, served
 from tests.crl_server.deployments import DAY, NOW, digest
@@ -55,12 +57,29 @@ def test_the_overview_says_what_stands(ann: Visitor) -> None:
         ("/search?q=sample", ["/console/plugins/sample_plugin"]),
         ("/search?q=left-pad", ["finds for"]),
         ("/search?q=R1", ["component, vulnerability"]),
+        ("/search?q=cve-2026-0001", ["CVE-2026-0001 in the parser"]),
+        ("/search?q=UNTIL it is", ["component, vulnerability"]),
+        ("/search?q=LEFT-pad", ["finds for"]),
         ("/search", ["a digest or its beginning"]),
     ],
 )
 def test_each_page_shows_what_it_is_for(ann: Visitor, path: str, words: list[str]) -> None:
     page = ann.page(path)
     assert [word for word in words if word not in page] == []
+
+
+def test_a_plugin_with_many_versions_is_told_in_pages(
+    ann: Visitor, world: tuple[World, Live], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "SHOWN", 2)
+    newest, *others = (world[0].wheels[f"sample_plugin {version}"].digest for version in ("1.2", "1.1", "1.0"))
+    first = ann.page("/plugins/sample_plugin")
+    assert [digest in first for digest in (newest, *others)] == [True, True, False]
+    (following,) = re.findall(r'rel="next" href="/console([^"#]+)', first)
+    second = ann.page(following)
+    assert [digest in second for digest in (newest, *others)] == [False, False, True]
+    assert ("What version 1.2 may do" in second, 'rel="next"' in second) == (True, False)
+    assert ann.get(f"/plugins/other_plugin?after={newest}").status == 404
 
 
 def test_an_artifact_shows_its_evidence(ann: Visitor, world: tuple[World, Live]) -> None:

@@ -276,8 +276,9 @@ class Gate(InstalledGate):
         with self._lock:
             if self._watcher is None:
                 self._prepared_refresher()
-                self._watcher = Watcher(self.refresh, interval=interval, on_failure=on_failure)
-                self._watcher.start()
+                watcher = Watcher(self.refresh, interval=interval, on_failure=on_failure)
+                watcher.start()  # raises where the system has no thread left: then this gate does not watch yet
+                self._watcher = watcher
                 if push:
                     self._listener = Listener(Transport(self.home.host.server), self._hear)
                     self._listener.start()
@@ -360,7 +361,6 @@ class Gate(InstalledGate):
                 try:
                     check_standing(plugin.facts, ground, self.request)
                 except PluginRevoked as error:
-                    _drop_frames(error)
                     self._to_tell.setdefault(plugin.facts.artifact_digest, (plugin, error))
                     plugin.revoke(error)
 
@@ -376,13 +376,6 @@ class Gate(InstalledGate):
 
     def _renew_lock(self) -> None:
         self._lock = threading.RLock()
-
-
-def _drop_frames(error: BaseException) -> None:
-    """Let go of the frames of an error that is kept: they hold the whole list that it came from."""
-    error.__traceback__ = None
-    if error.__cause__ is not None:
-        _drop_frames(error.__cause__)
 
 
 _gates: weakref.WeakSet[Gate] = weakref.WeakSet()

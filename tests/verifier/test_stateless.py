@@ -14,6 +14,7 @@ import pytest
 
 from loadlock.cli import main
 from tests.hosts import ROOT, HostedDeployment, code_of, in_fresh_process
+from tests.waiting import until
 from verifier.deployment.home import Home
 from verifier.deployment.stateless import in_scratch, ship
 from verifier.gate import Gate
@@ -136,6 +137,34 @@ def test_it_starts_from_a_read_only_image_and_cleans_up(hosted: HostedDeployment
             path.chmod(0o755 if path.is_dir() else 0o644)
     assert said == "hello"
     assert not Path(scratch).exists()
+
+
+DAEMON = """
+import os, sys
+from verifier import Gate
+gate = Gate.open(sys.argv[1])
+plugin = gate.load(sys.argv[2])
+if os.fork():
+    sys.exit()  # the parent ends as any program, its handlers included
+print("ready", flush=True)
+input()
+gate.refresh()
+print(plugin.revoked is not None, gate.home.directory, flush=True)
+"""
+
+
+def test_a_child_keeps_its_files_when_its_parent_has_ended(hosted: HostedDeployment, image: Path) -> None:
+    wheel = hosted.plugin()
+    command = [sys.executable, "-W", "ignore", "-c", DAEMON, str(image), str(wheel)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as host:
+        assert host.stdout is not None
+        assert host.stdout.readline() == "ready\n"
+        host.wait(30)  # the parent, whose handlers have run
+        hosted.revoke(wheel)
+        said, _ = host.communicate("\n", timeout=60)
+    stopped, scratch = said.split()
+    assert stopped == "True"
+    until(lambda: not Path(scratch).exists())
 
 
 def test_sets_and_wheels_are_read_where_they_were_shipped(hosted: HostedDeployment, image: Path) -> None:

@@ -149,6 +149,29 @@ def test_starting_twice_starts_one_thread_and_a_stopped_one_starts_again(watch: 
     assert passes.done.wait(PATIENCE)
 
 
+NO_THREAD = """
+import resource, sys, threading
+from verifier import Gate
+gate = Gate.open(sys.argv[1])
+gate._prepared_refresher()
+threading.stack_size(1 << 40)  # of which no system has any
+try:
+    gate.watch()
+except RuntimeError as error:
+    print(error, gate._watcher)
+threading.stack_size(0)
+gate.watch()
+print(gate._watcher.running)
+gate.close()
+"""
+
+
+def test_a_watch_that_could_not_begin_is_none_and_begins_when_asked_again(tmp_path: Path) -> None:
+    with LiveDeployment() as live:
+        live.host(tmp_path)
+        assert run(NO_THREAD, str(tmp_path)).splitlines() == ["can't start new thread None", "True"]
+
+
 def test_nothing_runs_before_the_start(watch: Callable[..., Watcher]) -> None:
     passes = Passes()
     assert not watch(passes).running

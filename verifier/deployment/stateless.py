@@ -11,6 +11,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,11 @@ from verifier.deployment.home import Home
 from verifier.errors import Unreachable
 from verifier.files import write_atomic
 from verifier.formats import strict_json
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: a process there cannot be forked
+    fcntl = None  # type: ignore[assignment]
 
 READ_IN_PLACE = ("wheels", "sets")
 """What is read where it was shipped."""
@@ -44,7 +50,7 @@ def in_scratch(home: Home) -> Home:
     """
     try:
         scratch = Path(tempfile.mkdtemp(prefix="loadlock-"))
-        atexit.register(_remove, os.getpid(), scratch)
+        atexit.register(_leave, scratch, _held(scratch))
         for name in READ_IN_PLACE:
             if (home.directory / name).is_dir():
                 (scratch / name).symlink_to(home.directory.resolve() / name, target_is_directory=True)
@@ -61,6 +67,23 @@ def in_scratch(home: Home) -> Home:
     return Home(scratch)
 
 
-def _remove(process: int, directory: Path) -> None:
-    if os.getpid() == process:  # a forked child shares it, and may end before its parent
-        shutil.rmtree(directory, ignore_errors=True)
+def _held(directory: Path) -> int:
+    """A descriptor that says, for as long as any process has it, that somebody goes by the directory."""
+    descriptor = os.open(directory, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def _leave(directory: Path, held: int) -> None:
+    """Remove the directory when the last process ends: a forked child has it too, and may end first or last."""
+    with suppress(OSError):
+        if os.path.samestat(os.fstat(held), os.stat(directory)):  # who becomes a daemon closes what it did not open
+            os.close(held)
+        alone = os.open(directory, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            if fcntl is not None:
+                fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(directory, ignore_errors=True)
+        finally:
+            os.close(alone)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from types import FunctionType
 from typing import Any
 
@@ -22,7 +22,7 @@ def guarded(plugin: Plugin, found: Any) -> Any:
 
 
 def guarded_call(plugin: Plugin, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for any callable. A generator's steps and a coroutine's are within the run too."""
+    """The same for any callable. A generator's steps, asynchronous or not, and a coroutine's are within the run too."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -30,6 +30,8 @@ def guarded_call(plugin: Plugin, function: Callable[..., Any]) -> Callable[..., 
         result = run.call(function, *args, **kwargs)
         if inspect.isgenerator(result):
             return _steps(run, result)
+        if inspect.isasyncgen(result):
+            return _async_steps(run, result)
         if inspect.iscoroutine(result):
             return _awaited(run, result)
         return result
@@ -58,6 +60,22 @@ def _steps(run: Run, generator: Generator[Any, Any, Any]) -> Generator[Any, Any,
             value, step = (yield produced), generator.send
         except BaseException as error:
             value, step = error, generator.throw
+
+
+async def _async_steps(run: Run, generator: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
+    """The same of an asynchronous one."""
+    step: Callable[[Any], Any] = generator.asend
+    value: Any = None
+    while True:
+        try:
+            with run:
+                produced = await step(value)
+        except StopAsyncIteration:
+            return
+        try:
+            value, step = (yield produced), generator.asend
+        except BaseException as error:
+            value, step = error, generator.athrow
 
 
 async def _awaited(run: Run, coroutine: Any) -> Any:

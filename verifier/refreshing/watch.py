@@ -70,7 +70,11 @@ class Watcher:
         _watchers.add(self)
 
     def start(self) -> None:
-        """Make a first pass at once, in the background, and go on; starting twice changes nothing."""
+        """Make a first pass at once, in the background, and go on; starting twice changes nothing.
+
+        Raises:
+            RuntimeError: the system has no thread left; it is not started then, and may be again.
+        """
         if self._run is None:
             self._begin(0.0)
 
@@ -101,8 +105,12 @@ class Watcher:
     def _begin(self, delay: float) -> None:
         stop = threading.Event()
         thread = threading.Thread(target=self._loop, args=(stop, delay), name="loadlock-watcher", daemon=True)
-        self._run = _Run(stop, thread)
-        thread.start()
+        self._run = _Run(stop, thread)  # first, so that a pass may stop it
+        try:
+            thread.start()
+        except BaseException:
+            self._run = None
+            raise
 
     def _begin_again_in_child(self) -> None:
         if self._run is not None:

@@ -24,9 +24,11 @@ class Switch:
         """Refuse from now on. The first reason stays.
 
         Args:
-            reason: words for a person, or the whole error to raise.
+            reason: words for a person, or the whole error to raise, which loses its frames.
         """
-        self._thrown.setdefault(None, reason if isinstance(reason, PluginRevoked) else self._error(reason))
+        error = reason if isinstance(reason, PluginRevoked) else self._error(reason)
+        _drop_frames(error)
+        self._thrown.setdefault(None, error)
 
     @property
     def reason(self) -> str | None:
@@ -50,3 +52,10 @@ class Switch:
     def _error(self, reason: str) -> PluginRevoked:
         what = f"{self._subject} has been revoked and is called no more"
         return PluginRevoked("plugin.revoked", what, found=reason or "no reason was given")
+
+
+def _drop_frames(error: BaseException) -> None:
+    """Let go of the frames of an error that is kept: they hold the whole list that it came from."""
+    error.__traceback__ = None
+    if error.__cause__ is not None:
+        _drop_frames(error.__cause__)

@@ -35,8 +35,21 @@ async def later():
     await asyncio.sleep(0)
     from verifier.runtime import current
     return current().plugin_id
+
+async def rows():
+    from verifier.runtime import current
+    try:
+        while True:
+            try:
+                got = yield current().plugin_id
+            except ValueError as error:
+                got = yield str(error)
+    finally:
+        closed.append(current().plugin_id)
+
+closed = []
 """
-NAMES = ("hello", "Exporter", "steps", "later", "nothing")
+NAMES = ("hello", "Exporter", "steps", "later", "rows", "nothing")
 
 
 @pytest.fixture
@@ -86,6 +99,35 @@ def test_a_generator_and_a_coroutine_are_within_the_run(plugins: Plugins) -> Non
     steps.close()
     later: Any = point(plugins, "later").load()
     assert asyncio.run(later()) == "sample_plugin"
+
+
+def test_an_asynchronous_generator_is_within_the_run_step_by_step(plugins: Plugins) -> None:
+    async def use() -> None:
+        rows = point(plugins, "rows").load()()
+        assert await anext(rows) == "sample_plugin"
+        assert current() is None
+        assert await rows.asend("more") == "sample_plugin"
+        assert await rows.athrow(ValueError("thrown")) == "thrown"
+        await rows.aclose()
+        assert plugins.loaded[0].module("sample_plugin").closed == ["sample_plugin"]
+        assert [row async for row in rows] == []
+
+    asyncio.run(use())
+
+
+def test_a_generator_makes_no_further_step_after_a_revocation(plugins: Plugins) -> None:
+    steps, rows = (point(plugins, name).load()() for name in ("steps", "rows"))
+
+    async def use() -> None:
+        await anext(rows)
+        next(steps)
+        plugins.loaded[0].revoke("for this test")
+        with pytest.raises(PluginRevoked):
+            await anext(rows)
+        with pytest.raises(PluginRevoked):
+            next(steps)
+
+    asyncio.run(use())
 
 
 def test_after_a_revocation_nothing_is_loaded_or_called(plugins: Plugins) -> None:

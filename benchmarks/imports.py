@@ -10,6 +10,8 @@ the machine does falls on all of them alike; ratios are also given of processor 
     plain    the package as pip installs it, its ``.pyc`` files there
     second   the wheel is read and checked, registered and imported; caches as an earlier start left them
     beside   the same, while another process runs that has imported it, and whose sealed libraries are used
+    prepared the same, by a host that is not root and has its libraries laid out by ``loadlock host prepare``; measured
+             where root runs this, who alone can lay them out
     first    the same, with caches that are empty
     floor    reading the wheels and taking their sha256, which a start does that does not know their files (no import)
 
@@ -26,7 +28,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from subprocess import PIPE
@@ -36,8 +38,13 @@ from typing import Final, NamedTuple
 from benchmarks.pages import options, show
 from tests.verifier.importing.children import bare_directory
 from tests.verifier.importing.real_wheels import fetch, pins
+from verifier.commands.prepare import lay_out
+from verifier.wheels.wheel import read_wheel
 
-MODES: Final = ("plain", "second", "beside", "first", "floor")
+NOBODY: Final = 65534
+IS_ROOT: Final = os.geteuid() == 0
+AIMED: Final = ("second", "beside", *(["prepared"] if IS_ROOT else []))
+MODES: Final = ("plain", *AIMED, "first", "floor")
 PURE_TARGET, COMPILED_TARGET = 1.2, 1.5
 
 
@@ -71,24 +78,29 @@ PACKAGES: Final[Mapping[str, Package]] = {
 }
 
 PRELUDE = """
-import sys, time
-mode, bare, cache, site, statement, *wheels = sys.argv[1:]
+import os, sys, time
+mode, bare, cache, site, libraries, statement, *wheels = sys.argv[1:]
 sys.path.append(bare)
 from hashlib import sha256
 from pathlib import Path
 import verifier.importing.libraries
+import verifier.importing.prepared
 from verifier.importing import CodeCache, register
 from verifier.private_cache import PrivateCache
 from verifier.wheels.wheel_cache import SeenFiles
 from verifier.wheels.wheel_file import WheelFile
+if mode == "prepared":
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
 begin, used = time.perf_counter(), time.process_time()
-"""
+""".replace("NOBODY", str(NOBODY))
 
 VERIFIED = """
 cache = PrivateCache(cache)
 seen = SeenFiles(cache)
 for wheel in map(Path, wheels):
-    register(WheelFile(wheel, seen).snapshot(), cache=CodeCache(cache))
+    register(WheelFile(wheel, seen).snapshot(), cache=CodeCache(cache, libraries or None))
 verified = time.perf_counter()
 exec(statement)
 """
@@ -97,6 +109,7 @@ CODE: Final[Mapping[str, str]] = {
     "plain": "sys.path.append(site)\nverified = begin\nexec(statement)",
     "second": VERIFIED,
     "beside": VERIFIED,
+    "prepared": VERIFIED,
     "first": VERIFIED,
     "floor": "for wheel in wheels:\n    sha256(Path(wheel).read_bytes()).digest()\nverified = time.perf_counter()",
 }
@@ -141,16 +154,24 @@ class Bench(ExitStack):
         self._bare = bare_directory(scratch / "bare")
         self._site = scratch / "site"
         self._caches = scratch / "caches"
+        self._libraries = scratch / "libraries"
+        scratch.chmod(0o755)
+        self._python = _python_for_all(scratch / "python") if IS_ROOT else Path(sys.executable)
+        self._wheels = scratch / "wheels"
 
     def install(self, packages: Sequence[str]) -> None:
         """Install the packages as pip does, and compile them."""
         wheels = fetch(sorted({name for package in packages for name in PACKAGES[package].wheels}))
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--compile"]
         subprocess.run([*pip, "--target", str(self._site), *map(str, wheels)], check=True)
+        self._wheels.mkdir()
+        for wheel in wheels:
+            shutil.copy(wheel, self._wheels)
+        lay_out(self._libraries, (read_wheel(wheel.read_bytes(), wheel.name).files for wheel in wheels))
 
     def run(self, name: str, mode: str) -> Sample:
         """One import in a new process."""
-        place = {"first": "new", "beside": f"{name}-beside"}.get(mode, name)
+        place = {"first": "new", "beside": f"{name}-beside", "prepared": f"{name}-prepared"}.get(mode, name)
         if mode == "beside" and name not in self._others:
             self._others[name] = self._stay(name)
         command = self._command(name, mode, self._caches / place, CODE[mode] + POSTLUDE)
@@ -170,8 +191,23 @@ class Bench(ExitStack):
     def _command(self, name: str, mode: str, cache: Path, code: str) -> list[str]:
         package = PACKAGES[name]
         cache.parent.mkdir(exist_ok=True)
-        arguments = [mode, self._bare, cache, self._site, package.statement, *fetch(package.wheels)]
-        return [sys.executable, "-I", "-S", "-c", PRELUDE + code, *map(str, arguments)]
+        if mode == "prepared" and not cache.exists():
+            cache.mkdir(0o700)
+            os.chown(cache, NOBODY, NOBODY)
+        libraries = self._libraries if mode == "prepared" else ""
+        wheels = [self._wheels / wheel.name for wheel in fetch(package.wheels)]
+        arguments = [mode, self._bare, cache, self._site, libraries, package.statement, *wheels]
+        return [str(self._python), "-I", "-S", "-c", PRELUDE + code, *map(str, arguments)]
+
+
+def _python_for_all(place: Path) -> Path:
+    """This interpreter, in a place where users that are not root may read it too."""
+    base = Path(sys.base_prefix)
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    unused = shutil.ignore_patterns("test", "site-packages", "idlelib", "config-*")
+    shutil.copytree(base / "lib" / name, place / "lib" / name, symlinks=True, ignore=unused)
+    (place / "bin").mkdir()
+    return Path(shutil.copy2(base / "bin" / name, place / "bin" / name))
 
 
 def measure(packages: Sequence[str], rounds: int) -> dict[str, dict[str, list[Sample]]]:
@@ -197,29 +233,38 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, round(share * len(ordered)))]
 
 
-def row(name: str, modes: Mapping[str, Sequence[Sample]]) -> str:
-    """One package in the table; times in ms, median and p99."""
+def times(name: str, modes: Mapping[str, Sequence[Sample]]) -> str:
+    """One package in the table of times: ms, median and p99."""
 
     def cell(values: Sequence[float]) -> str:
         return f"{statistics.median(values) * 1e3:.1f} / {percentile(values, 0.99) * 1e3:.1f}"
 
-    clock = {mode: [sample.total for sample in modes[mode]] for mode in MODES}
+    second = modes["second"]
+    parts = [cell([sample.verify for sample in second]), cell([sample.load for sample in second])]
+    return f"| {' | '.join([name, *(cell([sample.total for sample in modes[mode]]) for mode in MODES), *parts])} |"
+
+
+def ratios(name: str, modes: Mapping[str, Sequence[Sample]]) -> str:
+    """One package in the table of ratios to a plain import: on the clock, and of processor time."""
+    clock = {mode: statistics.median(sample.total for sample in modes[mode]) for mode in MODES}
     processor = {mode: statistics.median(sample.processor for sample in modes[mode]) for mode in MODES}
-    ratio = {mode: statistics.median(clock[mode]) / statistics.median(clock["plain"]) for mode in MODES}
-    busy = {mode: processor[mode] / processor["plain"] for mode in MODES}
-    target = PACKAGES[name].target
-    parts = [cell([sample.verify for sample in modes["second"]]), cell([sample.load for sample in modes["second"]])]
-    beside = [cell(clock[mode]) for mode in ("beside", "floor", "first")]
-    ratios = [f"{ratio['second']:.2f}", f"{busy['second']:.2f}", f"≤ {target}"]
-    met = ["yes" if ratio[mode] <= target else "no" for mode in ("second", "beside")]
-    others = [f"{ratio['beside']:.2f}", f"{busy['beside']:.2f}", met[1], f"{ratio['first']:.1f}"]
-    cells = [name, cell(clock["plain"]), cell(clock["second"]), *parts, *beside, *ratios, met[0], *others]
-    return f"| {' | '.join(cells)} |"
+    target, cells = PACKAGES[name].target, []
+    for mode in AIMED:
+        ratio = clock[mode] / clock["plain"]
+        cells += [f"{ratio:.2f}", f"{processor[mode] / processor['plain']:.2f}", "yes" if ratio <= target else "no"]
+    cells.append(f"{clock['first'] / clock['plain']:.1f}")
+    return f"| {' | '.join([name, f'≤ {target}', *cells])} |"
+
+
+def table(head: Sequence[str], rows: Iterable[str]) -> list[str]:
+    """A table in Markdown."""
+    return [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows, ""]
 
 
 def report(samples: Mapping[str, Mapping[str, Sequence[Sample]]], rounds: int) -> str:
     """The whole result page."""
     versions = sorted({(pins()[w].name, pins()[w].version) for name in samples for w in PACKAGES[name].wheels})
+    aims = [words for mode in AIMED for words in (f"{mode}, clock", "processor", "met")]
     lines = [
         "# Verify and import, against a plain import",
         "",
@@ -227,18 +272,21 @@ def report(samples: Mapping[str, Mapping[str, Sequence[Sample]]], rounds: int) -
         "",
         f"Python {platform.python_version()}, Linux {platform.release().partition('-')[0]}, {platform.machine()}, "
         f"{os.cpu_count()} cores; loadlock {importlib.metadata.version('loadlock')}; {rounds} rounds, modes in turn.",
-        "Times are ms, median / p99. *Verify* is reading and checking the wheel, with its dependencies' wheels, and",
-        "registering it; signatures and policy are not part of it. *Beside* is a second start while another process of",
-        "the same user runs that has imported the package, too. *Floor* is reading these wheels and taking their",
-        "sha256, which is left out for files that were left alone. Ratios are of medians, to *plain*: on the clock,",
-        "and of processor time.",
+        "*Second* is a second start, alone; *beside* one while another process of the same user runs that has imported",
+        "the package, too; *prepared* one of a host that is not root and runs libraries where root has laid them out;",
+        "*first* a start with empty caches. *Floor* is reading these wheels and taking their sha256, which is left out",
+        "for files that were left alone.",
         "",
-        "| package | plain | second start | of it verify | of it import | beside | floor | first start "
-        "| second, clock | second, processor | aim, clock | met "
-        "| beside, clock | beside, processor | met | first, clock |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-        *(row(name, modes) for name, modes in samples.items()),
+        "Ratios of medians to a plain import, on the clock and of processor time:",
         "",
+        *table(["package", "aim", *aims, "first, clock"], (ratios(name, modes) for name, modes in samples.items())),
+        "Times in ms, median / p99. *Verify* is reading and checking the wheel, with its dependencies' wheels, and",
+        "registering it; signatures and policy are not part of it.",
+        "",
+        *table(
+            ["package", *MODES, "of second: verify", "of second: import"],
+            (times(name, modes) for name, modes in samples.items()),
+        ),
         "Versions: " + ", ".join(f"{name} {version}" for name, version in versions) + ".",
         "",
     ]

@@ -116,7 +116,7 @@ class HostedDeployment:
 
     def plugin(
         self,
-        modules: Mapping[str, str] | None = None,
+        modules: Mapping[str, str | bytes] | None = None,
         *,
         name: str = "sample-plugin",
         version: str = "1.0",
@@ -129,7 +129,7 @@ class HostedDeployment:
         """A signed wheel on disk, its set beside it.
 
         Args:
-            modules: path to source, instead of a package that says hello.
+            modules: path to source or content, instead of a package that says hello.
             name: the project, one of those that the policy knows.
             version: its version.
             entry_points: those of the signed manifest, instead of ``exporters:hello``.
@@ -138,7 +138,7 @@ class HostedDeployment:
             locks: wheels that it locks, as :meth:`dependency` made them.
             predicate: further fields of the signed manifest.
         """
-        files = {path: text.encode() for path, text in (modules or {}).items()}
+        files = {path: file if isinstance(file, bytes) else file.encode() for path, file in (modules or {}).items()}
         wheel = self.sim.wheel(name, version, requires=requires, files=files)
         claims = self.claims(wheel)
         if entry_points is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from verifier.command import Command, Output, given
 from verifier.commands import execute as exec_cli
 from verifier.commands import plugins as plugins_cli
+from verifier.commands import prepare as prepare_cli
 from verifier.commands import sync as sync_cli
 from verifier.deployment.place import DIRECTORY_NAME, ENVIRONMENT, find_deployment
 from verifier.errors import FormatError, LoadlockError, PluginFailed, UsageError
@@ -297,5 +298,6 @@ COMMANDS: tuple[Command, ...] = (
     Command("host identify", "give this host the name and token it acknowledges with", _configure_identify, _identify),
     *sync_cli.COMMANDS,
     exec_cli.COMMAND,
+    prepare_cli.COMMAND,
     *plugins_cli.commands(_configure_request, _open_gate),
 )

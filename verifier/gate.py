@@ -78,6 +78,8 @@ class Gate(InstalledGate):
             wheels that were read before, which statements of a set count, and compiled code. None keeps nothing.
         observe: whether runs record what their plugins reach for (``docs/spec/observation.md``).
         wheelhouse: where the wheels of locked dependencies lie; ``wheels/`` in the host's directory if None.
+        libraries: where an administrator has prepared the libraries of wheels (``loadlock host prepare``); they are
+            used with ``cache`` alone, and copied as ever where this process could change them.
 
     Raises:
         Refused: trust or list are missing, damaged, rolled back or foreign.
@@ -93,6 +95,7 @@ class Gate(InstalledGate):
         on_revoked: OnRevoked | None = None,
         cache: Path | str | None = None,
         wheelhouse: Path | str | None = None,
+        libraries: Path | str | None = None,
         observe: bool = True,
     ) -> None:
         self.home = home
@@ -100,7 +103,7 @@ class Gate(InstalledGate):
         self._seen = SeenFiles(kept) if kept is not None else None
         self._read = partial(read_wheel, cache=kept)
         self._marks = HighWater(kept, home.host.deployment)
-        self._code = importing.CodeCache(kept) if kept is not None else None
+        self._code = importing.CodeCache(kept, libraries) if kept is not None else None
         self._verdicts = Verdicts(kept) if kept is not None else None
         house = Wheelhouse(home.directory / "wheels" if wheelhouse is None else Path(wheelhouse))
         asked = request or Request()

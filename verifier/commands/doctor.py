@@ -5,17 +5,21 @@ What is refused already is an error; everything else is a warning in time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 from msgspec.structs import replace
 
 from verifier.commands.inventory import Entry, certification_of, releases
+from verifier.commands.prepare import libraries_of
 from verifier.deployment.home import Home
 from verifier.errors import LoadlockError
 from verifier.formats.text import Time, Version
 from verifier.formats.unattested import FILE_NAME
+from verifier.importing.prepared import open_unchangeable
 from verifier.installed.excepted import read_excepted
 from verifier.judging.growth import compare
 from verifier.judging.verify import Ground, VerifiedPlugin
@@ -156,6 +160,39 @@ def of_coverage(coverage: Mapping[str, Any]) -> list[Symptom]:
         for host in hosts if isinstance(hosts, list) else ():
             shown = "".join(letter if letter.isprintable() else "?" for letter in str(host)[:64])
             found.append(Symptom("warning", f"host-{name}", shown, words))
+    return found
+
+
+def of_libraries(directory: Path, entries: Iterable[Entry]) -> list[Symptom]:
+    """Which plugins have libraries that each start copies, although they were to be prepared.
+
+    Args:
+        directory: where they were to be.
+        entries: the host's plugins.
+    """
+    found = []
+    for entry in entries:
+        copied = {} if entry.facts is None or entry.is_installed else _copied(directory, entry.facts)
+        if copied:
+            first, why = next(iter(copied.items()))
+            what = (
+                f"{len(copied)} libraries are copied in each start, such as {first}: {why}; run 'loadlock host prepare'"
+            )
+            found.append(Symptom("warning", "unprepared", entry.path.name, what))
+    return found
+
+
+def _copied(directory: Path, facts: VerifiedPlugin) -> dict[str, str]:
+    """The libraries of a plugin and its dependencies that are not prepared, and why they are not."""
+    found = {}
+    for snapshot in (facts.snapshot, *facts.dependencies):
+        for path in libraries_of(snapshot.files):
+            try:
+                os.close(open_unchangeable(str(directory / snapshot.files.sha256(path).hex())))
+            except FileNotFoundError:
+                found[path] = "it is not there"
+            except OSError as error:
+                found[path] = error.strerror or str(error)
     return found
 
 

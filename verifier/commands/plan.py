@@ -25,11 +25,12 @@ Ask = Callable[[argparse.Namespace, str], dict[str, Any]]
 
 
 class _Host(NamedTuple):
-    """A host's gate, what it finds to load, and the ids that its settings require."""
+    """A host's gate, what it finds to load, the ids that its settings require, and where they have libraries lie."""
 
     gate: Gate
     entries: list[Entry]
     required: Sequence[str] = ()
+    libraries: Path | None = None
 
 
 def commands(
@@ -114,7 +115,8 @@ def _host_by_settings(args: argparse.Namespace) -> _Host:
         settings.deployment, request=settings.request(adapters), wheelhouse=settings.wheelhouse, observe=False
     )
     entries = [entry for directory in settings.plugins for entry in take(gate, directory)]
-    return _Host(gate, entries + take_installed(gate, names=settings.installed), settings.required)
+    entries += take_installed(gate, names=settings.installed)
+    return _Host(gate, entries, settings.required, settings.libraries)
 
 
 # -- plan --------------------------------------------------------------------------------------------------------------
@@ -157,17 +159,19 @@ def _row(step: Planned) -> dict[str, Any]:
 
 def _doctor(args: argparse.Namespace, output: Output, open_gate: OpenGate, ask: Ask) -> int:
     from verifier.clock import utc_now
-    from verifier.commands.doctor import Checkup, examine, of_coverage
+    from verifier.commands.doctor import Checkup, examine, of_coverage, of_libraries
     from verifier.commands.inventory import take
     from verifier.formats.text import Version
 
     if not (args.within.isascii() and args.within.isdigit() and int(args.within[:9]) <= MAX_DAYS):
         raise UsageError("usage.arguments", "--within is not a number of days", found=repr(args.within[:40]))
     next_api = given(Version, args.host_api, "the API version") if args.host_api else None
-    gate, entries, _ = _host(args, open_gate)
+    gate, entries, _, libraries = _host(args, open_gate)
     before = take(gate, args.previous) if args.previous else []
     checkup = Checkup(utc_now(), timedelta(days=int(args.within)), next_api)
     symptoms = examine(gate.ground, gate.home, entries, before, checkup)
+    if libraries is not None:
+        symptoms += of_libraries(libraries, entries)
     if args.server:
         symptoms += of_coverage(ask(args, "/v1/coverage"))
     for symptom in symptoms:

@@ -81,7 +81,8 @@ class Plugins:
         self._refused: list[RefusedPlugin] = []
         self.gate = Gate(
             Home(settings.deployment), request=settings.request(adapters), clock=clock, on_revoked=self._on_revoked,
-            cache=settings.cache, wheelhouse=settings.wheelhouse, observe=settings.observe,
+            cache=settings.cache, wheelhouse=settings.wheelhouse, libraries=settings.libraries,
+            observe=settings.observe,
         )  # fmt: skip
         self.loaded: tuple[Plugin, ...] = tuple(self._load())
         self._check_required()

@@ -52,6 +52,7 @@ class _Written(Document, frozen=True):
     observe: bool = True
     wheelhouse: _Place | None = None
     cache: _Place | None = None
+    libraries: _Place | None = None
 
 
 class Settings(Value, frozen=True, kw_only=True):
@@ -74,6 +75,7 @@ class Settings(Value, frozen=True, kw_only=True):
         observe: whether runs record what their plugins reach for.
         wheelhouse: where wheels of locked dependencies lie; None for ``wheels/`` of the deployment directory.
         cache: where what a start finds out is kept; None for nowhere.
+        libraries: where an administrator has prepared the libraries of the wheels; None for nowhere.
     """
 
     deployment: Path
@@ -92,6 +94,7 @@ class Settings(Value, frozen=True, kw_only=True):
     observe: bool = True
     wheelhouse: Path | None = None
     cache: Path | None = None
+    libraries: Path | None = None
 
     def request(self, adapters: Mapping[str, Adapter] | None = None) -> Request:
         """What the host wants of every plugin.
@@ -139,6 +142,8 @@ class Settings(Value, frozen=True, kw_only=True):
             raise _unusable(file, "there is no table [tool.loadlock.host]") from error
         except FormatError as error:
             raise _unusable(file, f"{error.what}: {error.found}") from error
+        if written.libraries is not None and written.cache is None:
+            raise _unusable(file, "libraries without cache, where it is kept which of them were verified")
         return _settled(written, file.parent)
 
 
@@ -166,6 +171,7 @@ def _settled(written: _Written, base: Path) -> Settings:
         observe=written.observe,
         wheelhouse=place(written.wheelhouse),
         cache=place(written.cache),
+        libraries=place(written.libraries),
     )
 
 

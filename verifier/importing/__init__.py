@@ -10,6 +10,7 @@ else is asked: a submodule that the wheel does not hold does not exist. Each mod
     libraries.py      the libraries that compiled code needs, loaded before anything can ask for them
     elf.py            which those are
     sealed.py         files in memory that nobody can change any more
+    prepared.py       files on disk that the host cannot change
     tree.py           the files of a wheel
     resources.py      package data (importlib.resources)
     metadata.py       the distribution (importlib.metadata)

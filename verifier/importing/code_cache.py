@@ -12,11 +12,15 @@ import importlib.util
 import marshal
 import sys
 from functools import lru_cache
+from pathlib import Path
 from types import CodeType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from verifier.private_cache import PrivateCache
 from verifier.shelves import Shelf
+
+if TYPE_CHECKING:
+    from verifier.importing.prepared import Prepared
 
 MAX_CODE: Final = 16 << 20
 """Bytes of a module's code; larger code is compiled each time."""
@@ -33,13 +37,20 @@ class CodeCache:
 
     Args:
         cache: where it is kept.
+        libraries: a directory with prepared libraries, if there is one.
 
     Attributes:
-        kept: the same.
+        kept: the cache, where what is found out of libraries is kept too.
+        prepared: the libraries that need not be copied.
     """
 
-    def __init__(self, cache: PrivateCache) -> None:
+    def __init__(self, cache: PrivateCache, libraries: Path | str | None = None) -> None:
         self.kept = cache
+        self.prepared: Prepared | None = None
+        if libraries is not None:
+            from verifier.importing.prepared import Prepared  # few hosts have them
+
+            self.prepared = Prepared(libraries, cache)
         self._shelf = lru_cache(MAX_SHELVES)(self._open)
 
     def load(self, source_digest: bytes, file_name: str) -> CodeType | None:

@@ -21,7 +21,7 @@ import mmap
 import os
 import threading
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from verifier.errors import Refused
 from verifier.importing import needing
@@ -34,6 +34,9 @@ from verifier.private_directory import Spans, Used
 from verifier.wheels.snapshot import Files
 from verifier.wheels.wheel_paths import shown
 
+if TYPE_CHECKING:
+    from verifier.importing.prepared import Prepared
+
 _KIND: Final = "needed"
 _HELD: Final = "held"
 
@@ -45,12 +48,16 @@ class Libraries:
         digest: the wheel's.
         files: its files.
         cache: where it is kept what a module needs, and where other processes have sealed files of this wheel.
+        prepared: what need not be copied at all.
     """
 
-    def __init__(self, digest: str, files: Files, cache: PrivateCache | None = None) -> None:
+    def __init__(
+        self, digest: str, files: Files, cache: PrivateCache | None = None, prepared: Prepared | None = None
+    ) -> None:
         self._digest = digest
         self._files = files
         self._cache = cache
+        self._prepared = prepared
         self._dynamics: dict[str, Dynamic] = {}
         self._held: dict[str, Held] | None = None
         self._asked: set[str] = set()
@@ -128,10 +135,13 @@ class Libraries:
         def fill(descriptor: int) -> None:
             self._files.pour(path, descriptor, Used(RULE, used))
 
+        def opened() -> int | None:
+            return None if self._prepared is None else self._prepared.open(self._files.sha256(path))
+
         if self._held is None:
             self._held = self._told_by_others()
         self._asked.add(path)
-        return sealed_path((self._digest, path), fill, self._held.get(path))
+        return sealed_path((self._digest, path), fill, self._held.get(path), opened)
 
     def _told_by_others(self) -> dict[str, Held]:
         """Where a process that came before had sealed files of this wheel, by path."""

@@ -91,8 +91,11 @@ class Portion:
 
             # What an installer unpacked is read and verified in each start; of it nothing is taken from elsewhere.
             snapshot, cache = self.modules.snapshot, self.cache
-            kept = cache.kept if cache is not None and snapshot.unpacked_at is None else None
-            libraries = self._libraries = Libraries(snapshot.digest, snapshot.files, kept)
+            if cache is None or snapshot.unpacked_at is not None:
+                libraries = Libraries(snapshot.digest, snapshot.files)
+            else:
+                libraries = Libraries(snapshot.digest, snapshot.files, cache.kept, cache.prepared)
+            self._libraries = libraries
         return libraries.path_of(path)
 
     def tell(self) -> None:

@@ -6,7 +6,8 @@ would give back the library before. A host that becomes a daemon closes descript
 is made sure that a descriptor still stands for its file, and a new one is made under an unused number if it does not.
 
 A file that another process made and sealed is as good as one of our own, if it is that file: then it need not be made.
-``docs/adr/0043-only-what-is-mapped-is-copied.md`` says how that is known.
+``docs/adr/0043-only-what-is-mapped-is-copied.md`` says how that is known. Nor where a file of root holds the content
+that this process cannot change (:mod:`verifier.importing.prepared`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 from verifier.errors import Refused
 from verifier.private_directory import change_of
@@ -43,23 +44,29 @@ class Held(Value, frozen=True):
 
 
 class _File(Value, frozen=True):
-    """A descriptor and what it stands for (device, inode), its state when it had been sealed, and whether this process
-    has made it.
+    """A descriptor and what it stands for (device, inode), its state since which nothing can change it, and where it is
+    from: this process, another one, or an administrator.
     """
 
     descriptor: int
     identity: tuple[int, int]
     state: bytes
-    is_own: bool
+    origin: Literal["made", "adopted", "prepared"]
 
 
-def sealed_path(key: tuple[str, str], fill: Callable[[int], None], held: Held | None = None) -> str:
+def sealed_path(
+    key: tuple[str, str],
+    fill: Callable[[int], None],
+    held: Held | None = None,
+    prepared: Callable[[], int | None] | None = None,
+) -> str:
     """A path by which this process can open a file that nothing can change.
 
     Args:
         key: what its content is known by: the wheel's digest and the path in the wheel.
         fill: writes the content to the descriptor it is given. It is asked once, unless the file was lost.
         held: where another process had the same file, as is known for sure; if it has it still, it is used.
+        prepared: opens a file of this content that nobody can change, if there is one; it comes before all others.
 
     Raises:
         Refused: ``wheel.unsupported`` if this system has no such files, or will not give another.
@@ -70,7 +77,8 @@ def sealed_path(key: tuple[str, str], fill: Callable[[int], None], held: Held | 
         known = _FILES.get(key)
         if known is None or _identity(known.descriptor) != known.identity:
             try:
-                known = _FILES[key] = _adopt(held) or _make(f"{_NAME}{key[1]}", fill)
+                known = _prepared(key, prepared) or _adopt(held) or _make(f"{_NAME}{key[1]}", fill)
+                _FILES[key] = known
             except OSError as error:
                 raise Refused(
                     "wheel.unsupported",
@@ -91,9 +99,23 @@ def sealed_path(key: tuple[str, str], fill: Callable[[int], None], held: Held | 
 def holding(key: tuple[str, str]) -> tuple[Held, bool] | None:
     """The sealed file that this process has under a key, for others, and whether it made it itself."""
     known = _FILES.get(key)
-    if known is None or _identity(known.descriptor) != known.identity:
+    if known is None or known.origin == "prepared" or _identity(known.descriptor) != known.identity:
         return None
-    return Held(os.getpid(), known.descriptor, known.state), known.is_own
+    return Held(os.getpid(), known.descriptor, known.state), known.origin == "made"
+
+
+def _prepared(key: tuple[str, str], opened: Callable[[], int | None] | None) -> _File | None:
+    """The file that was prepared; None if there is none, or it is in use as that of another wheel.
+
+    The system's loader knows a file again, and would give both wheels one library with one state.
+    """
+    descriptor = None if opened is None else opened()
+    if descriptor is None:
+        return None
+    if any(other != key and file.identity == _identity(descriptor) for other, file in _FILES.items()):
+        os.close(descriptor)
+        return None
+    return _keep(descriptor, "prepared")
 
 
 def _adopt(held: Held | None) -> _File | None:
@@ -118,7 +140,7 @@ def _adopt(held: Held | None) -> _File | None:
     if not is_it:
         os.close(descriptor)
         return None
-    return _keep(descriptor, is_own=False)
+    return _keep(descriptor, "adopted")
 
 
 def _make(name: str, fill: Callable[[int], None]) -> _File:
@@ -132,7 +154,7 @@ def _make(name: str, fill: Callable[[int], None]) -> _File:
     except BaseException:
         os.close(descriptor)
         raise
-    return _keep(descriptor, is_own=True)
+    return _keep(descriptor, "made")
 
 
 def _seals() -> int:
@@ -141,8 +163,8 @@ def _seals() -> int:
     return fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
-def _keep(descriptor: int, *, is_own: bool) -> _File:
-    """Keep a sealed file open for good, under a number that no sealed file had before."""
+def _keep(descriptor: int, origin: Literal["made", "adopted", "prepared"]) -> _File:
+    """Keep a file open for good, under a number that no file of ours had before."""
     import fcntl
 
     try:
@@ -153,7 +175,7 @@ def _keep(descriptor: int, *, is_own: bool) -> _File:
         identity = _identity(descriptor)
         if identity is None:
             raise OSError("a descriptor just made is gone")
-        kept = _File(descriptor, identity, change_of(descriptor), is_own)
+        kept = _File(descriptor, identity, change_of(descriptor), origin)
     except BaseException:
         os.close(descriptor)
         raise

@@ -42,7 +42,11 @@ def bare_directory(place: Path) -> Path:
 
 
 def start_child(
-    bare: Path, code: str, wheels: Iterable[Path], environ: Mapping[str, str] | None = None
+    bare: Path,
+    code: str,
+    wheels: Iterable[Path],
+    environ: Mapping[str, str] | None = None,
+    before: Iterable[str] = (),
 ) -> subprocess.Popen[str]:
     """Start a host that has registered these wheels, as ``plugins``, and then runs the code.
 
@@ -51,9 +55,10 @@ def start_child(
         code: what the host does.
         wheels: where the wheels lie.
         environ: its whole environment.
+        before: the command that starts it, if it is not started as it is.
     """
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-W", "error", "-c", PRELUDE + code, str(bare), *map(str, wheels)],
+        [*before, sys.executable, "-I", "-S", "-W", "error", "-c", PRELUDE + code, str(bare), *map(str, wheels)],
         cwd="/",
         env=dict(environ or {}),
         stdin=subprocess.PIPE,
@@ -63,9 +68,15 @@ def start_child(
     )
 
 
-def run_child(bare: Path, code: str, wheels: Iterable[Path], environ: Mapping[str, str] | None = None) -> str:
+def run_child(
+    bare: Path,
+    code: str,
+    wheels: Iterable[Path],
+    environ: Mapping[str, str] | None = None,
+    before: Iterable[str] = (),
+) -> str:
     """What such a host prints; it must end well within a minute."""
-    process = start_child(bare, code, wheels, environ)
+    process = start_child(bare, code, wheels, environ, before)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     return output

@@ -1,0 +1,322 @@
+"""Prepared libraries: run where they lie if this process cannot change them, and copied into sealed memory if it could.
+
+Each refusal here is silent for the host: the library is copied, as it would be if nobody had prepared it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.verifier.importing.children import run_child
+from tests.verifier.importing.conftest import compiled
+from tests.verifier.importing.elf_files import shared_library
+from tests.verifier.importing.test_libraries import LIBS, MODULE
+from tests.wheels import build_wheel, contents_of
+from verifier import private_directory
+from verifier.importing import prepared, sealed
+from verifier.importing.libraries import Libraries
+from verifier.importing.prepared import Prepared, _changeable, could_act_as_root, open_unchangeable
+from verifier.private_cache import PrivateCache
+
+LIBRARY = shared_library()
+SHA256 = hashlib.sha256(LIBRARY).digest()
+
+DROP = "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make files of root")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory of root that everybody can read."""
+    with TemporaryDirectory(prefix="loadlock-prepared-") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@pytest.fixture
+def laid(place: Path) -> Path:
+    """A prepared library."""
+    return lay(place, LIBRARY)
+
+
+@pytest.fixture
+def powerless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that could not act as root; what that is has tests of its own, with processes that really cannot."""
+    monkeypatch.setattr(prepared, "could_act_as_root", lambda: False)
+    monkeypatch.setattr(private_directory, "SETTLED", -(10**10))  # what was written now has been left alone
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> PrivateCache:
+    return PrivateCache(tmp_path / "cache")
+
+
+def lay(place: Path, content: bytes) -> Path:
+    path = place / hashlib.sha256(content).hexdigest()
+    path.write_bytes(content)
+    path.chmod(0o444)
+    return path
+
+
+def mapped(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def libraries_at(place: Path, cache: PrivateCache, content: bytes = LIBRARY) -> Libraries:
+    """Those of a wheel with a digest of its own."""
+    return Libraries(f"sha256:{uuid.uuid4().hex}", contents_of({MODULE: content}), cache, Prepared(place, cache))
+
+
+def used(place: Path, cache: PrivateCache) -> bool:
+    """Whether a new start runs the library where it lies; as if the process before had ended."""
+    before = dict(sealed._FILES)
+    found = libraries_at(place, cache).path_of(MODULE)
+    for key in sealed._FILES.keys() - before.keys():
+        del sealed._FILES[key]
+    assert Path(found).read_bytes() == LIBRARY
+    path = place / SHA256.hex()
+    return path.exists() and mapped(found) == mapped(str(path))
+
+
+# -- what is used ------------------------------------------------------------------------------------------------------
+
+
+def test_a_prepared_library_is_run_where_it_lies(laid: Path, cache: PrivateCache, powerless: None) -> None:
+    assert used(laid.parent, cache)
+
+
+def test_what_a_module_needs_is_run_where_it_lies(place: Path, cache: PrivateCache, powerless: None) -> None:
+    """Also libraries that need each other, which the system's loader searches in a directory of links."""
+    names = {name: f"lib{name}-{uuid.uuid4().hex[:8]}.so" for name in "ab"}
+    files = {
+        MODULE: shared_library(needed=[names["a"]], rpath=LIBS),
+        f"sample.libs/{names['a']}": shared_library(soname=names["a"], needed=[names["b"]], rpath="$ORIGIN"),
+        f"sample.libs/{names['b']}": shared_library(soname=names["b"], needed=[names["a"]], rpath="$ORIGIN"),
+    }
+    for content in files.values():
+        lay(place, content)
+    Libraries("sha256:0", contents_of(files), cache, Prepared(place, cache)).path_of(MODULE)
+    assert {file.origin for key, file in sealed._FILES.items() if key[0] == "sha256:0"} == {"prepared"}
+
+
+def test_a_library_is_hashed_once(
+    laid: Path, cache: PrivateCache, powerless: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert used(laid.parent, cache)
+    monkeypatch.setattr(hashlib, "file_digest", None)
+    assert used(laid.parent, cache)
+
+
+def test_what_was_just_written_is_not_relied_on(
+    laid: Path, cache: PrivateCache, powerless: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_directory, "SETTLED", 3600 * 10**9)
+    assert used(laid.parent, cache)
+    with laid.open("rb") as stream:
+        assert cache.load("prepared", SHA256, private_directory.change_of(stream.fileno())) is None
+
+
+def test_a_descriptor_that_was_closed_is_opened_again(laid: Path, cache: PrivateCache, powerless: None) -> None:
+    libraries = libraries_at(laid.parent, cache)
+    first = libraries.path_of(MODULE)
+    os.close(int(first.rpartition("/")[2]))
+    second = libraries.path_of(MODULE)
+    assert second != first
+    assert mapped(second) == mapped(str(laid))
+
+
+def test_two_wheels_never_share_one_library(laid: Path, cache: PrivateCache, powerless: None) -> None:
+    """The system's loader would take the second for the first, and both would have one state."""
+    wheels = [libraries_at(laid.parent, cache) for _ in range(2)]
+    places = [mapped(wheel.path_of(MODULE)) == mapped(str(laid)) for wheel in wheels]
+    assert places == [True, False]
+
+
+def test_others_are_told_of_what_was_sealed_only(laid: Path, cache: PrivateCache, powerless: None) -> None:
+    digest = f"sha256:{uuid.uuid4().hex}"
+    libraries = Libraries(digest, contents_of({MODULE: LIBRARY}), cache, Prepared(laid.parent, cache))
+    libraries.path_of(MODULE)
+    libraries.tell()
+    assert sealed.holding((digest, MODULE)) is None
+    assert cache.load("held", digest.encode(), b"1") is None
+
+
+# -- what is copied: it is not what it should be -----------------------------------------------------------------------
+
+
+def test_what_nobody_prepared_is_copied(place: Path, cache: PrivateCache, powerless: None) -> None:
+    assert not used(place, cache)
+    assert not used(place / "missing", cache)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_attack_2_other_content_under_the_name_is_not_run(
+    laid: Path, cache: PrivateCache, powerless: None, known: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    if known:
+        assert used(laid.parent, cache)
+    before = laid.stat()
+    laid.write_bytes(LIBRARY[:-1] + bytes([LIBRARY[-1] ^ 1]))
+    os.utime(laid, ns=(before.st_atime_ns, before.st_mtime_ns))  # the time of change tells all the same
+    assert not used(laid.parent, cache)
+    assert "not the sha256" in caplog.text
+
+
+def test_attack_53_what_is_known_of_one_file_says_nothing_of_another(
+    laid: Path, cache: PrivateCache, powerless: None
+) -> None:
+    assert used(laid.parent, cache)
+    content = laid.read_bytes()
+    laid.unlink()
+    laid.write_bytes(b"\x7fELF" + content[4:-1] + b"!")
+    laid.chmod(0o444)
+    assert not used(laid.parent, cache)
+
+
+def test_a_link_is_not_followed(laid: Path, cache: PrivateCache, powerless: None) -> None:
+    laid.rename(laid.with_name("elsewhere"))
+    laid.symlink_to("elsewhere")
+    assert not used(laid.parent, cache)
+
+
+def test_a_pipe_is_not_waited_for(laid: Path, cache: PrivateCache, powerless: None) -> None:
+    laid.unlink()
+    os.mkfifo(laid, 0o444)
+    assert not used(laid.parent, cache)
+
+
+# -- what is copied: somebody could change it --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda path: os.chown(path, 65534, -1), "belongs to user 65534, not to root"),
+        (lambda path: path.chmod(0o464), "mode 0464"),
+        (lambda path: path.chmod(0o446), "mode 0446"),
+    ],
+)
+def test_what_others_could_change_is_copied(
+    laid: Path,
+    cache: PrivateCache,
+    powerless: None,
+    change: Callable[[Path], None],
+    why: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert used(laid.parent, cache)  # that it was in order before counts for nothing
+    change(laid)
+    assert not used(laid.parent, cache)
+    assert why in caplog.text
+
+
+def test_what_a_process_answers_for_is_copied() -> None:
+    """A file system that is no file system: of root, of a mode that nobody may write to, and different each time."""
+    with pytest.raises(OSError, match="it lies in a file system 'proc'"):
+        open_unchangeable("/proc/version")
+
+
+def test_what_the_system_does_not_place_is_copied() -> None:
+    descriptor = os.memfd_create("nowhere")
+    try:
+        os.fchmod(descriptor, 0o444)
+        with pytest.raises(OSError, match="where the file is mounted"):
+            _changeable(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def test_what_cannot_be_run_there_is_copied(bare: Path, place: Path) -> None:
+    code = f"""
+from verifier.importing.prepared import open_unchangeable
+path = {str(place / "library")!r}
+Path(path).write_bytes(b"")
+try:
+    print(open_unchangeable(path) > 0)
+except OSError as error:
+    print(error)
+"""
+    mount = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o noexec,mode=755 none "$1"; shift; exec "$@"', "sh"]
+    assert run_child(bare, code, [], before=[*mount, str(place)]) == "its file system is mounted noexec\n"
+    assert run_child(bare, code, []) == "True\n"
+
+
+# -- who is powerless --------------------------------------------------------------------------------------------------
+
+
+POWER = """
+import ctypes, os
+from verifier.importing.prepared import could_act_as_root
+libc, KEEPCAPS = ctypes.CDLL(None), 8
+LAST, NONE = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+{}
+print(could_act_as_root())
+"""
+
+
+@pytest.mark.parametrize(
+    ("drop", "could"),
+    [
+        ("", True),
+        (DROP, False),
+        ("os.setresuid(65534, 65534, 0)", True),  # may become root again
+        ("os.setresuid(0, 65534, 65534)", True),
+        ("os.setresuid(65534, 65534, 0); assert libc.capset(LAST, NONE) == 0", True),  # and it has nothing else
+        (f"assert libc.prctl(KEEPCAPS, 1, 0, 0, 0) == 0; {DROP}", True),  # has kept what root may
+    ],
+)
+def test_who_could_act_as_root(bare: Path, drop: str, could: bool) -> None:
+    assert run_child(bare, POWER.format(drop), []) == f"{could}\n"
+
+
+def test_a_host_that_is_root_copies(laid: Path, cache: PrivateCache, caplog: pytest.LogCaptureFixture) -> None:
+    assert could_act_as_root()
+    libraries = Libraries(
+        "sha256:1", contents_of({MODULE: LIBRARY, "b.so": LIBRARY}), cache, Prepared(laid.parent, cache)
+    )
+    assert mapped(str(laid)) not in {mapped(libraries.path_of(path)) for path in (MODULE, "b.so")}
+    assert caplog.text.count("this process could change them") == 1
+
+
+IMPORT = """
+import fcntl, json, os
+import verifier.importing.libraries, verifier.importing.prepared
+from verifier.wheels.snapshot import Contents
+directory, cache, path = sys.argv[-3:]
+os.chown(cache, 65534, 65534)
+content = Path(path).read_bytes()
+poured = []
+Contents.pour = lambda files, path, *rest: poured.append(path)
+os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+plugin = register(read_wheel(content, Path(path).name), cache=CodeCache(PrivateCache(cache), directory))
+assert callable(plugin.import_module("rpds.rpds").HashTrieMap)
+[inode] = {line.split()[4] for line in Path("/proc/self/maps").read_text().splitlines() if directory in line}
+[file] = verifier.importing.sealed._FILES.values()
+try:
+    os.open(f"/proc/self/fd/{file.descriptor}", os.O_RDWR)
+except PermissionError:
+    print(json.dumps([poured, int(inode)]))
+"""
+
+
+def test_a_host_that_is_not_root_runs_it_and_cannot_change_it(bare: Path, place: Path) -> None:
+    wheel = build_wheel({"rpds/__init__.py": "", "rpds/rpds.abi3.so": compiled("rpds.rpds")}, name="rpds-py")
+    path = place / wheel.file_name
+    path.write_bytes(wheel.data)
+    (place / "cache").mkdir(0o700)
+    library = lay(place, compiled("rpds.rpds"))
+    begin = f"import sys; sys.argv += {[str(place), str(place / 'cache'), str(path)]!r}\n"
+    assert run_child(bare, begin + IMPORT, []) == f"[[], {library.stat().st_ino}]\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from crl_server.export.tree import MAX_POINTER
-from crl_server.lists.public_files import PublicKind, kind_of
+from crl_server.lists.public_files import PublicKind, kind_of, make_folders
 from verifier.errors import Unreachable
 from verifier.files import read_capped, write_atomic
 
@@ -92,14 +92,10 @@ class Directory:
         return Held(data, self.mark(data))
 
     def put(self, name: str, data: bytes, kind: PublicKind) -> None:
-        """As :class:`Place` says; whoever serves the directory may read it, whatever the process's own habits."""
+        """As :class:`Place` says."""
         path = self._root / name
         with _failing(path):
-            for folder in reversed(path.relative_to(self._root).parents):
-                place = self._root / folder
-                if not place.is_dir():
-                    place.mkdir(parents=True)
-                    place.chmod(0o755)
+            make_folders(self._root, name)
         write_atomic(path, data)
 
     def replace(self, name: str, data: bytes, kind: PublicKind, held: Held | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from verifier.errors import Refused
@@ -23,6 +24,8 @@ ROUTE = "/{path:path}"
 TIMESTAMP = "trust/metadata/timestamp.json"
 HEAD = "lists/head.json"
 ENROLMENT = "enrolment.json"
+
+FOLDER_MODE = 0o755
 
 HEX = r"[0-9a-f]{64}"
 VERSION = r"[1-9][0-9]{0,9}"
@@ -68,6 +71,20 @@ def named_digest(path: str) -> str | None:
     """The sha256 of an immutable file's content, where its name says it."""
     kind, name = kind_of(path), path.rpartition("/")[2].partition(".")[0]
     return name if kind is not None and kind.caching == IMMUTABLE and re.fullmatch(HEX, name) else None
+
+
+def make_folders(root: Path, path: str) -> None:
+    """Make the folders in which a file is to lie, ``root`` included. Whoever serves the tree may read them, whatever
+    this process's own habits are (``umask``); those that are there already stay as their owner wants them.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    for folder in reversed(PurePosixPath(path).parents):
+        place = root / folder
+        if not place.is_dir():
+            place.mkdir(parents=True, exist_ok=True)
+            place.chmod(FOLDER_MODE)
 
 
 def check_content(path: str, data: bytes) -> None:

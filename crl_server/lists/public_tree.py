@@ -15,14 +15,14 @@ from pathlib import Path
 from sqlmodel import col, func, select
 
 from crl_server.layout import Layout
-from crl_server.lists.public_files import HEAD, kind_of
+from crl_server.lists.public_files import HEAD, kind_of, make_folders
 from crl_server.storage.ledger import Ledger
 from crl_server.storage.locking import exclusive
 from crl_server.storage.store import Store
 from crl_server.storage.tables import PublishedFile
 from crl_server.trust.repository import Repository
 from crl_server.trust.trust_files import TrustFiles
-from verifier.errors import LoadlockError, Refused
+from verifier.errors import LoadlockError, Refused, Unreachable
 from verifier.files import read_capped, write_together
 from verifier.formats import dsse
 from verifier.formats.revocations import MAX_BASE, MAX_HEAD, Head, parse_head
@@ -101,6 +101,13 @@ class PublicTree:
         Raises:
             Unreachable: ``io.failed``.
         """
+        try:
+            for path in files:
+                make_folders(self.layout.public, path.relative_to(self.layout.public).as_posix())
+        except OSError as error:
+            raise Unreachable(
+                "io.failed", "the public tree cannot be written", found=error.strerror or str(error)
+            ) from error
         for mode in (CONTENT_MODE, MODE):
             some = {path: data for path, data in files.items() if self._mode(path) == mode}
             if some:

@@ -28,7 +28,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from crl_server.layout import Layout
-from crl_server.lists.public_files import HEAD, TIMESTAMP, kind_of
+from crl_server.lists.public_files import HEAD, TIMESTAMP, kind_of, make_folders
 from crl_server.lists.public_tree import MAX_ENVELOPE
 from crl_server.lists.publishing import Position
 from crl_server.records.audit import verify_log
@@ -251,7 +251,7 @@ def _unpack(file: Path, place: Path) -> dict[str, Digest]:
             if len(digests) >= MAX_FILES or not plain or member.name in digests or not _own(member.name):
                 raise _damaged(f"a member that no backup has: {ascii(member.name)[:100]}")
             target = place / member.name
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(place, member.name)
             content = archive.extractfile(member)
             assert content is not None  # noqa: S101 - of a regular file there is content
             with open(target, "xb") as stream:

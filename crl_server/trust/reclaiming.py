@@ -24,7 +24,7 @@ from typing import NamedTuple
 from sqlmodel import col, delete, select
 
 from crl_server.layout import Layout
-from crl_server.lists.public_files import ENROLMENT, HEAD, TIMESTAMP, kind_of
+from crl_server.lists.public_files import ENROLMENT, HEAD, TIMESTAMP, kind_of, make_folders
 from crl_server.lists.public_tree import MAX_ENVELOPE
 from crl_server.lists.publishing import Position
 from crl_server.records.audit import Act
@@ -184,8 +184,8 @@ def _copy_files(export: Path, public: Path) -> None:
     try:
         for name in (*(name for name in names if name not in last and kind_of(name)), *last):
             target = public / name
+            make_folders(public, name)
             if name.startswith("lists/") and name not in last:
-                target.parent.mkdir(parents=True, exist_ok=True)
                 if not target.exists():
                     shutil.copyfile(export / name, target)
             elif not (name.startswith("sets/") and target.exists()):

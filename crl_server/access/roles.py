@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from verifier.errors import Refused
-from verifier.formats.text import Name, PluginId
+from verifier.formats.text import Name, PluginId, caseless
 
 StaffRole = Literal["publisher", "revoker", "approver", "auditor", "operator"]
 STAFF: tuple[StaffRole, ...] = get_args(StaffRole)
@@ -89,11 +89,12 @@ class Identity:
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether two actors may be one person: what differs in nothing but upper and lower case counts as one.
+    """Whether two actors may be one person: what differs in nothing but upper and lower case, or in how an accent is
+    encoded, counts as one.
 
-    Issuers that tell people apart by their mail address spell it as it was typed.
+    Issuers that tell people apart by their mail address spell it as it was typed, which differs from system to system.
     """
-    return one.casefold() == other.casefold()
+    return caseless(one) == caseless(other)
 
 
 def authorise(identity: Identity, operation: Operation) -> None:

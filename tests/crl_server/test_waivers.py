@@ -58,7 +58,9 @@ def test_nobody_approves_their_own(authority: Authority) -> None:
     number = ask(authority, plea())
     assert code_of(lambda: approve(authority, number, ANN)) == "waiver.own"
     assert code_of(lambda: approve(authority, number, ANN.upper())) == "waiver.own"
-    assert code_of(lambda: approve(authority, number + 1)) == "waiver.unknown"
+    zoe = ask(authority, plea("z"), "oidc:sso:Zo\u00eb")
+    assert code_of(lambda: approve(authority, zoe, "oidc:sso:Zoe\u0308")) == "waiver.own"
+    assert code_of(lambda: approve(authority, zoe + 1)) == "waiver.unknown"
     assert in_effect(authority) == ()
 
 

@@ -155,6 +155,8 @@ def test_a_policy_that_admits_it_no_longer_stops_what_runs(installed: Installed)
 
 def test_nothing_that_is_not_installed(installed: Installed) -> None:
     assert code_of(lambda: installed.gate().load_installed("other-plugin")) == "installed.unknown"
+    for empty in (installed.gate().load_installed, installed.gate().verify_installed):
+        assert code_of(lambda empty=empty: empty("")) == "usage.arguments"  # type: ignore[misc]
 
 
 def test_nothing_that_was_not_synced(installed: Installed) -> None:

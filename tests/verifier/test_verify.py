@@ -241,6 +241,29 @@ def test_all_components_that_are_not_allowed_are_named_at_once(sim: Simulator, w
     assert (error.code, error.found, error.expected) == ("sbom.not-allowed", named, "old>=2")
 
 
+@pytest.mark.parametrize(
+    ("requirements", "versions", "code"),
+    [
+        (
+            [f"part=={number}.1" for number in range(500)],
+            [f"1.{number}+x" for number in range(201)],
+            "format.too-large",
+        ),
+        (["part>=1"], ["1." + "0." * 499 + "1"], "sbom.not-allowed"),
+    ],
+)
+def test_an_sbom_that_would_take_minutes_to_compare_is_refused(
+    sim: Simulator, wheel: PluginWheel, requirements: list[str], versions: list[str], code: str
+) -> None:
+    claims = sim.claims(wheel)
+    claims["manifest"].predicate["sdk_allowlist"] = requirements
+    claims["sbom"].predicate["components"] = [
+        {"type": "library", "name": "part", "version": version} for version in versions
+    ]
+    claims.pin()
+    assert refusal(lambda: sim.verify(wheel, claims.sign())).code == code
+
+
 def test_a_subjects_name_is_quoted_shortly(sim: Simulator, wheel: PluginWheel) -> None:
     claims = sim.claims(wheel)
     claims["sbom"].subjects = [{"name": "\x1b[2J\n" + "x" * 1_000_000, "digest": {"sha256": "0" * 64}}]

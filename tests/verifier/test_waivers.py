@@ -94,13 +94,23 @@ def test_a_waiver_for_something_else_lifts_nothing(world: World, change: dict[st
     [
         [{"approved_by": "oidc:sso:ann"}],
         [{"approved_by": "OIDC:sso:Ann"}],
+        [{"asked_by": "oidc:sso:Zo\u00eb", "approved_by": "oidc:sso:Zoe\u0308"}],
         [{"until": Time.of(LATE + LONGEST_WAIVER + timedelta(seconds=1))}],
         [{"until": Time.of(LATE)}],
         [{"until": Time.of(LATE - HOUR)}],
         [{}, {"lifts": "stale-list"}],
         [{}, {"id": 2}],
     ],
-    ids=["one person", "one person, spelt otherwise", "too long", "no time", "back in time", "an id twice", "twice"],
+    ids=[
+        "one person",
+        "one person, spelt otherwise",
+        "one person, encoded otherwise",
+        "too long",
+        "no time",
+        "back in time",
+        "an id twice",
+        "twice",
+    ],
 )
 def test_a_policy_with_such_a_waiver_is_refused(world: World, changes: list[dict[str, Any]]) -> None:
     world.grant(*(waiver(world.digest, **change) for change in changes))

@@ -40,6 +40,9 @@ _COMPARED: Final[dict[str, Callable[[Any, Any], bool]]] = {
 MAX_TAGS: Final = 1000
 """How many tags one set of them may stand for: a few hundred characters could name millions."""
 
+MAX_VERSION: Final = 1000
+"""How many characters of a version are compared: an SBOM could name one of millions."""
+
 Release = tuple[int, ...]
 
 
@@ -98,7 +101,11 @@ class Versions:
         self._is_any = not (self._bounds if self._is_plain else _specifiers(text))
 
     def admit(self, version: str) -> bool:
-        """Whether a version is in the set; pre-releases count as themselves, and what is no version is in none."""
+        """Whether a version is in the set; pre-releases count as themselves, and what is no version is in none, nor is
+        one of more than :data:`MAX_VERSION` characters.
+        """
+        if len(version) > MAX_VERSION:
+            return False
         if not (self._is_plain and _is_release(version)):
             return _specifiers(self._text).contains(version, prereleases=True)
         release = _release(version)

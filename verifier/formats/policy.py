@@ -36,7 +36,7 @@ from verifier.formats.policy_terms import (
     Waiver,
 )
 from verifier.formats.strict_json import Document, convert, dumps, parse
-from verifier.formats.text import Digest, Name, PluginId, Text, Time, Version
+from verifier.formats.text import Digest, Name, PluginId, Text, Time, Version, caseless
 
 __all__ = [
     "ASSURANCES",
@@ -262,7 +262,7 @@ def _check_layouts(policy: Policy) -> None:
 
 def _check_waivers(policy: Policy) -> None:
     for waiver in policy.waivers:
-        if waiver.asked_by.casefold() == waiver.approved_by.casefold():
+        if caseless(waiver.asked_by) == caseless(waiver.approved_by):
             raise Refused(
                 "trust.policy", f"waiver {waiver.id} was asked for and approved by one person",
                 found=ascii(waiver.asked_by), expected="two people",

@@ -33,6 +33,18 @@ PATTERNS = {
 }
 """Patterns in words, for who reads an error."""
 
+
+def caseless(text: str) -> str:
+    """What a text becomes where case, compatibility forms and ways to write an accent are not told apart: NFKC, case
+    folding, NFKC (The Unicode Standard, section 3.13).
+    """
+    if text.isascii():
+        return text.lower()
+    from unicodedata import normalize  # nearly all that is read is ASCII
+
+    return normalize("NFKC", normalize("NFKC", text).casefold())
+
+
 Line = Annotated[str, Meta(max_length=500, pattern=PLAIN)]
 Sentence = Annotated[str, Meta(min_length=1, max_length=500, pattern=PLAIN)]
 Uri = Annotated[str, Meta(max_length=1000, pattern=URI)]

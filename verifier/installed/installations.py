@@ -79,10 +79,12 @@ def find_installation(name: str, path: Sequence[str] | None = None) -> Installat
         path: the site directories to look in, in their order; those of this process if None.
 
     Raises:
-        UsageError: ``installed.unknown``.
+        UsageError: ``installed.unknown``; ``usage.arguments`` for an empty name.
         Refused: ``installed.unsupported`` for what no wheel was unpacked for; ``installed.ambiguous``.
     """
     wanted = normalised(name)
+    if not wanted:  # which importlib.metadata takes for all of them
+        raise UsageError("usage.arguments", "the name of a distribution is empty", expected="a name such as my-plugin")
     for found in _distributions(wanted, list(sys.path if path is None else path)):
         root = Path(str(found.locate_file("")))
         here = list(_in_directory(root, wanted))

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from verifier.errors import Refused
+from verifier.errors import FormatError, Refused
 from verifier.formats.enrolment import Floor
 from verifier.formats.manifest import FILE_NAME, RequirementText, SignedManifest, parse_manifest
 from verifier.formats.packages import Versions, normalised
@@ -27,6 +27,8 @@ from verifier.revocation.revocation_list import RevocationList
 from verifier.wheels.wheel import Snapshot, parse_file_name
 
 SHOWN = 100
+MAX_COMPARED = 100_000
+"""How many pairs of a component and a requirement of its name are compared: each takes some microseconds."""
 """How many characters of a name that somebody else wrote a message shows."""
 MOST_SHOWN = 5
 """How many of many things that are wrong a message shows."""
@@ -220,7 +222,7 @@ def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot)
     """Step 8: the SBOM is the pinned one, describes this wheel, and its components are allowed; what it says.
 
     Raises:
-        Refused: a ``sbom.*`` code.
+        Refused: a ``sbom.*`` code; FormatError: ``format.too-large``.
     """
     digest = f"sha256:{hashlib.sha256(attested.statement.predicate).hexdigest()}"
     if digest != manifest.sbom_digest:
@@ -238,9 +240,15 @@ def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot)
         )
     provided = _specifiers(manifest.host_provided)
     allowed = _specifiers((*manifest.sdk_allowlist, *manifest.host_provided))
+    named = [(normalised(component.name), component) for component in sbom.components]
+    if sum(len(allowed.get(name, ())) for name, _ in named) > MAX_COMPARED:
+        raise FormatError(
+            "format.too-large", "the SBOM lists too many components for so long an sdk_allowlist",
+            found=f"{len(named)} components, {len(manifest.sdk_allowlist)} requirements",
+            expected=f"at most {MAX_COMPARED} pairs of one name",
+        )  # fmt: skip
     strange = []
-    for component in sbom.components:
-        name = normalised(component.name)
+    for name, component in named:
         # Which version of what the host provides runs is the host's business, and check_dependencies asks for it.
         of_the_host = not component.version and name in provided
         if not of_the_host and not any(versions.admit(component.version) for versions in allowed.get(name, ())):

@@ -10,6 +10,7 @@ from typing import Final
 
 from verifier.errors import Refused
 from verifier.formats.patterns import compiled
+from verifier.formats.text import caseless
 
 MAX_PATH_BYTES: Final = 512
 MAX_PART_BYTES: Final = 255
@@ -51,13 +52,6 @@ def check_path(path: str) -> None:
         _check_part(path, part)
 
 
-def collision_key(path: str) -> str:
-    """What a path becomes where case and compatibility forms are not told apart (NFKC, then case folding)."""
-    if path.isascii():
-        return path.lower()
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).casefold())
-
-
 class Tree:
     """The files and directories seen so far, kept to refuse the first name that could land on another."""
 
@@ -88,7 +82,7 @@ class Tree:
         self._place(path, directory=directory)
 
     def _place(self, path: str, *, directory: bool) -> None:
-        node = self._nodes.setdefault(collision_key(path), (path, directory))
+        node = self._nodes.setdefault(caseless(path), (path, directory))
         if node != (path, directory):
             raise Refused(
                 "wheel.collision",

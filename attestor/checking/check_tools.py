@@ -33,6 +33,9 @@ from verifier.formats.strict_json import quoted
 CHECK_SECONDS = 1800.0
 #: How many findings a person gets to see of one check.
 SHOWN = 20
+_SCANNER = "detect-secrets"
+#: What the scanner finds by likeness alone: too much, in files that are full of digests.
+_GUESSES = frozenset({"Base64 High Entropy String", "Hex High Entropy String", "Secret Keyword"})
 #: Loaded by pytest beside the project's own plugins; hooks of this name belong to its documented interface.
 _REPORT = """
 import json, os, pytest
@@ -103,30 +106,49 @@ def scan_secrets(ground: Ground) -> Found:
     """What looks like a secret in the source; nothing is sent anywhere to see whether it works. A file that the commit
     keeps out of every export by attributes is a finding, since nobody has looked into it.
     """
+    release = version_of(_SCANNER)
+    if release == UNKNOWN:
+        return _not_run("secrets", _SCANNER, "", f"{_SCANNER} is not installed")
     unseen = [
         Remark("secrets", f"{name} is kept out of the export by attributes, and was not scanned", path=name)
         for name in ground.unseen
     ]
+    copy, renamed = _readable(ground)
 
     def read(report: Any) -> list[Remark]:
         return unseen + [
-            Remark("secrets", str(entry["type"]), path=str(name), line=int(entry["line_number"]))
+            Remark("secrets", str(entry["type"]), path=renamed.get(name, str(name)), line=int(entry["line_number"]))
             for name, entries in sorted(report["results"].items()) for entry in entries
+            if name not in renamed or entry["type"] not in _GUESSES
         ]  # fmt: skip
 
     argv = [sys.executable, "-P", "-m", "detect_secrets", "scan", "--all-files", "--no-verify"]
-    tool = _Tool("secrets", "detect-secrets", ground, _as_utf8(ground), read)
+    tool = _Tool("secrets", _SCANNER, ground, copy, read)
     return tool.found([*argv, "."], [*argv, "--only-allowlisted", "."])
 
 
-def _as_utf8(ground: Ground) -> Path:
-    """A copy of the source with all text in UTF-8: the scanner passes in silence over what it cannot decode."""
+def _readable(ground: Ground) -> tuple[Path, dict[str, str]]:
+    """A copy of the source in which the scanner reads every text, and what is called otherwise there, by its path.
+
+    The scanner passes in silence over what it cannot decode, and over files of certain names: lock files, pictures,
+    style sheets. Texts are given to it in UTF-8, and those files under a name that tells it nothing.
+    """
+    from detect_secrets.filters.heuristic import is_lock_file, is_non_text_file, is_swagger_file
+
     copy = Path(mkdtemp(prefix="readable-", dir=ground.scratch)) / "source"
     shutil.copytree(ground.source, copy, symlinks=True)
-    for path in copy.rglob("*"):
-        if not path.is_symlink() and path.is_file() and (text := _text_of(path.read_bytes())) is not None:
+    renamed: dict[str, str] = {}
+    for path in sorted(copy.rglob("*")):
+        if path.is_symlink() or not path.is_file():
+            continue
+        if (text := _text_of(path.read_bytes())) is not None:
             path.write_text(text, "utf-8", newline="")
-    return copy
+        name = path.relative_to(copy).as_posix()
+        if any(passes(name) for passes in (is_lock_file, is_non_text_file, is_swagger_file)):
+            other = f"{os.urandom(16).hex()}.txt"  # which no source holds
+            path.rename(copy / other)
+            renamed[other] = name
+    return copy, renamed
 
 
 def _text_of(data: bytes) -> str | None:
@@ -148,10 +170,14 @@ def _is_utf8(data: bytes) -> bool:
 
 def analyse(ground: Ground) -> Found:
     """What is often unsafe in the wheel's code, by ruff's rules of the group S; no configuration is read. A module in
-    another encoding than UTF-8, which Python runs and ruff passes over, is a finding.
+    another encoding than UTF-8, which Python runs and ruff passes over, is a finding; of a wheel without any Python, of
+    which ruff says that it found nothing, nothing is said.
     """
     wheel = ground.wheel.resolve()
     modules = sorted(path for path in wheel.rglob("*") if path.suffix in {".py", ".pyi", ".ipynb"} and path.is_file())
+    release = version_of("ruff")
+    if not modules and release != UNKNOWN:
+        return _not_run("static-analysis", "ruff", release, "there is no Python code in the wheel")
     unread = [
         Remark("encoding", f"{name} is not in UTF-8, and was not analysed", path=_in_source(ground, Path(name)))
         for name in (path.relative_to(wheel).as_posix() for path in modules if not _is_utf8(path.read_bytes()))

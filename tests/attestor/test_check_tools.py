@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import venv
 from pathlib import Path
@@ -139,6 +140,29 @@ def test_a_secret_is_found_in_whatever_encoding(ground: Ground, encoding: str) -
     assert (ground.source / "settings.py").read_bytes() == text.encode(encoding)
 
 
+@pytest.mark.parametrize(
+    "name", ["poetry.lock", "web/style.css", "icon.svg", "swagger/api.py", "app.map", ".prefs", "data.BIN"]
+)
+def test_a_secret_is_found_in_files_that_the_scanner_passes_over_by_name(ground: Ground, name: str) -> None:
+    digests = "".join(f'"integrity": "sha512-{hashlib.sha512(bytes([n])).hexdigest()}"\n' for n in range(9))
+    place = ground.source / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(digests)
+    assert outcome(scan_secrets(ground)) == ("passed", 0, "")
+    place.write_text(digests + 'token = "' + "ghp_" + '16C7e42F292c6912E7710c838347Ae178B4a"\n')
+    found = scan_secrets(ground)
+    assert outcome(found) == ("failed", 1, "1 finding")
+    assert (found.remarks[0].path, found.remarks[0].line) == (name, 10)
+
+
+def test_names_that_no_text_can_hold_are_scanned(ground: Ground) -> None:
+    place = Path(os.fsdecode(os.fsencode(ground.source) + b"/a\xff\n.py"))
+    place.write_text("key = '" + "AKIA" + "QWERTYUIOPASDFGH'\n")
+    found = scan_secrets(ground)
+    assert outcome(found) == ("failed", 1, "1 finding")
+    assert found.shown == (r"a\udcff\n.py:1: AWS Access Key",)
+
+
 def test_without_a_secret_the_scan_passes(ground: Ground) -> None:
     write(ground.source, settings="name = 'wheel'\n")
     assert outcome(scan_secrets(ground)) == ("passed", 0, "")
@@ -165,6 +189,12 @@ def test_a_module_that_the_tool_cannot_decode_is_a_finding(ground: Ground) -> No
 
 def test_safe_code_passes(ground: Ground) -> None:
     assert outcome(analyse(ground)) == ("passed", 0, "")
+
+
+def test_a_wheel_without_python_was_not_analysed(ground: Ground) -> None:
+    (ground.wheel / "plugin.py").rename(ground.wheel / "plugin.abi3.so")
+    found = analyse(ground)
+    assert outcome(found) == ("not-run", None, "there is no Python code in the wheel")
 
 
 def test_a_licence_that_was_not_agreed_to_is_found(ground: Ground) -> None:

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 
 from attestor.building.source import Source, describe, export, left_out
 from attestor.checking.amend import Subject
-from attestor.checking.check_tools import TOOLS, Found, Ground
+from attestor.checking.check_tools import TOOLS
+from attestor.checking.ground import Found, Ground
 from attestor.checking.remarks import Level, Remark
 from attestor.checking.waivers import Waivers
 from attestor.describing.licences import ALLOWED, licences_of

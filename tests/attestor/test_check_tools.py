@@ -13,15 +13,10 @@ import pytest
 
 from attestor.building.versions import UNKNOWN
 from attestor.checking import check_tools
-from attestor.checking.check_tools import (
-    Found,
-    Ground,
-    analyse,
-    review_licences,
-    run_egress_tests,
-    run_tests,
-    scan_secrets,
-)
+from attestor.checking import ground as grounds
+from attestor.checking.check_tools import analyse, review_licences, scan_secrets
+from attestor.checking.ground import Found, Ground
+from attestor.checking.suite import run_egress_tests, run_tests
 from attestor.describing.licences import ALLOWED, Licences
 
 PASSES = "def test_it():\n    import plugin\n    assert plugin.name == 'wheel'\n"
@@ -80,7 +75,7 @@ def test_without_pytest_no_test_runs(ground: Ground, tmp_path: Path) -> None:
 
 def test_tests_that_hang_are_ended(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     write(ground.source, test_a="import time\ndef test_it(): time.sleep(60)\n")
-    monkeypatch.setattr(check_tools, "CHECK_SECONDS", 1.0)
+    monkeypatch.setattr(grounds, "CHECK_SECONDS", 1.0)
     assert outcome(run_tests(ground)) == ("not-run", None, "it took over 1 s")
 
 
@@ -96,6 +91,34 @@ def test_tests_run_with_the_wheels_modules_in_a_clean_environment(
     assert outcome(found) == ("passed", 0, "")
     assert (found.check.tool, found.check.version) == ("pytest", pytest.__version__)
     assert not (ground.source / "left-behind").exists()
+
+
+MET = "the tests met modules that are not the wheel's: "
+
+
+@pytest.mark.parametrize(
+    ("source", "others"),
+    [
+        ({"pkg/__init__.py": "", "pkg/a.py": "x = 1\n"}, ""),
+        ({"pkg/__init__.py": "", "pkg/a.py": "x = 1  # later\n"}, "pkg.a"),
+        ({"pkg/__init__.py": "from pkg import b\n", "pkg/a.py": "x = 1\n", "pkg/b.py": ""}, "pkg, pkg.b"),
+        ({"pkg/__init__.py": "", "pkg/a.py": "x = 1\n", "pkg/tests/__init__.py": "", "pkg/tests/test_b.py": ""}, ""),
+        ({"src/pkg/__init__.py": "raise ValueError\n"}, ""),
+    ],
+)
+def test_tests_that_met_other_modules_than_the_wheels_tested_something_else(
+    ground: Ground, source: dict[str, str], others: str
+) -> None:
+    """pytest puts the top of the source first, since the tests lie in a package."""
+    own = {"tests/__init__.py": "", "tests/test_a.py": "def test_it():\n    from pkg import a\n"}
+    in_wheel = {"pkg/__init__.py": "", "pkg/a.py": "x = 1\n"}
+    for place, files in ((ground.source, source | own), (ground.wheel, in_wheel)):
+        for name, text in files.items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(text)
+    found = run_tests(ground)
+    assert outcome(found) == (("not-run", None, MET + others) if others else ("passed", 0, ""))
+    assert bool(found.shown) is bool(others)
 
 
 EGRESS = "import pytest\npytestmark = pytest.mark.egress\n"

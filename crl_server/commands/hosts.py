@@ -64,8 +64,14 @@ def _running(args: argparse.Namespace, output: Output) -> None:
     for row in found:
         state = "silent" if row["silent"] else f"{row['instances'] - row['stopped']} of {row['instances']} running"
         output.say(f"{row['host']:<32} {row['plugin_id']} {row['version']} {row['digest']} {state}")
-    output.say(f"{len({row['host'] for row in found})} hosts that acknowledge run it")
+    hosts, running = ({row["host"] for row in rows} for rows in (found, filter(_runs, found)))
+    stopped = f", {len(hosts - running)} have stopped it" if hosts - running else ""
+    output.say(f"{len(running)} hosts that acknowledge run it{stopped}")
     output.result({"ok": True, "running": found})
+
+
+def _runs(row: dict[str, Any]) -> bool:
+    return bool(row["instances"] > row["stopped"])
 
 
 def _pages(args: argparse.Namespace, path: str, query: dict[str, str], name: str) -> Iterator[dict[str, Any]]:

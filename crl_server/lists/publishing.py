@@ -149,8 +149,9 @@ class Publisher:
         try:
             return self.read(trust, now)
         except LoadlockError as error:
-            if self._layout.head.exists():
-                log.warning("the list on disk is not usable and will be replaced: %s", error)
+            # That the trust has just changed, and the list follows it, is no reason to warn.
+            if self._layout.head.exists() and self._verified_before() is None:
+                log.warning("the list on disk is not usable and will be replaced: [%s] %s", error.code, error.what)
             return None
 
     def _verified_before(self) -> RevocationList | None:

@@ -17,9 +17,11 @@ from crl_server.fleet.hosts import MAX_INSTANCES, SILENT, Heard
 from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
 from crl_server.storage.store import Store
+from loadlock.cli import invoke
 from tests.crl_server.deployments import ACTOR, DAY, HOUR, NOW, digest, made, revoke
 from tests.crl_server.live import Answer, Live, denials, refusal
 from tests.crl_server.takebacks import admit, subject
+from tests.crl_server.test_cli import Recorder
 from verifier.errors import LoadlockError, Refused
 from verifier.formats.acknowledgement import MAX_PLUGINS, Acknowledgement, dump_acknowledgement, parse_acknowledgement
 from verifier.formats.text import Name
@@ -287,6 +289,17 @@ def test_what_a_host_has_stopped_or_let_go_of_is_told(authority: Authority) -> N
     with authority.store.read() as ledger:
         found = hosts.running(ledger, [digest("x"), digest("y")], NOW)
     assert [(row.digest, row.instances, row.stopped) for row in found] == [(digest("x"), 1, 1)]
+
+
+def test_a_host_that_has_stopped_it_is_not_told_to_run_it(live: Live) -> None:
+    admit(live.authority, subject("a"))
+    stopped = json.loads(dump_acknowledgement(claim("web-2", 2, 0, "a")))
+    stopped["plugins"][0]["state"] = "stopped"
+    said(live.authority, claim("web-1", 1, 0, "a"), parse_acknowledgement(json.dumps(stopped).encode()))
+    told = Recorder()
+    words = ["hosts", "running", "pkg:pypi/requests", "--deployment", str(live.authority.layout.root)]
+    invoke(words, told)
+    assert told.lines[-1] == "1 hosts that acknowledge run it, 1 have stopped it"
 
 
 def test_the_blast_radius_names_plugins_and_hosts(live: Live) -> None:

@@ -110,7 +110,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
         yield Played(acme, tmp_path)
 
 
-def test_keys_renewed(played: Played) -> None:
+def test_keys_renewed(played: Played, caplog: pytest.LogCaptureFixture) -> None:
     host = played.acme.host("a")
     host.sync()
     played.play(commands("keys-renewed.md", "## The root"), only=5)
@@ -118,6 +118,8 @@ def test_keys_renewed(played: Played) -> None:
     played.play(commands("keys-renewed.md", "## The head key"), only=3)
     played.play(commands("keys-renewed.md", "## What new hosts pin"))
     assert host.sync().trust.root_version == 2
+    # A list that follows new trust is no list that "cannot be used".
+    assert [record.message for record in caplog.records if record.name.startswith("crl_server")] == []
 
 
 @pytest.mark.parametrize(

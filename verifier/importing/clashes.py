@@ -97,6 +97,14 @@ def check_loadable(modules: Modules, cache: PrivateCache | None = None) -> None:
 def _refuse_same_name(portion: Portion, other: Portion) -> NoReturn:
     """Something else of the distribution's name is registered (3)."""
     of_plugins = not (portion.is_dependency or other.is_dependency)
+    if of_plugins and portion.modules.snapshot.digest == other.modules.snapshot.digest:
+        raise Refused(
+            "wheel.shadowing",
+            f"this wheel of {portion.modules.snapshot.name} is loaded already, by another gate of this process",
+            found=other.described,
+            expected="one gate in a process",
+            todo="Load all plugins of a process by one Gate, or one Plugins, and hand its plugins on.",
+        )
     raise Refused(
         "wheel.shadowing" if of_plugins else "dependency.conflict",
         f"another wheel of {portion.modules.snapshot.name} is already loaded in this process",

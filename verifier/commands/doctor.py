@@ -19,7 +19,7 @@ from verifier.deployment.home import Home
 from verifier.errors import LoadlockError
 from verifier.formats.text import Time, Version
 from verifier.formats.unattested import FILE_NAME
-from verifier.importing.prepared import open_unchangeable
+from verifier.importing.prepared import RootsDirectory
 from verifier.installed.excepted import read_excepted
 from verifier.judging.growth import compare
 from verifier.judging.verify import Ground, VerifiedPlugin
@@ -170,27 +170,27 @@ def of_libraries(directory: Path, entries: Iterable[Entry]) -> list[Symptom]:
         directory: where they were to be.
         entries: the host's plugins.
     """
+    try:
+        laid = RootsDirectory(str(directory))
+    except OSError as error:
+        return [Symptom("warning", "unprepared", "host", f"no prepared library is used: {error.strerror or error}")]
     found = []
     for entry in entries:
-        copied = {} if entry.facts is None or entry.is_installed else _copied(directory, entry.facts)
+        copied = {} if entry.facts is None or entry.is_installed else _copied(laid, entry.facts)
         if copied:
             first, why = next(iter(copied.items()))
-            what = (
-                f"{len(copied)} libraries are copied in each start, such as {first}: {why}; run 'loadlock host prepare'"
-            )
+            what = f"{len(copied)} libraries are copied in each start ({first}: {why}); run 'loadlock host prepare'"
             found.append(Symptom("warning", "unprepared", entry.path.name, what))
     return found
 
 
-def _copied(directory: Path, facts: VerifiedPlugin) -> dict[str, str]:
+def _copied(laid: RootsDirectory, facts: VerifiedPlugin) -> dict[str, str]:
     """The libraries of a plugin and its dependencies that are not prepared, and why they are not."""
     found = {}
     for snapshot in (facts.snapshot, *facts.dependencies):
         for path in libraries_of(snapshot.files):
             try:
-                os.close(open_unchangeable(str(directory / snapshot.files.sha256(path).hex())))
-            except FileNotFoundError:
-                found[path] = "it is not there"
+                os.close(laid.open(snapshot.files.sha256(path).hex()))
             except OSError as error:
                 found[path] = error.strerror or str(error)
     return found

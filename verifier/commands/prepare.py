@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from verifier.errors import LoadlockError, Refused, Unreachable, UsageError
 
 if TYPE_CHECKING:
     from verifier.hosting.settings import Settings
+    from verifier.importing.prepared import RootsDirectory
     from verifier.wheels.snapshot import Files
 
 _NAME: Final = re.compile(r"[0-9a-f]{64}")
@@ -56,8 +56,7 @@ def lay_out(directory: Path, wheels: Iterable[Files]) -> Laid:
     """
     from verifier.files import write_atomic
 
-    with _failing(directory):
-        _make(directory)
+    place = _made(directory)
     sizes: dict[str, int] = {}
     count = made = 0
     for files in wheels:
@@ -65,7 +64,7 @@ def lay_out(directory: Path, wheels: Iterable[Files]) -> Laid:
         for path in libraries_of(files):
             name, content = files.sha256(path).hex(), files[path]
             sizes[name] = len(content)
-            if not _is_there(directory / name, content):
+            if not _is_there(place, name, content):
                 write_atomic(directory / name, content, _MODE)
                 made += 1
     with _failing(directory):
@@ -75,18 +74,22 @@ def lay_out(directory: Path, wheels: Iterable[Files]) -> Laid:
     return Laid(sizes, count, made, len(gone))
 
 
-def _make(directory: Path) -> None:
-    """Make sure of a directory in which root alone writes and removes, and everybody reads."""
-    if not directory.exists():
-        directory.mkdir(parents=True)
-        directory.chmod(0o755)
-    found = directory.stat()
-    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+def _made(directory: Path) -> RootsDirectory:
+    """A directory in which root alone writes and removes, and everybody reads."""
+    from verifier.importing.prepared import RootsDirectory
+
+    with _failing(directory):
+        if not directory.exists():
+            directory.mkdir(parents=True)
+            directory.chmod(0o755)
+    try:
+        return RootsDirectory(str(directory))
+    except OSError as error:
         raise UsageError(
-            "usage.configuration", "others than root can write to the directory of prepared libraries",
-            found=f"{str(directory)!a}: user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}",
-            expected="a directory of root that nobody else can write to", todo="Name another, or change it.",
-        )  # fmt: skip
+            "usage.configuration", "that directory cannot hold prepared libraries", found=error.strerror or str(error),
+            expected="a directory of root, in directories of root, that nobody else can write to",
+            todo="Name another, or change it.",
+        ) from error  # fmt: skip
 
 
 @contextmanager
@@ -99,12 +102,10 @@ def _failing(directory: Path) -> Iterator[None]:
         raise Unreachable("io.failed", f"cannot write to {str(directory)!a}", found=reason) from error
 
 
-def _is_there(path: Path, content: bytes) -> bool:
+def _is_there(directory: RootsDirectory, name: str, content: bytes) -> bool:
     """Whether a file is as it would be written: then it is not, so that no host has to verify it anew."""
-    from verifier.importing.prepared import open_unchangeable
-
     try:
-        with os.fdopen(open_unchangeable(str(path)), "rb") as stream:
+        with os.fdopen(directory.open(name), "rb") as stream:
             return stream.read(len(content) + 1) == content
     except OSError:
         return False

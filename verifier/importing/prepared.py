@@ -18,6 +18,7 @@ from typing import Final
 
 from verifier.private_cache import PrivateCache
 from verifier.private_directory import change_of, is_settled
+from verifier.shelves import Shelf
 
 FILE_SYSTEMS: Final = frozenset(
     {"btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "overlay", "squashfs", "tmpfs", "xfs", "zfs"}
@@ -27,6 +28,9 @@ FILE_SYSTEMS: Final = frozenset(
 MAX_MOUNTS: Final = 4 << 20
 """Bytes of the system's table of mounts that are read."""
 
+MAX_KNOWN: Final = 1 << 20
+"""Bytes that are kept of which files were found to be what their names say."""
+
 _KIND: Final = "prepared"
 _WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH  # an access list that lets others write shows in the group's bits
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC if os.name == "posix" else 0
@@ -35,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 class Prepared:
-    """The libraries in one directory. Safe between threads, processes and forks.
+    """The libraries that a host finds prepared. Safe between threads, processes and forks.
 
     Args:
         directory: where they lie; it need not be there.
@@ -43,9 +47,11 @@ class Prepared:
     """
 
     def __init__(self, directory: Path | str, cache: PrivateCache) -> None:
-        self._directory = os.path.abspath(directory)
+        self._place = os.path.abspath(directory)
         self._cache = cache
-        self._told = False
+        self._directory: RootsDirectory | None = None
+        self._known: Shelf | None = None
+        self._was_asked = False
 
     def open(self, sha256: bytes) -> int | None:
         """A descriptor of the library with this content, which this process can read and cannot change.
@@ -56,36 +62,100 @@ class Prepared:
         Returns:
             None if there is no such library, or it could be changed.
         """
-        if could_act_as_root():
-            if not self._told:
-                logger.warning("prepared libraries are not used: this process could change them")
-            self._told = True
+        directory = self._usable()
+        if directory is None:
             return None
         try:
-            descriptor = open_unchangeable(os.path.join(self._directory, sha256.hex()))
+            descriptor = directory.open(sha256.hex())
+            try:
+                self._check(descriptor, sha256)
+            except BaseException:
+                os.close(descriptor)
+                raise
         except FileNotFoundError:
             return None
         except OSError as error:
             logger.warning("a prepared library is not used: %s", error)
             return None
-        if not self._has(descriptor, sha256):
-            os.close(descriptor)
-            return None
         return descriptor
 
-    def _has(self, descriptor: int, sha256: bytes) -> bool:
-        """Whether a file that cannot be changed has this content, as was found out before, or now."""
+    def _usable(self) -> RootsDirectory | None:
+        """The directory, if it is one that this process cannot change. That is asked once: root alone changes it."""
+        if not self._was_asked:
+            try:
+                if could_act_as_root():
+                    raise OSError("this process could change them")
+                self._directory = RootsDirectory(self._place)
+            except OSError as error:
+                logger.warning("prepared libraries are not used: %s", error)
+            self._was_asked = True
+        return self._directory
+
+    def _check(self, descriptor: int, sha256: bytes) -> None:
+        """A file that cannot be changed has this content, as was found out before, or now; an OSError if not."""
+        known = self._known = self._known or Shelf(self._cache, _KIND, most=MAX_KNOWN)
         state = change_of(descriptor)
-        if self._cache.load(_KIND, sha256, state) is not None:
-            return True
+        if known.load(sha256, state) is not None:
+            return
         with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as stream:
             found = hashlib.file_digest(stream, "sha256").digest()
         if found != sha256:
-            logger.warning("a prepared library is not used: %s is not the sha256 of its content", sha256.hex())
-            return False
+            raise OSError(f"{sha256.hex()} is not the sha256 of its content")
         if is_settled(descriptor):
-            self._cache.store(b"", _KIND, sha256, state)
-        return True
+            known.store(b"", sha256, state)
+
+
+class RootsDirectory:
+    """A directory in which root alone decides what lies there, and what it is.
+
+    Args:
+        path: absolute.
+
+    Raises:
+        OSError: it is not there, or others have a say; the error's words say who.
+    """
+
+    def __init__(self, path: str) -> None:
+        real = os.path.realpath(path)
+        self._path = real
+        descriptor = os.open(real, _READ | os.O_DIRECTORY)
+        try:
+            self._mount = _mount_of(descriptor)
+            kind, options = _described(self._mount)
+        finally:
+            os.close(descriptor)
+        if kind not in FILE_SYSTEMS:
+            raise OSError(f"{real} lies in a file system {kind!a}")
+        if "noexec" in options:
+            raise OSError(f"{real} lies in a file system that is mounted noexec")
+        while True:
+            found = os.stat(real)
+            is_last = real == self._path
+            if found.st_uid != 0 or (found.st_mode & _WRITABLE and (is_last or not found.st_mode & stat.S_ISVTX)):
+                raise OSError(f"{real} is not root's alone: {_whose(found)}")
+            if real == os.path.dirname(real):
+                return
+            real = os.path.dirname(real)
+
+    def open(self, name: str) -> int:
+        """Open a file that nobody but root can change.
+
+        Raises:
+            OSError: it cannot be opened; or it could be changed, and the error's words say by whom.
+        """
+        descriptor = os.open(os.path.join(self._path, name), _READ)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(f"{name} is no regular file")
+            if found.st_uid != 0 or found.st_mode & _WRITABLE:
+                raise OSError(f"{name} is not root's alone: {_whose(found)}")
+            if _mount_of(descriptor) != self._mount:
+                raise OSError(f"{name} is mounted from elsewhere")
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
 
 def could_act_as_root() -> bool:
@@ -102,47 +172,24 @@ def could_act_as_root() -> bool:
     return [line.split()[1].strip(b"0") for line in permitted] != [b""]
 
 
-def open_unchangeable(path: str) -> int:
-    """Open a file that nobody but root can change, to read and to run it.
-
-    Raises:
-        OSError: it cannot be opened; or it could be changed, and the error's words say by what.
-    """
-    descriptor = os.open(path, _READ)
-    try:
-        why_not = _changeable(descriptor)
-        if why_not is not None:
-            raise OSError(why_not)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+def _whose(found: os.stat_result) -> str:
+    return f"user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
 
 
-def _changeable(descriptor: int) -> str | None:
-    """Why somebody but root could change a file's content, or why it cannot be run; None if neither is so."""
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        return "it is no regular file"
-    if found.st_uid != 0:
-        return f"it belongs to user {found.st_uid}, not to root"
-    if found.st_mode & _WRITABLE:
-        return f"others may write to it (mode {stat.S_IMODE(found.st_mode):04o})"
-    kind, options = _mount_of(descriptor)
-    if kind not in FILE_SYSTEMS:
-        return f"it lies in a file system {kind!a}"
-    if "noexec" in options:
-        return "its file system is mounted noexec"
-    return None
-
-
-def _mount_of(descriptor: int) -> tuple[str, list[str]]:
-    """Type of the file system that a file lies in, and its mount's options (proc(5))."""
+def _mount_of(descriptor: int) -> bytes:
+    """The number of the mount through which a file was opened (proc(5))."""
     with open(f"/proc/self/fdinfo/{descriptor}", "rb") as stream:
-        numbers = [line.split()[1] for line in stream.read().splitlines() if line.startswith(b"mnt_id:")]
+        for line in stream.read().splitlines():
+            if line.startswith(b"mnt_id:"):
+                return line.split()[1]
+    raise OSError("the system does not say where a file is mounted")
+
+
+def _described(mount: bytes) -> tuple[str, list[str]]:
+    """Type of the file system of a mount, and the mount's options (proc(5))."""
     with open("/proc/self/mountinfo", "rb") as stream:
         for line in stream.read(MAX_MOUNTS).splitlines():
             fields = line.split(b" ")
-            if fields[:1] == numbers:
+            if fields[0] == mount:
                 return fields[fields.index(b"-") + 1].decode(), fields[5].decode().split(",")
-    raise OSError("the system does not say where the file is mounted")
+    raise OSError("the system does not say what is mounted")

@@ -22,8 +22,9 @@ from tests.wheels import build_wheel, contents_of
 from verifier import private_directory
 from verifier.importing import prepared, sealed
 from verifier.importing.libraries import Libraries
-from verifier.importing.prepared import Prepared, _changeable, could_act_as_root, open_unchangeable
+from verifier.importing.prepared import Prepared, RootsDirectory, could_act_as_root
 from verifier.private_cache import PrivateCache
+from verifier.shelves import Shelf
 
 LIBRARY = shared_library()
 SHA256 = hashlib.sha256(LIBRARY).digest()
@@ -126,7 +127,7 @@ def test_what_was_just_written_is_not_relied_on(
     monkeypatch.setattr(private_directory, "SETTLED", 3600 * 10**9)
     assert used(laid.parent, cache)
     with laid.open("rb") as stream:
-        assert cache.load("prepared", SHA256, private_directory.change_of(stream.fileno())) is None
+        assert Shelf(cache, "prepared").load(SHA256, private_directory.change_of(stream.fileno())) is None
 
 
 def test_a_descriptor_that_was_closed_is_opened_again(laid: Path, cache: PrivateCache, powerless: None) -> None:
@@ -192,6 +193,13 @@ def test_a_link_is_not_followed(laid: Path, cache: PrivateCache, powerless: None
     assert not used(laid.parent, cache)
 
 
+def test_a_directory_is_no_library(laid: Path) -> None:
+    laid.unlink()
+    laid.mkdir()
+    with pytest.raises(OSError, match="no regular file"):
+        RootsDirectory(str(laid.parent)).open(laid.name)
+
+
 def test_a_pipe_is_not_waited_for(laid: Path, cache: PrivateCache, powerless: None) -> None:
     laid.unlink()
     os.mkfifo(laid, 0o444)
@@ -204,9 +212,12 @@ def test_a_pipe_is_not_waited_for(laid: Path, cache: PrivateCache, powerless: No
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda path: os.chown(path, 65534, -1), "belongs to user 65534, not to root"),
-        (lambda path: path.chmod(0o464), "mode 0464"),
-        (lambda path: path.chmod(0o446), "mode 0446"),
+        (lambda path: os.chown(path, 65534, -1), "user 65534, mode 0444"),
+        (lambda path: path.chmod(0o464), "user 0, mode 0464"),
+        (lambda path: path.chmod(0o446), "user 0, mode 0446"),
+        (lambda path: os.chown(path.parent, 65534, -1), "user 65534, mode 0755"),
+        (lambda path: path.parent.chmod(0o775), "user 0, mode 0775"),
+        (lambda path: path.parent.chmod(0o1777), "user 0, mode 1777"),
     ],
 )
 def test_what_others_could_change_is_copied(
@@ -223,35 +234,52 @@ def test_what_others_could_change_is_copied(
     assert why in caplog.text
 
 
+def test_the_directories_above_are_roots_too(place: Path) -> None:
+    """Who can exchange a directory decides what lies in it: a file of root that root writes to, at somebody's word."""
+    inner = place / "a" / "b"
+    inner.mkdir(parents=True)
+    RootsDirectory(str(inner))
+    (place / "link").symlink_to("a")
+    RootsDirectory(str(place / "link" / "b"))  # judged where it leads to
+    for change, back in ((lambda path: path.chmod(0o777), 0o755), (lambda path: os.chown(path, 65534, -1), 0o755)):
+        change(place / "a")
+        with pytest.raises(OSError, match="a is not root's alone"):
+            RootsDirectory(str(inner))
+        os.chown(place / "a", 0, -1)
+        (place / "a").chmod(back)
+
+
 def test_what_a_process_answers_for_is_copied() -> None:
     """A file system that is no file system: of root, of a mode that nobody may write to, and different each time."""
-    with pytest.raises(OSError, match="it lies in a file system 'proc'"):
-        open_unchangeable("/proc/version")
+    with pytest.raises(OSError, match="/proc/sys lies in a file system 'proc'"):
+        RootsDirectory("/proc/sys")
 
 
-def test_what_the_system_does_not_place_is_copied() -> None:
-    descriptor = os.memfd_create("nowhere")
-    try:
-        os.fchmod(descriptor, 0o444)
-        with pytest.raises(OSError, match="where the file is mounted"):
-            _changeable(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def test_what_cannot_be_run_there_is_copied(bare: Path, place: Path) -> None:
-    code = f"""
-from verifier.importing.prepared import open_unchangeable
-path = {str(place / "library")!r}
-Path(path).write_bytes(b"")
+MOUNTED = """
+from verifier.importing.prepared import RootsDirectory
+path = Path({!r})
 try:
-    print(open_unchangeable(path) > 0)
+    RootsDirectory(str(path)).open("library")
+    print("opened")
 except OSError as error:
-    print(error)
+    print(str(error).removeprefix(f"{{path}} "))
 """
-    mount = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o noexec,mode=755 none "$1"; shift; exec "$@"', "sh"]
-    assert run_child(bare, code, [], before=[*mount, str(place)]) == "its file system is mounted noexec\n"
-    assert run_child(bare, code, []) == "True\n"
+
+
+@pytest.mark.parametrize(
+    ("mount", "said"),
+    [
+        ("true", "opened"),
+        ('mount -t tmpfs -o noexec,mode=755 none "$1"', "lies in a file system that is mounted noexec"),
+        ('mount --bind "$1/other" "$1/library"', "library is mounted from elsewhere"),
+        ('mount -t ramfs -o mode=755 none "$1"', "lies in a file system 'ramfs'"),
+    ],
+)
+def test_what_is_mounted_there_is_judged(bare: Path, place: Path, mount: str, said: str) -> None:
+    for name in ("library", "other"):
+        (place / name).touch(0o444)
+    before = ["unshare", "--mount", "sh", "-c", f'{mount}; shift; exec "$@"', "sh", str(place)]
+    assert run_child(bare, MOUNTED.format(str(place)), [], before=before) == f"{said}\n"
 
 
 # -- who is powerless --------------------------------------------------------------------------------------------------

@@ -95,6 +95,21 @@ class PublicTree:
             ledger.session.merge(PublishedFile(path=name, number=number, sha256=digest, content=data))
         self.store.announce(ledger)
 
+    def lacks(self, ledger: Ledger, path: Path, data: bytes) -> bool:
+        """Whether a file with this content is still to be published: it is not so here, or not kept for all servers, as
+        what was written here in a transaction that failed.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        try:
+            if self._digest(path) != digest:
+                return True
+        except LoadlockError:
+            return True  # damaged: it is replaced
+        if not self.store.replicated:
+            return False
+        name = path.relative_to(self.layout.public).as_posix()
+        return ledger.session.exec(select(PublishedFile.sha256).where(PublishedFile.path == name)).first() != digest
+
     def write(self, files: Mapping[Path, bytes]) -> None:
         """Write files on this server: all of them, or none when the disk is full.
 

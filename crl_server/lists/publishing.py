@@ -40,7 +40,6 @@ from verifier.formats.revocations import (
     AuditHead,
     Checkpoint,
     Head,
-    Rules,
     RulesRef,
     SegmentRef,
     TrustMinimum,
@@ -195,7 +194,7 @@ class Publisher:
                 _check_not_behind(old.head, before)
             fresh: dict[Path, bytes] = {}
             segments = self._segments(ledger, trust.checkpoint, prepared, fresh)
-            named = self._rules_file(standing.in_force(ledger), fresh)
+            named = self._rules_file(ledger, fresh)
             self._tree.write(fresh)
             head = rules.make_head(
                 trust.checkpoint,
@@ -219,12 +218,14 @@ class Publisher:
         self._last = trust, new
         return new
 
-    def _rules_file(self, in_force: Rules, fresh: dict[Path, bytes]) -> RulesRef:
+    def _rules_file(self, ledger: Ledger, fresh: dict[Path, bytes]) -> RulesRef:
         """The reference to the standing rules; their file goes to ``fresh`` unless it is there already."""
+        in_force = standing.in_force(ledger)
         data = dump(in_force)
         ref = RulesRef(sha256=sha256_hex(data), count=len(in_force.rules))
-        if not self._intact("rules", ref.sha256):
-            fresh[self._layout.list_file("rules", ref.sha256)] = data
+        path = self._layout.list_file("rules", ref.sha256)
+        if self._tree.lacks(ledger, path, data):
+            fresh[path] = data
         return ref
 
     def _segments(

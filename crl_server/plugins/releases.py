@@ -36,7 +36,7 @@ def publish(ledger: Ledger, tree: PublicTree, plugin_id: str, version: str) -> N
         if row.record is not None and len(wheels) < MAX_WHEELS:
             digest = Hex(hashlib.sha256(row.record).hexdigest())
             path = tree.layout.record_file(digest)
-            if not path.is_file():
+            if tree.lacks(ledger, path, row.record):
                 tree.place(ledger, path, row.record)
             wheels.append(
                 ReleasedWheel(file=row.file_name, digest=Digest(row.digest), record=Digest(f"sha256:{digest}"))
@@ -46,7 +46,7 @@ def publish(ledger: Ledger, tree: PublicTree, plugin_id: str, version: str) -> N
         release = Release(v=1, name=name, version=Version(version), wheels=tuple(wheels))
         document = dump_release(release)
         path = tree.layout.release_file(release_key(name, version))
-        if not path.is_file() or path.read_bytes() != document:
+        if tree.lacks(ledger, path, document):
             tree.place(ledger, path, document)
 
 

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import crl_server.lists.public_tree
+from crl_server.access.roles import Identity
 from crl_server.lists.following import Follower
+from crl_server.plugins import releases
+from crl_server.plugins.admission import Upload
+from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
+from crl_server.trust import policies
 from tests import postgresql
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made, revoke
 from tests.crl_server.replicas import Replica, listed, replica_of, until
 from tests.crl_server.tampering import backup, restore, tamper
 from tests.crl_server.test_handovers import code_of
 from tests.crl_server.test_publishing import as_a_host
+from tests.simulator import Simulator
 from verifier.errors import Unreachable
 from verifier.files import write_together
 from verifier.formats import dsse
 from verifier.formats.revocations import parse_head
-from verifier.formats.text import Name
+from verifier.formats.text import Name, PluginId
 
 
 @pytest.fixture
@@ -139,6 +147,55 @@ def test_a_file_from_elsewhere_in_the_database_is_written_nowhere(first: Authori
 
 
 # -- real processes ----------------------------------------------------------------------------------------------------
+
+
+def once(monkeypatch: pytest.MonkeyPatch, where: object, name: str) -> None:
+    """Let something be done, and then the connection be lost before anything of it is committed; the first time."""
+    do, before = getattr(where, name), list[object]()
+
+    def lost(*given: Any, **more: Any) -> Any:
+        done = do(*given, **more)
+        if not before:
+            before.append(done)
+            raise Unreachable("io.failed", "the connection was lost")
+        return done
+
+    monkeypatch.setattr(where, name, lost)
+
+
+def test_a_rule_whose_first_transaction_failed_reaches_the_others(
+    first: Authority, second: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is on the disk of the first one by then, and must not count as published."""
+    once(monkeypatch, first.tree, "keep")
+    rule = NewRule("component", {"purl": "pkg:pypi/left-pad"}, "malicious")
+    assert code_of(lambda: first.add_rule(rule, ACTOR, NOW, "key")) == "io.failed"
+    assert first.add_rule(rule, ACTOR, NOW, "key").rule == "R1"
+    second.tree.catch_up()
+    assert tree_of(second) == tree_of(first)
+    assert as_a_host(second).head.rules.count == 1
+
+
+def test_so_does_a_release_whose_first_transaction_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(tmp_path / "first", "production", database=postgresql.shared().new_database()).close()
+    with closing(Authority(tmp_path / "first")) as first:
+        second = replica_of(first, tmp_path / "second")
+        simulator = Simulator(NOW)
+        office = first.office()
+        text = office.text()
+        for name, tier in (("builder", None), ("owner", None), ("certifier", "core")):
+            text = policies.with_principal(text, Name(name), simulator.people[name].public, tier)  # type: ignore[arg-type]
+        roles = ([Name("builder")], [Name("owner")], [Name("certifier")])
+        office.sign_policy(policies.with_plugin(text, PluginId("sample_plugin"), *roles, None), ACTOR, NOW)
+        wheel = simulator.wheel()
+        upload = Upload(wheel.file_name, wheel.data, simulator.attest(wheel))
+        publisher = Identity(ACTOR, frozenset({"publisher"}))
+        once(monkeypatch, releases, "publish")
+        assert code_of(lambda: first.admit(upload, publisher, NOW)) == "io.failed"
+        first.admit(upload, publisher, NOW)
+        with closing(Authority(second)) as other:
+            assert tree_of(other) == tree_of(first)
+            assert {name.partition("/")[0] for name in tree_of(other)} >= {"records", "releases", "sets"}
 
 
 def test_any_server_may_die_and_the_database_be_restarted(tmp_path: Path) -> None:

@@ -180,7 +180,10 @@ class Guard:
     def _is_own(self, distribution: Any) -> bool:
         if isinstance(distribution, MemoryDistribution):
             return False
-        return canonicalize_name(distribution.metadata["Name"] or "") in self._plugins.settings.own
+        stated = distribution.metadata["Name"] or ""
+        # By its directory too, as importlib.metadata tells distributions apart: anything can say that it is the host.
+        names = {canonicalize_name(stated), canonicalize_name(getattr(distribution, "_normalized_name", stated))}
+        return names <= self._plugins.settings.own
 
     def _patch(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
         original = vars(owner)[name]

@@ -56,7 +56,7 @@ class Portion:
         self.owner = owner
         self.cache = cache
         self.tree = MemoryTree(modules.root, modules.snapshot.files)
-        self._libraries: Libraries | None = None
+        self._libraries: dict[None, Libraries] = {}  # once, whichever thread is first
         self.lock = threading.RLock()
         self.executed: set[str] = set()
         self.ready: dict[str, ModuleType] = {}
@@ -85,7 +85,7 @@ class Portion:
 
     def library_of(self, path: str) -> str:
         """Where the system's loader finds an extension module of it; raises as :meth:`Libraries.path_of`."""
-        libraries = self._libraries
+        libraries = self._libraries.get(None)
         if libraries is None:
             from verifier.importing.libraries import Libraries  # most wheels are of Python alone
 
@@ -95,13 +95,13 @@ class Portion:
                 libraries = Libraries(snapshot.digest, snapshot.files)
             else:
                 libraries = Libraries(snapshot.digest, snapshot.files, cache.kept, cache.prepared)
-            self._libraries = libraries
+            libraries = self._libraries.setdefault(None, libraries)
         return libraries.path_of(path)
 
     def tell(self) -> None:
         """Let processes that come later use what this one has sealed of its compiled code."""
-        if self._libraries is not None:
-            self._libraries.tell()
+        for libraries in tuple(self._libraries.values()):
+            libraries.tell()
 
     @property
     def is_dependency(self) -> bool:

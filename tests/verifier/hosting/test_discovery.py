@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,17 @@ def test_only_what_is_verified_or_the_hosts_own_is_found(plugins: Plugins) -> No
     found = importlib.metadata.entry_points(group="acme")
     assert (found["plain"].load()(), found["own"].load()()) == ("verified", "own")
     assert "evil" not in sys.modules
+
+
+def test_what_only_says_that_it_is_the_hosts_own_is_not(plugins: Plugins, installed: Path) -> None:
+    for name in ("liar-1.0.dist-info", "other_liar-1.0.egg-info"):
+        (installed / name).mkdir()
+        metadata = "METADATA" if name.endswith("dist-info") else "PKG-INFO"
+        (installed / name / metadata).write_text(METADATA.format("acme-app"))
+        (installed / name / "entry_points.txt").write_text("[acme]\nlie = evil:run\n")
+    importlib.invalidate_caches()
+    assert names("acme") == {"sample", "plain", "own"}
+    assert pluggy.PluginManager("acme").load_setuptools_entrypoints("acme", "lie") == 0
 
 
 def test_other_groups_are_left_alone(plugins: Plugins) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -18,17 +17,16 @@ from urllib.parse import urlsplit
 
 from packaging.utils import InvalidSdistFilename, parse_sdist_filename
 
-from attestor.building import processes
-from attestor.building.unpack import MAX_TREE_ENTRIES, fix, gunzip, only_directory, read_members, unpack
-from verifier.errors import Refused, UsageError
+from attestor.building.git import git, git_or_nothing, run_git, unusable
+from attestor.building.substitutions import refuse_substitutions
+from attestor.building.unpack import fix, gunzip, only_directory, read_members, unpack
+from verifier.errors import Refused
 from verifier.files import read_capped
 
 #: The largest sdist that is read, in bytes.
 MAX_SDIST_BYTES = 100_000_000
 #: A clone's own attributes file larger than this is not read.
 MAX_ATTRIBUTES = 1_000_000
-#: How long one git command may take, in seconds.
-GIT_SECONDS = 120.0
 #: zip archives know no time before 1980 and none after 2107: build times stay within.
 EARLIEST_EPOCH = 315_532_800
 LATEST_EPOCH = 4_354_819_198
@@ -38,10 +36,6 @@ _SCP_LIKE = re.compile(r"(?:[^@/:]+@)?(?P<host>[A-Za-z0-9.-]+):(?P<path>[^:]+)\Z
 _SOMEBODYS = re.compile(r"/+(?:~|(?:home|root|Users|tmp|mnt|media)/|[^/]*\\)")
 #: A shorter host is the letter of a drive.
 MIN_HOST = 2
-#: Settings of the machine that would run programs or change what is exported.
-_GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false",
-        "-c", "core.eol=lf", "-c", "core.attributesFile=/dev/null", "-c", "tar.umask=0022",
-        "-c", "core.quotePath=false")  # fmt: skip
 #: A filter's settings that would change what is exported, and what they are while exporting: no filter.
 _NO_FILTER = {"smudge": "", "process": "", "required": "false"}
 #: How a file begins that stands for another, which Git LFS keeps elsewhere, and how long it is at most.
@@ -96,18 +90,20 @@ def export(source: Source, into: Path) -> Path:
 
     Raises:
         Refused: ``source.archive``: the archive is malformed, escapes, or unpacks to more than the caps;
-            ``source.unusable``: the sdist is no longer the one that was described; the commit has pointers of Git LFS.
+            ``source.unusable``: the sdist is no longer the one that was described; the commit has pointers of Git LFS,
+            or formats that this clone fills in.
     """
     if source.kind == "git":
         root = into
         # Run in the subdirectory, git archives the commit's content of that subdirectory alone.
         with NamedTemporaryFile() as stream:
-            _run_git(
+            run_git(
                 source.path, "archive", "--format=tar", f"--output={stream.name}", source.commit,
                 settings=_without_filters(source.path),
             )  # fmt: skip
             unpack(stream, into)
         _refuse_pointers(into)
+        refuse_substitutions(source.path, source.commit, into)
     else:
         data = read_capped(source.path, MAX_SDIST_BYTES, "the sdist")
         if hashlib.sha256(data).hexdigest() != source.sha256:
@@ -147,9 +143,9 @@ def _describe_git(directory: Path) -> Source:
     subdirectory = _subdirectory(directory)
     _refuse_dirty(directory)
     _refuse_local_attributes(directory)
-    commit = _git(directory, "rev-parse", "--verify", "HEAD^{commit}")
-    tree = _git(directory, "rev-parse", "--verify", f"{commit}:{subdirectory}")
-    if any(line.startswith("160000 ") for line in _git(directory, "ls-tree", "-r", "--full-tree", tree).splitlines()):
+    commit = git(directory, "rev-parse", "--verify", "HEAD^{commit}")
+    tree = git(directory, "rev-parse", "--verify", f"{commit}:{subdirectory}")
+    if any(line.startswith("160000 ") for line in git(directory, "ls-tree", "-r", "--full-tree", tree).splitlines()):
         raise Refused(
             "source.unusable",
             "the source contains git submodules, whose content the commit does not hold",
@@ -158,10 +154,10 @@ def _describe_git(directory: Path) -> Source:
     return Source(
         kind="git",
         path=directory,
-        epoch=clamp(int(_git(directory, "show", "--no-patch", "--format=%ct", commit))),
+        epoch=clamp(int(git(directory, "show", "--no-patch", "--format=%ct", commit))),
         commit=commit,
         tree=tree,
-        repository=public_url(_git_or_nothing(directory, "config", "--get", "remote.origin.url")),
+        repository=public_url(git_or_nothing(directory, "config", "--get", "remote.origin.url")),
         ref=_ref(directory),
         subdirectory=subdirectory,
     )
@@ -169,20 +165,20 @@ def _describe_git(directory: Path) -> Source:
 
 def _subdirectory(directory: Path) -> str:
     """Where the directory lies in the repository; what lies above it there may be called anything."""
-    if _git(directory, "rev-parse", "--is-inside-work-tree") != "true":
-        raise _unusable("no working tree")
-    prefix = _run_git(directory, "rev-parse", "--show-prefix").removesuffix(b"\n").removesuffix(b"/")
+    if git(directory, "rev-parse", "--is-inside-work-tree") != "true":
+        raise unusable("no working tree")
+    prefix = run_git(directory, "rev-parse", "--show-prefix").removesuffix(b"\n").removesuffix(b"/")
     try:
         return prefix.decode("utf-8")
     except UnicodeDecodeError as error:  # a provenance could not say it
-        raise _unusable(f"the path {prefix[:200]!a} in the repository is not UTF-8") from error
+        raise unusable(f"the path {prefix[:200]!a} in the repository is not UTF-8") from error
 
 
 _TAKE_KEYS_OUT = "Move keys out of the project, where one 'git add' would publish them; commit or remove the rest."
 
 
 def _refuse_dirty(directory: Path) -> None:
-    changed = _git(directory, "status", "--porcelain=v1", "--untracked-files=normal", "--", ".").splitlines()
+    changed = git(directory, "status", "--porcelain=v1", "--untracked-files=normal", "--", ".").splitlines()
     if changed:
         listed = ", ".join(repr(line[3:]) for line in changed[:5])
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
@@ -194,7 +190,7 @@ def _refuse_dirty(directory: Path) -> None:
 
 def _refuse_local_attributes(directory: Path) -> None:
     """Attributes that only this clone has would change what is exported, and the commit would not say so."""
-    path = directory / _git(directory, "rev-parse", "--git-path", "info/attributes")
+    path = directory / git(directory, "rev-parse", "--git-path", "info/attributes")
     if path.is_file() and any(line.strip() and not line.startswith("#") for line in _lines(path)):
         raise Refused(
             "source.unusable",
@@ -211,7 +207,7 @@ def _lines(path: Path) -> list[str]:
 
 def _without_filters(directory: Path) -> dict[str, str]:
     """Settings under which no filter runs: one is a program of this machine, and would export what no commit holds."""
-    listed = _git_or_nothing(directory, "config", "-z", "--name-only", "--get-regexp", r"^filter\.")
+    listed = git_or_nothing(directory, "config", "-z", "--name-only", "--get-regexp", r"^filter\.")
     drivers = {name.rpartition(".")[0] for name in listed.split("\0") if name}
     return {f"{driver}.{setting}": value for driver in sorted(drivers) for setting, value in _NO_FILTER.items()}
 
@@ -230,10 +226,10 @@ def _refuse_pointers(tree: Path) -> None:
 
 def _ref(directory: Path) -> str:
     """The branch that is checked out; of a detached commit, a tag that names it; else nothing."""
-    branch = _git_or_nothing(directory, "symbolic-ref", "--quiet", "HEAD")
+    branch = git_or_nothing(directory, "symbolic-ref", "--quiet", "HEAD")
     if branch:
         return branch
-    tag = _git_or_nothing(directory, "describe", "--exact-match", "--tags", "HEAD")
+    tag = git_or_nothing(directory, "describe", "--exact-match", "--tags", "HEAD")
     return f"refs/tags/{tag}" if tag else ""
 
 
@@ -249,53 +245,10 @@ def left_out(source: Source, tree: Path) -> list[str]:
     """
     if source.kind != "git":
         return []
-    listed = _run_git(source.path, "ls-tree", "-r", "-z", source.commit).split(b"\0")
+    listed = run_git(source.path, "ls-tree", "-r", "-z", source.commit).split(b"\0")
     entries = [entry.partition(b"\t") for entry in listed if entry]
     names = [os.fsdecode(name) for about, _, name in entries if about.split()[1] == b"blob"]
     return sorted(name for name in names if not os.path.lexists(tree / name))
-
-
-def _git(directory: Path, *arguments: str) -> str:
-    return _run_git(directory, *arguments).decode("utf-8", "replace").rstrip("\n")
-
-
-def _git_or_nothing(directory: Path, *arguments: str) -> str:
-    """What git says; nothing when it fails, git's way to say that there is no such value."""
-    done = _start_git(directory, arguments)
-    return done.stdout.decode("utf-8", "replace").strip() if done.status == 0 else ""
-
-
-def _run_git(directory: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> bytes:
-    done = _start_git(directory, arguments, settings)
-    if done.status != 0:
-        raise _unusable(done.stderr.decode("utf-8", "replace").strip()[:500])
-    if len(done.stdout) >= processes.MAX_OUTPUT_BYTES:
-        raise Refused("source.unusable", "the source has too many files", expected=f"at most {MAX_TREE_ENTRIES}")
-    return done.stdout
-
-
-def _unusable(found: str) -> Refused:
-    return Refused(
-        "source.unusable", "the source directory is not a usable git commit", found=found,
-        expected="a directory inside a git repository with at least one commit, or an sdist file",
-    )  # fmt: skip
-
-
-def _start_git(
-    directory: Path, arguments: tuple[str, ...], settings: Mapping[str, str] | None = None
-) -> processes.Finished:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    environ |= {"LC_ALL": "C.UTF-8", "GIT_ATTR_NOSYSTEM": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
-    # A clone can say that other objects stand in for those of the commit, under whose names they would be attested.
-    environ |= {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_CONFIG_COUNT": str(len(settings or {}))}
-    for number, (name, value) in enumerate((settings or {}).items()):  # as variables: a name may hold an equals sign
-        environ |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
-    try:
-        return processes.run([*_GIT, *arguments], cwd=directory, environ=environ, seconds=GIT_SECONDS)
-    except FileNotFoundError as error:
-        raise UsageError(
-            "usage.configuration", "git is not installed", todo="Install git, or attest an sdist."
-        ) from error
 
 
 # -- sdist -------------------------------------------------------------------------------------------------------------

@@ -334,6 +334,48 @@ def test_objects_that_a_clone_puts_in_the_place_of_the_commits_are_not_exported(
     assert (root / "a.py").read_text() == "honest = 1\n"
 
 
+@pytest.mark.parametrize("text", ["%D", "%d", "%(describe:tags)", "%h", "%ar", "%G?", "%aN", "%H\n%D"])
+def test_what_only_a_clone_says_is_not_put_into_the_source(project: Project, tmp_path: Path, text: str) -> None:
+    """Its branches' and tags' names, its settings, the clock: another clone of the commit would export other bytes."""
+    files = {
+        ".gitattributes": "v.txt export-subst\n",
+        "v.txt": f"$Format:%H$ $Format:{text}$\n",
+        "doc.md": "$Format:%D$\n",
+    }
+    place = project(files)
+    git(place, "branch", "a-name-of-my-own")
+    with pytest.raises(Refused) as caught:
+        export(describe(place), _empty(tmp_path / "out"))
+    assert caught.value.code == "source.unusable"
+    assert "v.txt" in caught.value.found
+
+
+def test_what_the_commit_fixes_is_put_into_the_source(project: Project, tmp_path: Path) -> None:
+    files = {
+        ".gitattributes": "*.txt export-subst eol=crlf\n", "v.txt": "$Format:%H %cI %%$\n", "doc.md": "$Format:%D$\n",
+        "left/.gitattributes": "* export-ignore\n", "left/w.txt": "$Format:%D$\n", "b.txt": "$Format\n",
+    }  # fmt: skip
+    place = project(files)
+    found = describe(place)
+    root = export(found, _empty(tmp_path / "out"))
+    assert (root / "v.txt").read_text().startswith(found.commit)
+    assert (root / "doc.md").read_text() == "$Format:%D$\n"
+
+
+def test_a_signed_commit_is_described_whatever_is_shown_of_signatures(project: Project, tmp_path: Path) -> None:
+    """Many show signatures in every log; what git says of one is no time."""
+    place = project({"a.py": "x = 1\n"})
+    program = tmp_path / "signs"
+    program.write_text("#!/bin/sh\ncat > /dev/null\necho signed\nprintf '\\n[GNUPG:] SIG_CREATED \\n' >&2\n")
+    program.chmod(0o755)
+    for name, value in (("gpg.program", str(program)), ("user.signingkey", "mine"), ("log.showSignature", "true")):
+        git(place, "config", name, value)
+    git(place, "commit", "--quiet", "--amend", "-S", "--no-edit")
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    assert describe(place).epoch == COMMIT_TIME
+    assert not (tmp_path / "ran").exists()
+
+
 def test_pointers_of_git_lfs_are_refused(project: Project) -> None:
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
     assert code_of(project({"a.py": "x = 1\n", "data/model.bin": pointer})) == "source.unusable"

@@ -86,3 +86,18 @@ def test_the_readme_of_the_guides_lists_each() -> None:
     folder = ROOT / "docs" / "guides"
     listed = set(re.findall(r"^\| \[([a-z-]+\.md)\]", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert listed == {path.name for path in folder.glob("*.md")} - {"README.md"}
+
+
+def test_the_readmes_example_works_as_it_stands(tmp_path: Path) -> None:
+    (example,) = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    with HostedDeployment(tmp_path) as hosted:
+        wheel = hosted.plugin({"sample_plugin/__init__.py": SOURCE})
+        real = example.replace(DIRECTORY, str(hosted.directory)).replace(WHEEL, str(wheel))
+        after = "print(plugin.facts.plugin_id)\ngate.close()\n"
+        assert in_fresh_process(real + after).splitlines() == ["sample_plugin"]
+        hosted.revoke(wheel)
+        hosted.refresh()
+        (told, *_) = in_fresh_process(real + "gate.close()\n").splitlines()
+    assert told.startswith("[revoked.artifact]")

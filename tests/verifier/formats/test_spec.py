@@ -10,11 +10,14 @@ import msgspec
 import pytest
 
 from attestor.checking import osv, scanner
+from crl_server.records import audit
 from tests.project.tree import ROOT
 from verifier.codes import CODES
+from verifier.deployment import home
 from verifier.deployment.tuf_chain import TRUSTED_ROOT_LIMIT
 from verifier.errors import LoadlockError, Refused
 from verifier.formats import (
+    acknowledgement,
     advisory,
     bundle,
     dsse,
@@ -27,6 +30,7 @@ from verifier.formats import (
     material,
     policy,
     push,
+    release,
     revocations,
     sbom,
     statement,
@@ -37,12 +41,15 @@ from verifier.judging import supply_chain
 SPEC = ROOT / "docs" / "spec"
 FENCED = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLES: dict[str, list[Callable[[bytes], object]]] = {
+    "acknowledgement": [acknowledgement.parse_identity, acknowledgement.parse_acknowledgement],
     "attestation-set": [bundle.parse_bundle],
+    "audit-log": [audit.parse_entry],
     "certification": [statement.parse_certification],
     "enrolment": [enrolment.parse_enrolment],
     "layout": [layout.parse_layout, layout.parse_link],
     "errors": [partial(strict_json.loads, limit=1000, what="error")],
     "handover": [handover.parse_handover],
+    "installed": [release.parse_release],
     "keyless": [bundle.parse_bundle],
     "plugin-manifest": [manifest.parse_manifest],
     # Its keys are abridged, so that only the form can be read, not whether its parts fit together.
@@ -56,6 +63,10 @@ EXAMPLES: dict[str, list[Callable[[bytes], object]]] = {
     "statement": [statement.parse_statement, dsse.parse_envelope],
     "strict-json": [partial(strict_json.loads, limit=1000, what="example")],
     "test-result": [findings.parse_test_result],
+    "trust": [
+        partial(strict_json.parse, type_=type_, limit=home.RECORD_LIMIT, what="host")
+        for type_ in (home.Host, home.State)
+    ],
     "vulnerabilities": [findings.parse_vulnerabilities],
 }
 

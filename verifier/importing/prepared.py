@@ -120,8 +120,7 @@ class RootsDirectory:
         self._path = real
         descriptor = os.open(real, _READ | os.O_DIRECTORY)
         try:
-            self._mount = _mount_of(descriptor)
-            kind, options = _described(self._mount)
+            kind, options = _mount_of(descriptor)
         finally:
             os.close(descriptor)
         if kind not in FILE_SYSTEMS:
@@ -150,8 +149,6 @@ class RootsDirectory:
                 raise OSError(f"{name} is no regular file")
             if found.st_uid != 0 or found.st_mode & _WRITABLE:
                 raise OSError(f"{name} is not root's alone: {_whose(found)}")
-            if _mount_of(descriptor) != self._mount:
-                raise OSError(f"{name} is mounted from elsewhere")
         except BaseException:
             os.close(descriptor)
             raise
@@ -176,20 +173,13 @@ def _whose(found: os.stat_result) -> str:
     return f"user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
 
 
-def _mount_of(descriptor: int) -> bytes:
-    """The number of the mount through which a file was opened (proc(5))."""
+def _mount_of(descriptor: int) -> tuple[str, list[str]]:
+    """Type of the file system through which a file was opened, and its mount's options (proc(5))."""
     with open(f"/proc/self/fdinfo/{descriptor}", "rb") as stream:
-        for line in stream.read().splitlines():
-            if line.startswith(b"mnt_id:"):
-                return line.split()[1]
-    raise OSError("the system does not say where a file is mounted")
-
-
-def _described(mount: bytes) -> tuple[str, list[str]]:
-    """Type of the file system of a mount, and the mount's options (proc(5))."""
+        numbers = [line.split()[1] for line in stream.read().splitlines() if line.startswith(b"mnt_id:")]
     with open("/proc/self/mountinfo", "rb") as stream:
         for line in stream.read(MAX_MOUNTS).splitlines():
             fields = line.split(b" ")
-            if fields[0] == mount:
+            if fields[:1] == numbers:
                 return fields[fields.index(b"-") + 1].decode(), fields[5].decode().split(",")
-    raise OSError("the system does not say what is mounted")
+    raise OSError("the system does not say where a file is mounted")

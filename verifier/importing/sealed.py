@@ -112,7 +112,8 @@ def _prepared(key: tuple[str, str], opened: Callable[[], int | None] | None) -> 
     descriptor = None if opened is None else opened()
     if descriptor is None:
         return None
-    if any(other != key and file.identity == _identity(descriptor) for other, file in _FILES.items()):
+    identity = _identity(descriptor)
+    if any(other != key and file.identity == identity for other, file in _FILES.items()):
         os.close(descriptor)
         return None
     return _keep(descriptor, "prepared")

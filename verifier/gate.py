@@ -308,7 +308,7 @@ class Gate(InstalledGate):
         self.close()
 
     def _prepared_refresher(self) -> Refresher:
-        from verifier.refreshing.prepared import Refresher  # who loads plugins alone needs none of it
+        from verifier.refreshing.fork_safe import Refresher  # who loads plugins alone needs none of it
 
         if self._refresher is None:
             self._refresher = Refresher(self.home)

@@ -38,7 +38,7 @@ NETWORK = {
     "verifier.refreshing.bounded",
     "verifier.refreshing.no_answer",
     "verifier.refreshing.poll",
-    "verifier.refreshing.prepared",
+    "verifier.refreshing.fork_safe",
     "verifier.refreshing.push",
     "verifier.refreshing.refresh",
     "verifier.refreshing.sets",

@@ -27,9 +27,9 @@ from verifier.revocation.revocation_list import RevocationList
 from verifier.wheels.wheel import Snapshot, parse_file_name
 
 SHOWN = 100
+"""How many characters of a name that somebody else wrote a message shows."""
 MAX_COMPARED = 100_000
 """How many pairs of a component and a requirement of its name are compared: each takes some microseconds."""
-"""How many characters of a name that somebody else wrote a message shows."""
 MOST_SHOWN = 5
 """How many of many things that are wrong a message shows."""
 

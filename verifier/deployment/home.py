@@ -202,7 +202,7 @@ class Home:
         if (directory / "host.json").exists():
             raise UsageError("usage.exists", "a host is already enrolled here", found=str(directory))
         floor, root = enrolment.floor, enrolment.root_bytes
-        fingerprint = Digest(f"sha256:{hashlib.sha256(root).hexdigest()}")
+        fingerprint = Digest.of(root)
         host = Host(
             v=1, deployment=enrolment.deployment, server=enrolment.server, root=fingerprint, floor=floor,
             development=development,

@@ -257,25 +257,23 @@ class TestResult(Document, frozen=True, kw_only=True):
     checklist: Checklist = msgspec.field(name=CHECKS_FIELD)
 
     def __post_init__(self) -> None:
-        expected = summary_of(self.checklist)
-        stated = {name: getattr(self, name) for name in expected}
-        if stated != expected:
-            wrong = next(name for name in expected if stated[name] != expected[name])
-            raise ValueError(f"{wrong}: expected {expected[wrong]!r}, which follows from the checks")
+        for field, expected in summary_of(self.checklist).items():
+            if getattr(self, field) != expected:
+                raise ValueError(f"{field}: expected {expected!r}, which follows from the checks")
 
 
 def summary_of(checklist: Checklist) -> dict[str, Any]:
     """What a checklist amounts to in in-toto's own fields; a check that did not run is among those that failed."""
-    by_result: dict[str, tuple[CheckName, ...]] = {
-        field: tuple(check.name for check in checklist.checks if check.result in results)
-        for field, results in (
-            ("passedTests", ("passed",)),
-            ("warnedTests", ("waived",)),
-            ("failedTests", ("failed", "not-run")),
-        )
-    }
-    result = "FAILED" if by_result["failedTests"] else "WARNED" if by_result["warnedTests"] else "PASSED"
-    return {"result": result, **by_result}
+    passed: list[CheckName] = []
+    warned: list[CheckName] = []
+    failed: list[CheckName] = []
+    lists = {"passed": passed, "waived": warned, "failed": failed, "not-run": failed}
+    for check in checklist.checks:
+        lists[check.result].append(check.name)
+    result = "FAILED" if failed else "WARNED" if warned else "PASSED"
+    return {
+        "result": result, "passedTests": tuple(passed), "warnedTests": tuple(warned), "failedTests": tuple(failed),
+    }  # fmt: skip
 
 
 def parse_vulnerabilities(predicate: bytes) -> Vulnerabilities:

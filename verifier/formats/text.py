@@ -5,6 +5,7 @@ They are subclasses of ``str``: a value of such a type has passed its grammar, s
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
@@ -68,7 +69,7 @@ class Text(str):
 
     @classmethod
     def again(cls, value: str) -> Self:
-        """What was such a text before, and was authenticated since: its grammar is not asked again."""
+        """What is such a text by how it was made, or was one and was authenticated since: its grammar is not asked."""
         return str.__new__(cls, value)
 
 
@@ -78,6 +79,11 @@ class Digest(Text):
     __slots__ = ()
     grammar = r"sha256:[0-9a-f]{64}"
     words = "'sha256:' and 64 lower-case hexadecimal digits"
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """The digest of these bytes."""
+        return cls.again(f"sha256:{hashlib.sha256(data).hexdigest()}")
 
     @property
     def hex(self) -> str:

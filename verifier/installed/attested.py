@@ -6,7 +6,6 @@ nothing: whatever is chosen has to verify, and a wrong one is refused for the fi
 
 from __future__ import annotations
 
-import hashlib
 import os
 
 from verifier.deployment.home import Home
@@ -83,7 +82,7 @@ def candidate_of(installation: Installation, chosen: Attested, *, thorough: bool
     """
 
     def open_files(manifest: SignedManifest | None) -> Snapshot:
-        digest = Digest(f"sha256:{hashlib.sha256(chosen.record).hexdigest()}")
+        digest = Digest.of(chosen.record)
         if manifest is None or digest != manifest.record_digest:
             expected = "" if manifest is None else manifest.record_digest
             raise Refused("manifest.record", "the manifest pins another RECORD", found=digest, expected=expected)

@@ -107,6 +107,11 @@ class Evidence(Value, frozen=True):
         """What is remembered of the rebuilds, by principal."""
         return MappingProxyType({name: Rebuilt(it.payload_digest, it.made) for name, it in self.rebuilds.items()})
 
+    def words(self) -> str:
+        """What counts, and by whom."""
+        counted = [f"{TITLES[kind]} by {found.signer}" for kind, found in self.attested.items()]
+        return ", ".join([*counted, *(f"rebuild by {name}" for name in self.rebuilds)])
+
     def require(self, predicate_type: str) -> Attested:
         """The statement of a type.
 
@@ -154,7 +159,7 @@ def verified_payload(bundle: Bundle, signatory: Signatory) -> bytes:
 
 def payload_digest(payload: bytes) -> Digest:
     """How one statement pins another: the sha256 of its payload."""
-    return Digest(f"sha256:{hashlib.sha256(payload).hexdigest()}")
+    return Digest.of(payload)
 
 
 def parse_attestations(data: bytes | None) -> tuple[Bundle, ...]:
@@ -191,6 +196,7 @@ class KeyRing:
             for name, principal in policy.principals.items()
             for key in principal.keys
         }
+        self._keyed: dict[str, tuple[Name, PublicKey]] = {}
         self._keyless = identities_of(policy, roots)
         self._roots = roots
 
@@ -214,10 +220,13 @@ class KeyRing:
             Refused: ``trust.policy`` or ``usage.key`` for a key that is not what the policy says; that of a verified
                 policy is.
         """
-        from verifier.signatures.keys import PublicKey  # cryptography: who has weighed a set before does not need it
+        found = self._keyed.get(hint)
+        if found is None and hint in self._by_hint:
+            from verifier.signatures.keys import PublicKey  # cryptography: who has weighed a set before needs none
 
-        found = self._by_hint.get(hint)
-        return None if found is None else (found[0], PublicKey.from_policy(found[1]))
+            name, key = self._by_hint[hint]
+            found = self._keyed[hint] = (name, PublicKey.from_policy(key))
+        return found
 
     def select(self, bundle: Bundle) -> tuple[Name, Signatory] | SetAside:
         """The principal whom a bundle claims to be by, or why it is nobody's.
@@ -261,14 +270,12 @@ def weigh(bundles: tuple[Bundle, ...], ring: KeyRing, rule: PluginRule, artifact
         kind = candidate.statement.predicate_type
         if kind not in ROLE_OF:
             ignored.append(kind)
-        elif reason := why_not(
-            kind, candidate.signer, candidate.made, ring.policy.principals[candidate.signer], rule, artifact
-        ):
+        elif reason := why_not(kind, name, made, ring.policy.principals[name], rule, artifact):
             aside.append(reason)
-        elif role_in(rule, candidate.signer, kind) == "rebuilder":
-            if candidate.signer in rebuilds:
-                raise FormatError("set.duplicate", f"the set has two rebuilds by {candidate.signer!r}")
-            rebuilds[candidate.signer] = candidate
+        elif role_in(rule, name, kind) == "rebuilder":
+            if name in rebuilds:
+                raise FormatError("set.duplicate", f"the set has two rebuilds by {name!r}")
+            rebuilds[name] = candidate
         elif kind in attested:
             raise FormatError("set.duplicate", f"the set has two statements of one kind: {TITLES[kind]}")
         else:
@@ -294,22 +301,23 @@ def why_not(
     kind: str, signer: Name, made: Made, principal: Principal, rule: PluginRule, artifact: Digest
 ) -> SetAside | None:
     """Why a statement of ``kind`` by ``signer``, so made, does not count for ``artifact``; None when it counts."""
-    title = f"a {TITLES[kind]} by {signer!r}"
     role = role_in(rule, signer, kind)
-    if signer not in _allowed(role, rule, artifact):
-        return SetAside(kind, "signature.wrong-signer", f"{title}, who is no {role} of this plugin")
     standing = principal.standing_of(made.key)
-    if standing is None:
-        return SetAside(kind, "signature.unknown-signer", f"{title}, with a key that is not theirs any more")
-    if standing.status == "revoked":
-        return SetAside(kind, "signature.key-revoked", f"{title}, whose key is revoked")
-    if standing.status == "retired" and artifact not in standing.accepted:
-        return SetAside(kind, "signature.key-retired", f"{title}, whose key is retired and not accepted for this wheel")
     end = principal.not_after
-    if end is not None and made.key is None and (made.at is None or made.at > end.instant):
+    if signer not in _allowed(role, rule, artifact):
+        code, why = "signature.wrong-signer", f"who is no {role} of this plugin"
+    elif standing is None:
+        code, why = "signature.unknown-signer", "with a key that is not theirs any more"
+    elif standing.status == "revoked":
+        code, why = "signature.key-revoked", "whose key is revoked"
+    elif standing.status == "retired" and artifact not in standing.accepted:
+        code, why = "signature.key-retired", "whose key is retired and not accepted for this wheel"
+    elif end is not None and made.key is None and (made.at is None or made.at > end.instant):
         when = f"signed at {made.at:%Y-%m-%dT%H:%M:%SZ}" if made.at else "signed nobody knows when"
-        return SetAside(kind, "signature.key-retired", f"{title}, {when}; they sign until {end}")
-    return None
+        code, why = "signature.key-retired", f"{when}; they sign until {end}"
+    else:
+        return None
+    return SetAside(kind, code, f"a {TITLES[kind]} by {signer!r}, {why}")
 
 
 def role_in(rule: PluginRule, signer: Name, kind: str) -> Role:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -224,7 +223,7 @@ def check_sbom(manifest: SignedManifest, attested: Attested, snapshot: Snapshot)
     Raises:
         Refused: a ``sbom.*`` code; FormatError: ``format.too-large``.
     """
-    digest = f"sha256:{hashlib.sha256(attested.statement.predicate).hexdigest()}"
+    digest = Digest.of(attested.statement.predicate)
     if digest != manifest.sbom_digest:
         raise Refused(
             "sbom.digest", "the SBOM is not the one that the manifest pins", found=digest, expected=manifest.sbom_digest

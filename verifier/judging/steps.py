@@ -1,4 +1,4 @@
-"""The numbered steps of verification: each is timed and named to who listens, and whatever fails in it is a refusal."""
+"""The numbered steps of verification: each is timed and named to who listens, and what fails in one is a refusal."""
 
 from __future__ import annotations
 
@@ -25,33 +25,29 @@ class Outcome(NamedTuple):
 
 
 class Steps:
-    """Runs the numbered steps: times each, names it to an observer, and makes every failure a refusal of that step.
+    """Follows the numbered steps: times each, names it to an observer, and makes every failure a refusal of its step.
 
-    Each is a context, ``with steps(3):``, in which ``detail`` may be set; no two at a time.
+    All of them run in one context, ``with steps:``, one after the other, and each ends with :meth:`passed`.
     """
 
     def __init__(self, observe: Callable[[Outcome], None] | None = None) -> None:
         self._observe = observe
         self._number, self._started = 0, 0.0
-        self.detail = ""
 
-    def __call__(self, number: int) -> Steps:
-        """The next step."""
-        self._number, self.detail = number, ""
+    def __enter__(self) -> Steps:
+        self._started = perf_counter()
         return self
 
-    def __enter__(self) -> None:
-        self._started = perf_counter()
-
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None and self._observe is not None:
-            try:
-                self._tell("passed", self.detail)
-            except Exception as failure:
-                self._failed(failure)
-                raise
-        elif isinstance(error, Exception):
+        if isinstance(error, Exception):
             self._failed(error)
+
+    def passed(self, number: int, detail: Callable[[], str]) -> None:
+        """The step of this number has ended well, and the next one begins; ``detail`` is asked if somebody listens."""
+        if self._observe is not None:
+            self._tell("passed", detail())
+            self._started = perf_counter()
+        self._number = number + 1
 
     def _failed(self, error: Exception) -> None:
         """The step ended with an error; what comes out of here is a refusal of that step."""

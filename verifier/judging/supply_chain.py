@@ -13,7 +13,6 @@ layout. in-toto is an extra and is imported only where a chain is judged. The or
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Sequence
 from datetime import datetime
@@ -264,4 +263,4 @@ def _check_wheel(layout: Layout, links: list[Link], file_name: str, wheel: Diges
 
 
 def _digest(payload: bytes) -> Digest:
-    return Digest(f"sha256:{hashlib.sha256(payload).hexdigest()}")
+    return Digest.of(payload)

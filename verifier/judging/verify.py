@@ -21,7 +21,6 @@ Nothing here reads a file, a clock or the network. Whoever ignores the result ha
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from datetime import datetime
 from types import MappingProxyType
@@ -42,7 +41,7 @@ from verifier.judging.authority import (
     tier_of,
 )
 from verifier.judging.dependencies import check_dependencies, locked_wheels
-from verifier.judging.evidence import TITLES, Evidence, parse_attestations, weigh
+from verifier.judging.evidence import Evidence, parse_attestations, weigh
 from verifier.judging.facts import VerifiedPlugin
 from verifier.judging.findings import Findings, check_findings
 from verifier.judging.ground import Ground
@@ -120,7 +119,7 @@ def verify(
             found, expected = f"{len(wheel)} bytes", f"at most {DEFAULT_LIMITS.archive} bytes"
             raise Refused("wheel.too-large", "the wheel exceeds the size cap", found=found, expected=expected)
         data = _frozen(wheel)
-        digest = Digest(f"sha256:{hashlib.sha256(data).hexdigest()}")
+        digest = Digest.of(data)
         held.append((data, file_name, digest))
         return digest, f"{len(data)} bytes"
 
@@ -139,17 +138,16 @@ def judge(
     verdicts: Verdicts | None = None,
 ) -> VerifiedPlugin:
     """Verify whatever a candidate is; the arguments and what is raised are those of :func:`verify`."""
-    steps = Steps(observe)
-    now = _stand(steps, ground, wall)
-    artifact = _identify(steps, ground, candidate, now)
-    rule, evidence, entry = _gather(steps, ground, candidate, attestations, artifact, verdicts)
-    known = None if entry is None else entry.known
-    snapshot, manifest, api = _compare(steps, ground, candidate, evidence, now, request, known)
-    components, dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read, known)
-    waivers = Waivers(ground.trust.policy, artifact, now)
-    tier, until, findings = _authorise(steps, ground, manifest, evidence, rule, waivers, known)
-    subject = _hold(steps, ground, manifest, evidence, components, request)
-    with steps(12):
+    with Steps(observe) as steps:
+        now = _stand(steps, ground, wall)
+        artifact = _identify(steps, ground, candidate, now)
+        rule, evidence, entry = _gather(steps, ground, candidate, attestations, artifact, verdicts)
+        known = None if entry is None else entry.known
+        snapshot, manifest, api = _compare(steps, ground, candidate, evidence, now, request, known)
+        components, dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read, known)
+        waivers = Waivers(ground.trust.policy, artifact, now)
+        tier, until, findings = _authorise(steps, ground, manifest, evidence, rule, waivers, known)
+        subject = _hold(steps, ground, manifest, evidence, components, request)
         check_embedded_where_demanded(ground.trust.policy.tiers[tier], snapshot)
         decide.check_assurance(candidate.assurance, tier, ground.trust.policy)
         decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
@@ -159,7 +157,7 @@ def judge(
         decide.check_strict(warnings, request)
         if entry is not None and known is None:
             entry.keep(Settled(manifest.plugin_id, evidence, components, tier, until))
-        steps.detail = f"allowed at tier {tier}"
+        steps.passed(12, lambda: f"allowed at tier {tier}")
     return VerifiedPlugin(
         plugin_id=manifest.plugin_id,
         version=manifest.version,
@@ -188,26 +186,23 @@ def judge(
 
 def _stand(steps: Steps, ground: Ground, wall: datetime) -> datetime:
     """Step 0: on which ground, and at which moment, all is judged."""
-    with steps(0):
-        now = ground.fix_time(wall)
-        ground.trust.check(ground.deployment, ground.floor, now)
-        policy = ground.trust.policy
-        steps.detail = f"policy {policy.version} of {policy.deployment!r}, valid until {policy.valid_until}"
+    now = ground.fix_time(wall)
+    ground.trust.check(ground.deployment, ground.floor, now)
+    policy = ground.trust.policy
+    steps.passed(0, lambda: f"policy {policy.version} of {policy.deployment!r}, valid until {policy.valid_until}")
     return now
 
 
 def _identify(steps: Steps, ground: Ground, candidate: Candidate, now: datetime) -> Digest:
     """Steps 1 and 2: which artifact all the rest is about, and that it is not revoked."""
-    with steps(1):
-        digest, what = candidate.identify()
-        steps.detail = f"{what}, {digest}"
-    with steps(2):
-        check_list(ground.revocations, ground.trust.checkpoint, ground.deployment, ground.floor)
-        longest = ground.grace_of(*ground.trust.policy.tiers)  # step 12 knows which tier's
-        Waivers(ground.trust.policy, digest, now).freshness(ground.revocations, longest)
-        check_not_listed(ground.revocations, digest)
-        head = ground.revocations.head
-        steps.detail = f"not listed as of seq {head.seq}, issued {head.issued}"
+    digest, what = candidate.identify()
+    steps.passed(1, lambda: f"{what}, {digest}")
+    check_list(ground.revocations, ground.trust.checkpoint, ground.deployment, ground.floor)
+    longest = ground.grace_of(*ground.trust.policy.tiers)  # step 12 knows which tier's
+    Waivers(ground.trust.policy, digest, now).freshness(ground.revocations, longest)
+    check_not_listed(ground.revocations, digest)
+    head = ground.revocations.head
+    steps.passed(2, lambda: f"not listed as of seq {head.seq}, issued {head.issued}")
     return digest
 
 
@@ -225,25 +220,21 @@ def _gather(
     verdicts: Verdicts | None,
 ) -> tuple[PluginRule, Evidence, Entry | None]:
     """Steps 3 to 5: which statements count, and that they are about this artifact; and what of it all is kept."""
-    with steps(3):
-        frozen = None if attestations is None else _frozen(attestations)
-        entry = known = None
-        if verdicts is not None and frozen is not None:
-            entry = verdicts.entry(frozen, artifact, candidate.file_name, candidate.assurance, ground.ring)
-            known = entry.known
-        bundles = parse_attestations(frozen) if known is None else ()
-        steps.detail = f"{len(bundles)} statements" if known is None else "weighed before, under this very policy"
-    with steps(4):
-        policy = ground.trust.policy
-        rule = rule_of(policy, candidate.file_name) if known is None else policy.plugins[known.plugin_id]
-        evidence = weigh(bundles, ground.ring, rule, artifact) if known is None else known.evidence
-        evidence.require(MANIFEST)
-        counted = [f"{TITLES[kind]} by {found.signer}" for kind, found in evidence.attested.items()]
-        steps.detail = ", ".join([*counted, *(f"rebuild by {name}" for name in evidence.rebuilds)])
-    with steps(5):
-        if known is None:
-            check_subjects(evidence, artifact)
-        steps.detail = "all statements are about this wheel"
+    frozen = None if attestations is None else _frozen(attestations)
+    entry = known = None
+    if verdicts is not None and frozen is not None:
+        entry = verdicts.entry(frozen, artifact, candidate.file_name, candidate.assurance, ground.ring)
+        known = entry.known
+    bundles = parse_attestations(frozen) if known is None else ()
+    steps.passed(3, lambda: "weighed before, under this very policy" if known else f"{len(bundles)} statements")
+    policy = ground.trust.policy
+    rule = rule_of(policy, candidate.file_name) if known is None else policy.plugins[known.plugin_id]
+    evidence = weigh(bundles, ground.ring, rule, artifact) if known is None else known.evidence
+    evidence.require(MANIFEST)
+    steps.passed(4, evidence.words)
+    if known is None:
+        check_subjects(evidence, artifact)
+    steps.passed(5, lambda: "all statements are about this wheel")
     return rule, evidence, entry
 
 
@@ -259,21 +250,19 @@ def _compare(
     """Steps 6 and 7: that wheel and manifest say the same; by which API version the plugin is called."""
     signed = evidence.require(MANIFEST)
     manifest: SignedManifest | None = None
-    with steps(6):
-        if candidate.assurance == "installed":  # RECORD is read by the manifest's word alone
-            manifest = parse_signed_manifest(signed.statement.predicate)
-        snapshot = candidate.open(manifest)
-        steps.detail = f"{len(snapshot.files)} files, RECORD complete"
-    with steps(7):
-        manifest = manifest or parse_signed_manifest(signed.statement.predicate)
-        is_settled = known is not None and candidate.assurance == "snapshot"  # what is installed may have changed
-        if not is_settled:
-            check_manifest(manifest, signed.signer, snapshot)
-        check_in_force(manifest, now)
-        api = api_of(manifest, ground.trust.policy, request.adapters)
-        if not is_settled:
-            check_embedded(manifest, snapshot)
-        steps.detail = f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}"
+    if candidate.assurance == "installed":  # RECORD is read by the manifest's word alone
+        manifest = parse_signed_manifest(signed.statement.predicate)
+    snapshot = candidate.open(manifest)
+    steps.passed(6, lambda: f"{len(snapshot.files)} files, RECORD complete")
+    manifest = manifest or parse_signed_manifest(signed.statement.predicate)
+    is_settled = known is not None and candidate.assurance == "snapshot"  # what is installed may have changed
+    if not is_settled:
+        check_manifest(manifest, signed.signer, snapshot)
+    check_in_force(manifest, now)
+    api = api_of(manifest, ground.trust.policy, request.adapters)
+    if not is_settled:
+        check_embedded(manifest, snapshot)
+    steps.passed(7, lambda: f"{manifest.plugin_id} {manifest.version}, owner {manifest.owner}")
     return snapshot, manifest, api
 
 
@@ -288,13 +277,13 @@ def _complete(
     known: Settled | None,
 ) -> tuple[tuple[Component, ...], tuple[Snapshot, ...]]:
     """Step 8: what goes into the plugin is listed, and what it needs is here; the wheels of its dependencies."""
-    with steps(8):
-        check_dependencies_not_listed(ground.revocations, manifest)
-        components = known.components if known else check_sbom(manifest, evidence.require(SBOM), snapshot).components
-        has_host = request.provided is not None  # where there is no host, there is no wheelhouse
-        dependencies = locked_wheels(manifest, request.offers, read) if has_host else ()
-        check_dependencies(manifest, snapshot, request.provided, dependencies)
-        steps.detail = f"SBOM pinned, {len(components)} components, {len(manifest.dependencies)} dependencies locked"
+    check_dependencies_not_listed(ground.revocations, manifest)
+    components = known.components if known else check_sbom(manifest, evidence.require(SBOM), snapshot).components
+    has_host = request.provided is not None  # where there is no host, there is no wheelhouse
+    dependencies = locked_wheels(manifest, request.offers, read) if has_host else ()
+    check_dependencies(manifest, snapshot, request.provided, dependencies)
+    locked = manifest.dependencies
+    steps.passed(8, lambda: f"SBOM pinned, {len(components)} components, {len(locked)} dependencies locked")
     return components, dependencies
 
 
@@ -309,24 +298,21 @@ def _authorise(
 ) -> tuple[TierName, Time | None, Findings]:
     """Steps 9 and 10: who built it from what, who vouches for it at which tier and until when, and what was found."""
     policy = ground.trust.policy
-    with steps(9):
-        tier = tier_of(evidence, policy) if known is None else known.tier
-        if known is None:
-            check_provenance(manifest, evidence, rule, policy.tiers[tier])
-            check_roles(evidence, policy.tiers[tier])
-        steps.detail = f"built by {manifest.built_by!a}"
-        if evidence.rebuilds:
-            steps.detail += f", rebuilt to the same bytes by {', '.join(evidence.rebuilds)}"
-    with steps(10):
-        if known is None:
-            until = check_certification(evidence, policy, tier, waivers)
-        else:
-            until = known.certified_until
-            check_certified(until, waivers)
-        findings = check_findings(manifest, evidence, policy.tiers[tier], waivers.now)
-        if known is None:
-            check_layout(evidence, rule, policy.tiers[tier])
-        steps.detail = f"tier {tier}"
+    tier = tier_of(evidence, policy) if known is None else known.tier
+    if known is None:
+        check_provenance(manifest, evidence, rule, policy.tiers[tier])
+        check_roles(evidence, policy.tiers[tier])
+    again = f", rebuilt to the same bytes by {', '.join(evidence.rebuilds)}" if evidence.rebuilds else ""
+    steps.passed(9, lambda: f"built by {manifest.built_by!a}{again}")
+    if known is None:
+        until = check_certification(evidence, policy, tier, waivers)
+    else:
+        until = known.certified_until
+        check_certified(until, waivers)
+    findings = check_findings(manifest, evidence, policy.tiers[tier], waivers.now)
+    if known is None:
+        check_layout(evidence, rule, policy.tiers[tier])
+    steps.passed(10, lambda: f"tier {tier}")
     return tier, until, findings
 
 
@@ -339,8 +325,7 @@ def _hold(
     request: decide.Request,
 ) -> Subject:
     """Step 11: no standing rule matches."""
-    with steps(11):
-        subject = subject_of(manifest, evidence.counting, components, request.provided)
-        check_rules(ground.revocations.rules, subject)
-        steps.detail = f"{len(ground.revocations.rules.rules)} in force, none matches"
+    subject = subject_of(manifest, evidence.counting, components, request.provided)
+    check_rules(ground.revocations.rules, subject)
+    steps.passed(11, lambda: f"{len(ground.revocations.rules.rules)} in force, none matches")
     return subject

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from typing import Final, Literal
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -33,8 +33,12 @@ class PublicKey:
     """
 
     def __init__(self, key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> None:
-        self._key = key
-        self.alg: Algorithm = "ed25519" if isinstance(key, ed25519.Ed25519PublicKey) else "ecdsa-p256"
+        self.alg: Algorithm
+        self._verify: Callable[[bytes, bytes], None]
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            self.alg, self._verify = "ed25519", key.verify
+        else:
+            self.alg, self._verify = "ecdsa-p256", partial(key.verify, signature_algorithm=_ECDSA_SHA256)
         self.spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         digest = hashlib.sha256(self.spki)
         self.id = Digest(f"sha256:{digest.hexdigest()}")
@@ -99,10 +103,7 @@ class PublicKey:
             Refused: ``signature.invalid``.
         """
         try:
-            if isinstance(self._key, ed25519.Ed25519PublicKey):
-                self._key.verify(signature, message)
-            else:
-                self._key.verify(signature, message, _ECDSA_SHA256)
+            self._verify(signature, message)
         except InvalidSignature:
             raise Refused(
                 "signature.invalid", "a signature does not verify", expected=f"a signature by {self.id}"
@@ -118,11 +119,12 @@ class PublicKey:
         Raises:
             Refused: ``signature.payload-type`` or ``signature.invalid``.
         """
-        check_payload_type(bundle.envelope)
+        envelope = bundle.envelope
+        check_payload_type(envelope)
         if bundle.hint is None:  # a certificate's signature is not judged as a key's, whatever the key
             raise Refused("signature.invalid", "a keyless signature is none by a key", expected=f"a hint at {self.id}")
-        self.verify(bundle.envelope.signatures[0].sig, bundle.envelope.signed_bytes)
-        return Opened(bundle.envelope.unverified_payload, Made(self.id))
+        self.verify(envelope.signatures[0].sig, envelope.signed_bytes)
+        return Opened(envelope.unverified_payload, Made(self.id))
 
 
 def signers(envelope: Envelope, keys: Iterable[PublicKey]) -> list[PublicKey]:

@@ -229,7 +229,7 @@ def contents_of(files: Mapping[str, bytes]) -> Contents:
     places: dict[str, Place] = {}
     start = 0
     for path, content in files.items():
-        places[path] = Place(start, len(content), len(content), 0, hashlib.sha256(content).digest())
+        places[path] = (start, len(content), len(content), 0, hashlib.sha256(content).digest())
         start += len(content)
     return Contents(slices(b"".join(files.values())), places)
 

@@ -132,16 +132,15 @@ def parse_set(data: bytes) -> tuple[Bundle, ...]:
         raise FormatError(
             "format.syntax", "the attestation set's last line is cut off", expected="a line feed at the end"
         )
-    count = data.count(b"\n")  # before splitting: a set of nothing but line ends would become millions of lines
-    if not 1 <= count <= MAX_STATEMENTS:
+    *lines, _ = data.split(b"\n", MAX_STATEMENTS + 1)  # no more: a set of nothing but line ends has millions
+    if not 1 <= len(lines) <= MAX_STATEMENTS:
         raise FormatError(
             "set.count",
             "the attestation set has the wrong number of statements",
-            found=str(count),
+            found=str(data.count(b"\n")),
             expected=f"1 to {MAX_STATEMENTS}",
         )
-    lines = data.split(b"\n")[:-1]
-    return tuple(parse_bundle(line, what=f"statement {number}") for number, line in enumerate(lines, 1))
+    return tuple([parse_bundle(line, what=f"statement {number}") for number, line in enumerate(lines, 1)])
 
 
 def dump_set(bundles: tuple[Bundle, ...]) -> bytes:

@@ -177,9 +177,9 @@ class Vulnerabilities(Document, frozen=True, kw_only=True):
             (self.audit.advisories == 0, "the database is empty"),
             (longest is not None and self._age > longest.span, "the database is older than 'max_age'"),
         ):
-            silent = [entry for entry in self.audit.dependencies if entry.outcome == "no-known-vulnerability"]
-            if wrong and silent:
-                raise ValueError(f"{silent[0].name!r}: expected 'not-audited', for {why}")
+            for entry in self.audit.dependencies if wrong else ():
+                if entry.outcome == "no-known-vulnerability":
+                    raise ValueError(f"{entry.name!r}: expected 'not-audited', for {why}")
 
     @property
     def _age(self) -> timedelta:

@@ -128,7 +128,7 @@ def versions(text: str) -> Versions:
 
 def _release(version: str) -> Release:
     """A plain release as it is compared: zeros at its end say nothing."""
-    numbers = [int(number) for number in version.split(".")]
+    numbers = [*map(int, version.split("."))]
     while numbers and not numbers[-1]:
         numbers.pop()
     return tuple(numbers)
@@ -156,11 +156,11 @@ def wheel_name(file_name: str) -> WheelName:
     Raises:
         ValueError: it is none, or it stands for more than :data:`MAX_TAGS` tags.
     """
-    _check_number(file_name.removesuffix(".whl").rsplit("-", 3)[1:])
     plain = compiled(_PLAIN_FILE_NAME).fullmatch(file_name)
     if plain is not None:
         name, version, *parts = plain.groups()
         return WheelName(normalised(name), version, "", _expanded(parts))
+    _alternatives(file_name.removesuffix(".whl").rsplit("-", 3)[1:])
     from packaging.utils import parse_wheel_filename  # see above
 
     name, found, build, parsed = parse_wheel_filename(file_name)
@@ -173,19 +173,22 @@ def tags(text: str) -> frozenset[str]:
     Raises:
         ValueError: it is none, or it stands for more than :data:`MAX_TAGS` tags.
     """
-    _check_number(text.split("-", 3)[:3])
     plain = compiled(_TAGS).fullmatch(text)
     if plain is not None:
         return _expanded(plain.groups())
+    _alternatives(text.split("-", 3)[:3])
     from packaging.tags import parse_tag  # see above
 
     return frozenset(map(str, parse_tag(text)))
 
 
-def _check_number(parts: Iterable[str]) -> None:
-    if math.prod(part.count(".") + 1 for part in parts) > MAX_TAGS:
-        raise ValueError(f"expected at most {MAX_TAGS} tags")
-
-
 def _expanded(parts: Iterable[str]) -> frozenset[str]:
-    return frozenset(map("-".join, product(*(part.split(".") for part in parts))))
+    return frozenset(map("-".join, product(*_alternatives(parts))))
+
+
+def _alternatives(parts: Iterable[str]) -> list[list[str]]:
+    """What each part of a set of tags stands for; together that may be no more than :data:`MAX_TAGS`."""
+    found = [part.split(".") for part in parts]
+    if math.prod(map(len, found)) > MAX_TAGS:
+        raise ValueError(f"expected at most {MAX_TAGS} tags")
+    return found

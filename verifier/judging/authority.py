@@ -88,9 +88,9 @@ def check_roles(evidence: Evidence, tier: TierRule) -> None:
     """
     if not tier.disjoint:
         return
-    roles: dict[Name, str] = {}
-    acts = [(ROLE_OF[kind], attested.signer) for kind, attested in evidence.attested.items()]
-    for role, signer in (*acts, *(("rebuilder", name) for name in evidence.rebuilds)):
+    roles: dict[Name, str] = dict.fromkeys(evidence.rebuilds, "rebuilder")
+    for kind, attested in evidence.attested.items():
+        role, signer = ROLE_OF[kind], attested.signer
         if roles.setdefault(signer, role) != role:
             raise Refused(
                 "roles.not-disjoint",
@@ -178,9 +178,10 @@ def check_covenant(certification: Certification, evidence: Evidence) -> None:
     """
     named = {entry.digest.get("sha256"): entry.uri for entry in certification.inputAttestations}
     present = {attested.payload_digest.hex for attested in evidence.counting}
-    renewed = RENEWABLE & set(named.values()) & evidence.attested.keys()
+    renewed = RENEWABLE.intersection(named.values(), evidence.attested)
+    free = {CERTIFICATION, *renewed}
     for kind, attested in evidence.attested.items():
-        if kind not in {CERTIFICATION, *renewed} and attested.payload_digest.hex not in named:
+        if kind not in free and attested.payload_digest.hex not in named:
             raise Refused(
                 "certification.covenant",
                 f"what was certified is not this {TITLES[kind]}",

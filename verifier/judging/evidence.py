@@ -260,11 +260,16 @@ def weigh(bundles: tuple[Bundle, ...], ring: KeyRing, rule: PluginRule, artifact
             ``subject.*`` code of a statement that counts.
     """
     attested: dict[str, Attested] = {}
+    aside: list[SetAside] = []
     ignored: list[str] = []
     rebuilds: dict[Name, Attested] = {}
-    selected = [(bundle, ring.select(bundle)) for bundle in bundles]
-    aside = [nobody for _, nobody in selected if isinstance(nobody, SetAside)]
-    opened = [(known[0], _open(bundle, *known)) for bundle, known in selected if not isinstance(known, SetAside)]
+    opened: list[tuple[Name, Opened]] = []
+    for bundle in bundles:
+        known = ring.select(bundle)
+        if isinstance(known, SetAside):
+            aside.append(known)
+        else:
+            opened.append((known[0], _open(bundle, *known)))
     for name, (payload, made) in opened:
         candidate = Attested(parse_statement(payload), name, payload_digest(payload), made)
         kind = candidate.statement.predicate_type

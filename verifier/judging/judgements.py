@@ -119,9 +119,10 @@ def check_subjects(evidence: Evidence, artifact: Digest) -> None:
     Raises:
         Refused: ``subject.digest``.
     """
+    wanted = artifact.hex
     rebuilds = ((PROVENANCE, attested) for attested in evidence.rebuilds.values())
     for kind, attested in (*evidence.attested.items(), *rebuilds):
-        if attested.statement.sha256 != artifact.hex:
+        if attested.statement.sha256 != wanted:
             raise Refused(
                 "subject.digest",
                 f"the {TITLES[kind]} is about another artifact",
@@ -284,7 +285,8 @@ def _check_lists_locked(sbom: Sbom, manifest: SignedManifest) -> None:
 
 
 def _embedded_paths(snapshot: Snapshot) -> list[str]:
-    return sorted(path for path in snapshot.files if path.rpartition("/")[2] == FILE_NAME)
+    ending = [path for path in snapshot.files if path.endswith(FILE_NAME)]
+    return sorted(path for path in ending if path.rpartition("/")[2] == FILE_NAME)
 
 
 def _same_json(value: Any) -> bytes:

@@ -61,6 +61,7 @@ from verifier.judging.judgements import (
 from verifier.judging.steps import Outcome, Steps
 from verifier.judging.verdicts import Entry, Settled, Verdicts
 from verifier.judging.waivers import Waivers
+from verifier.revocation.revocation_list import Freshness
 from verifier.revocation.rulebook import check_rules
 from verifier.revocation.standing_rules import Subject, subject_of
 from verifier.value import Value
@@ -140,18 +141,18 @@ def judge(
     """Verify whatever a candidate is; the arguments and what is raised are those of :func:`verify`."""
     with Steps(observe) as steps:
         now = _stand(steps, ground, wall)
-        artifact = _identify(steps, ground, candidate, now)
+        artifact, waivers, age = _identify(steps, ground, candidate, now)
         rule, evidence, entry = _gather(steps, ground, candidate, attestations, artifact, verdicts)
         known = None if entry is None else entry.known
         snapshot, manifest, api = _compare(steps, ground, candidate, evidence, now, request, known)
         components, dependencies = _complete(steps, ground, manifest, snapshot, evidence, request, read, known)
-        waivers = Waivers(ground.trust.policy, artifact, now)
         tier, until, findings = _authorise(steps, ground, manifest, evidence, rule, waivers, known)
         subject = _hold(steps, ground, manifest, evidence, components, request)
         check_embedded_where_demanded(ground.trust.policy.tiers[tier], snapshot)
         decide.check_assurance(candidate.assurance, tier, ground.trust.policy)
         decide.check(manifest, artifact, tier, rule, ground.trust.policy, request)
-        age = waivers.freshness(ground.revocations, ground.grace_of(tier))
+        if not age.fresh:
+            age = waivers.freshness(ground.revocations, ground.grace_of(tier))
         warnings = decide.warnings(manifest, until, findings, ground.trust.policy, age, now)
         warnings += waivers.warnings + ground.warnings
         decide.check_strict(warnings, request)
@@ -193,17 +194,18 @@ def _stand(steps: Steps, ground: Ground, wall: datetime) -> datetime:
     return now
 
 
-def _identify(steps: Steps, ground: Ground, candidate: Candidate, now: datetime) -> Digest:
-    """Steps 1 and 2: which artifact all the rest is about, and that it is not revoked."""
+def _identify(steps: Steps, ground: Ground, candidate: Candidate, now: datetime) -> tuple[Digest, Waivers, Freshness]:
+    """Steps 1 and 2: which artifact all the rest is about, that it is not revoked, and how fresh the list is."""
     digest, what = candidate.identify()
     steps.passed(1, lambda: f"{what}, {digest}")
     check_list(ground.revocations, ground.trust.checkpoint, ground.deployment, ground.floor)
+    waivers = Waivers(ground.trust.policy, digest, now)
     longest = ground.grace_of(*ground.trust.policy.tiers)  # step 12 knows which tier's
-    Waivers(ground.trust.policy, digest, now).freshness(ground.revocations, longest)
+    age = waivers.freshness(ground.revocations, longest)
     check_not_listed(ground.revocations, digest)
     head = ground.revocations.head
     steps.passed(2, lambda: f"not listed as of seq {head.seq}, issued {head.issued}")
-    return digest
+    return digest, waivers, age
 
 
 def _frozen(data: bytes) -> bytes:

@@ -12,17 +12,16 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from verifier.errors import Refused
 from verifier.value import Value
 from verifier.wheels.archive_headers import (
-    CENTRAL,
     FLAG_DESCRIPTOR,
     STORED,
     Central,
     after_descriptor,
-    check_central,
+    central_header,
     data_start,
     malformed,
     name_of,
@@ -57,20 +56,10 @@ DEFAULT_LIMITS: Final = Limits()
 _END = struct.Struct("<4s4H2IH")
 
 
-class Span(NamedTuple):
-    """Where a file's packed content lies in an archive that was checked, and how it is unpacked.
-
-    Attributes:
-        start: offset of its first byte.
-        packed: its length there.
-        size: its length unpacked.
-        method: 0 (stored) or 8 (deflate).
-    """
-
-    start: int
-    packed: int
-    size: int
-    method: int
+Span = tuple[int, int, int, int]
+"""Where a file's packed content lies in an archive that was checked, and how it is unpacked: the offset of its first
+byte, its length there, its length unpacked, and the method, 0 (stored) or 8 (deflate).
+"""
 
 
 def read_archive(data: bytes, limits: Limits = DEFAULT_LIMITS) -> dict[str, bytes]:
@@ -96,7 +85,8 @@ def read_files(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Iterator[tuple[s
     spans, checksums = _spans(data, _central_directory(data, count, directory_start, limits), directory_start)
     view = memoryview(data)
     for (path, span), checksum in zip(spans.items(), checksums, strict=True):
-        content = unpack(view[span.start : span.start + span.packed], span, path)
+        start, packed, size, method = span
+        content = unpack(view[start : start + packed], size, method, path)
         if zlib.crc32(content) != checksum:
             raise malformed(f"the content of {shown(path)} and its checksum differ")
         yield path, span, content
@@ -116,7 +106,7 @@ def _spans(data: bytes, entries: Iterable[Central], directory_start: int) -> tup
         if stop > directory_start:
             raise malformed(f"the data of {shown(entry.name)} reaches into the central directory")
         if not is_directory:
-            spans[path] = Span(start, entry.packed, entry.size, entry.method)
+            spans[path] = (start, entry.packed, entry.size, entry.method)
             checksums.append(entry.crc)
         position = after_descriptor(data, entry, stop) if entry.flags & FLAG_DESCRIPTOR else stop
     if position != directory_start:
@@ -145,52 +135,44 @@ def _central_directory(data: bytes, count: int, start: int, limits: Limits) -> l
     """All central headers, each checked by itself, and their sizes against the caps (2)."""
     end = len(data) - _END.size
     position = start
-    total = 0
     entries: list[Central] = []
     for _ in range(count):
-        if position + CENTRAL.size > end:
-            raise malformed("the central directory is cut short")
-        fields = CENTRAL.unpack_from(data, position)
-        name_start = position + CENTRAL.size
-        extra_start = name_start + fields[10]
-        position = extra_start + fields[11] + fields[12]
-        if position > end:
-            raise malformed("the central directory is cut short")
-        extra_stop = extra_start + fields[11]
-        entry = Central._make((*fields, data[name_start:extra_start], data[extra_start:extra_stop]))
-        check_central(entry)
-        total += entry.size
-        if entry.size > limits.file or total > limits.total:
-            raise Refused("wheel.bomb", f"unpacking {shown(entry.name)} would exceed the cap", found=f"{total} bytes")
+        entry, position = central_header(data, position, end)
         entries.append(entry)
     if position != end:
         raise malformed("the central directory holds more than its entries")
+    sizes = [entry.size for entry in entries]
+    total, largest = sum(sizes), max(sizes, default=0)
+    if largest > limits.file or total > limits.total:
+        found = f"{total} bytes, {largest} of them in one file"
+        raise Refused("wheel.bomb", "unpacking the archive would exceed the caps", found=found)
     if total > max(limits.ratio_floor, limits.ratio * len(data)):
         raise Refused("wheel.bomb", "the archive unpacks to too great a multiple of itself", found=f"{total} bytes")
     return entries
 
 
-def unpack(packed: bytes | memoryview, span: Span, path: str) -> bytes:
+def unpack(packed: bytes | memoryview, size: int, method: int, path: str) -> bytes:
     """Unpack one file; never more than one byte past its stated size.
 
     Args:
-        packed: what lies in the archive at the span.
-        span: where the file lies.
+        packed: what lies in the archive at its span.
+        size: how many bytes are to come of it.
+        method: by which they do.
         path: its path, for messages.
 
     Raises:
         Refused: ``wheel.archive`` if these are not bytes that unpack to a file of that size.
     """
-    if span.method == STORED:
+    if method == STORED:
         content = bytes(packed)
     else:
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            content = inflate.decompress(packed, span.size + 1)
+            content = inflate.decompress(packed, size + 1)
         except zlib.error as error:
             raise malformed(f"{shown(path)} does not inflate") from error
         if not inflate.eof or inflate.unused_data or inflate.unconsumed_tail:
             raise malformed(f"the compressed data of {shown(path)} and its stated size differ")
-    if len(content) != span.size:
+    if len(content) != size:
         raise malformed(f"the content of {shown(path)} and its size differ")
     return content

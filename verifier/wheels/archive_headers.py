@@ -10,9 +10,10 @@ import struct
 from typing import Final, NamedTuple
 
 from verifier.errors import Refused
+from verifier.value import Value
 from verifier.wheels.wheel_paths import check_path, shown
 
-CENTRAL = struct.Struct("<4s6H3I5H2I")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
 _LOCAL = struct.Struct("<4s5H3I2H")
 _DESCRIPTOR = struct.Struct("<4s3I")
 _EXTRA = struct.Struct("<2H")
@@ -28,16 +29,16 @@ _KNOWN_FLAGS: Final = 1 << 1 | 1 << 2 | FLAG_DESCRIPTOR | _FLAG_UTF8
 _EXTRA_ZIP64: Final = 0x0001
 _EXTRA_HARMLESS: Final = (0x5455, 0x7875)
 _SATURATED: Final = 0xFFFFFFFF
-_DOS_ATTRIBUTES: Final = 0x01 | 0x10 | 0x20
-_DOS_DIRECTORY: Final = 0x10
-_MODE_KIND: Final = 0o170000
-_MODE_SPECIAL: Final = 0o007000
-_KIND_FILE: Final = 0o100000
-_KIND_DIRECTORY: Final = 0o040000
+# What a header may say of its entry: above the 16th bit the mode, with the kind and the permissions; below, of the
+# attributes of DOS, read-only, archive, and of a directory that it is one.
+_OF_A_FILE: Final = 0o100777 << 16 | 0x01 | 0x20
+_OF_A_DIRECTORY: Final = 0o040777 << 16 | 0x01 | 0x20 | 0x10
 
 
-class Central(NamedTuple):
-    """A central header as it stands in the file, then its name and extra fields."""
+class Central(Value, frozen=True):
+    """A central header as it stands in the file, then its name and extra fields; and the local header that it makes
+    expect, with its name and extra fields.
+    """
 
     signature: bytes
     made_by: int
@@ -58,6 +59,7 @@ class Central(NamedTuple):
     offset: int
     name: bytes
     extra: bytes
+    twin: bytes
 
 
 class _Local(NamedTuple):
@@ -76,12 +78,34 @@ class _Local(NamedTuple):
     extra_length: int
 
 
-def check_central(entry: Central) -> None:
-    """Refuse what no central header may say, whatever the others say.
+def central_header(data: bytes, position: int, end: int) -> tuple[Central, int]:
+    """A central header that says nothing that none may say, whatever the others say; and the offset behind it.
+
+    Args:
+        data: the whole archive.
+        position: where it begins.
+        end: where the central directory ends.
 
     Raises:
         Refused: ``wheel.archive``.
     """
+    name_start = position + _CENTRAL.size
+    if name_start > end:
+        raise malformed("the central directory is cut short")
+    fields = _CENTRAL.unpack_from(data, position)
+    name_length, extra_length, comment_length = fields[10:13]
+    extra_start = name_start + name_length
+    extra_stop = extra_start + extra_length
+    if extra_stop + comment_length > end:
+        raise malformed("the central directory is cut short")
+    # A local header holds what stands in the central one from the version to the length of the extra fields.
+    twin = b"PK\x03\x04%b%b" % (data[position + 6 : position + 32], data[name_start:extra_stop])
+    entry = Central(*(*fields, data[name_start:extra_start], data[extra_start:extra_stop], twin))
+    _check_central(entry)
+    return entry, extra_stop + comment_length
+
+
+def _check_central(entry: Central) -> None:
     if entry.signature != b"PK\x01\x02":
         raise malformed("a central header has no signature")
     if entry.flags & ~_KNOWN_FLAGS:
@@ -98,16 +122,8 @@ def check_central(entry: Central) -> None:
         raise malformed(f"{shown(entry.name)} lies on another disk or has a comment")
     if entry.method == STORED and entry.packed != entry.size:
         raise malformed(f"{shown(entry.name)} is stored with two different sizes")
-    _check_kind(entry)
-
-
-def _check_kind(entry: Central) -> None:
-    """A regular file, or a directory whose name says so; nothing else."""
     is_directory = entry.name.endswith(b"/")
-    mode, dos = entry.external >> 16, entry.external & 0xFFFF
-    kinds = (0, _KIND_DIRECTORY) if is_directory else (0, _KIND_FILE)
-    wrong = mode & _MODE_KIND not in kinds or mode & _MODE_SPECIAL or dos & ~_DOS_ATTRIBUTES
-    if wrong or (dos & _DOS_DIRECTORY and not is_directory):
+    if entry.external & ~(_OF_A_DIRECTORY if is_directory else _OF_A_FILE):
         raise malformed(f"{shown(entry.name)} is a link, a device or otherwise special", f"{entry.external:#010x}")
     if is_directory and (entry.method != STORED or entry.size or entry.crc or entry.flags & FLAG_DESCRIPTOR):
         raise malformed(f"the directory {shown(entry.name)} has data")
@@ -143,11 +159,10 @@ def data_start(data: bytes, entry: Central, position: int) -> int:
     if entry.offset != position:
         what = f"{shown(entry.name)} does not begin where the entry before it ends"
         raise malformed(what, f"{entry.offset}", f"{position}")
-    twin = _LOCAL.pack(b"PK\x03\x04", *entry[2:12]) + entry.name + entry.extra
-    if data.startswith(twin, position):  # the two say the same, byte for byte
+    if data.startswith(entry.twin, position):  # the two say the same, byte for byte
         if entry.extra:
             _check_known(entry)
-        return position + len(twin)
+        return position + len(entry.twin)
     return _start_behind_another(data, entry, position)
 
 
@@ -164,7 +179,7 @@ def _start_behind_another(data: bytes, entry: Central, position: int) -> int:
         raise malformed(f"{name} has no local header at its offset")
     if data[name_start:extra_start] != entry.name:
         raise malformed(f"{name} has another name in its local header", shown(data[name_start:extra_start]))
-    if local[1:6] != entry[2:7]:
+    if local[1:6] != (entry.version, entry.flags, entry.method, entry.time, entry.date):
         raise malformed(f"{name} has another version, method, flags or time in its local header")
     sizes = (local.crc, local.packed, local.size)
     deferred = entry.flags & FLAG_DESCRIPTOR and sizes == (0, 0, 0)

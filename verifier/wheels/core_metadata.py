@@ -24,6 +24,7 @@ _MANY: Final = "requires-dist"
 _USED: Final = frozenset({"metadata-version", "name", "version", _MANY, "requires-python", "license-expression"})
 _USED_OF_WHEEL: Final = frozenset({"wheel-version", "root-is-purelib", "tag", "build"})
 _PLAIN: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+_FIELDS: Final = re.compile(r"(?m)^((?=-*[A-Za-z0-9])[A-Za-z0-9-]++): (.*+(?:\n[ \t].*+)*+)")
 
 
 class CoreMetadata(Value, frozen=True):
@@ -140,22 +141,14 @@ def _plainly(text: str, used: Set[str]) -> dict[str, list[str]] | None:
     A line each, in printable ASCII; lines that belong to fields of no use may say anything. None of any other document:
     whether it is good or bad, the long way says.
     """
-    head = text.partition("\n\n")[0]
-    if "\r" in head:
+    head = text.partition("\n\n")[0].removesuffix("\n")
+    fields = _FIELDS.findall(head)
+    if "\r" in head or "\n".join(map("%s: %s".__mod__, fields)) != head:  # there is more than fields
         return None
     found: dict[str, list[str]] = {}
-    is_used = True  # what goes on in the next line would belong to a field that is used, or to none
-    for line in head.removesuffix("\n").split("\n"):
-        if line.startswith((" ", "\t")):
-            if is_used:
-                return None
-            continue
-        name, separator, value = line.partition(": ")
-        if not (separator and name.isascii() and name.replace("-", "").isalnum()):
-            return None
+    for name, value in fields:
         field = name.lower()
-        is_used = field in used
-        if is_used:
+        if field in used:
             if _PLAIN.fullmatch(value) is None:
                 return None
             found.setdefault(field, []).append(value)

@@ -76,11 +76,12 @@ def _is_common(files: Contents, dist_info: str) -> bool:
     # Without quotes, and with two commas a line, a line is a row, and what stands between the commas its columns.
     if len(lines) != len(files) or b'"' in record or b"\r" in record or record.count(b",") != 2 * len(lines):
         return False
-    expected = {f"{own},,".encode()}
-    for path, (_, _, size, _, sha256) in files.places.items():
-        if path != own:
-            expected.add(b"%b,sha256=%b,%d" % (path.encode(), _written(sha256), size))
-    return expected == set(lines)
+    expected = {
+        b"%b,sha256=%b,%d" % (path.encode(), _written(sha256), size)
+        for path, (_, _, size, _, sha256) in files.places.items()
+        if path != own
+    }
+    return {*expected, f"{own},,".encode()} == set(lines)
 
 
 def _written(digest: bytes) -> bytes:
@@ -113,7 +114,7 @@ def parse_record(record: bytes, dist_info: str) -> dict[str, Entry]:
 
 def _check(path: str, entry: Entry, files: Contents) -> None:
     """Refuse unless a file is what RECORD says."""
-    size = files.place(path).size
+    size = files.size(path)
     if size != entry.size:
         raise Refused(
             "wheel.record",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from verifier.errors import Refused
 from verifier.private_cache import PrivateCache, write_all
 from verifier.private_directory import Used, leave_only
 from verifier.value import Value
-from verifier.wheels.archive import Span, unpack
+from verifier.wheels.archive import unpack
 from verifier.wheels.core_metadata import CoreMetadata
 from verifier.wheels.wheel_paths import shown
 
@@ -71,23 +71,8 @@ class Snapshot(Value, frozen=True, eq=False):
     unpacked_at: str | None = None
 
 
-class Place(NamedTuple):
-    """Where a file lies in its wheel, as :class:`Span` says it, and the sha256 of its content, which was checked."""
-
-    start: int
-    packed: int
-    size: int
-    method: int
-    sha256: bytes
-
-    @property
-    def span(self) -> Span:
-        """Where it lies."""
-        return Span(*self[:4])
-
-
-Places = Mapping[str, tuple[int, int, int, int, bytes]]
-"""Path to place; of a wheel that was known, as plain tuples, since few are ever asked for."""
+Place = tuple[int, int, int, int, bytes]
+"""Where a file lies in its wheel (a :data:`verifier.wheels.archive.Span`), and the sha256 of its content."""
 
 
 class Contents(Files):
@@ -105,7 +90,7 @@ class Contents(Files):
     def __init__(
         self,
         read: Callable[[int, int], bytes | memoryview],
-        places: Places,
+        places: Mapping[str, Place],
         cache: PrivateCache | None = None,
         unpacked: Mapping[str, bytes] | None = None,
     ) -> None:
@@ -129,9 +114,9 @@ class Contents(Files):
     def __len__(self) -> int:
         return len(self.places)
 
-    def place(self, path: str) -> Place:
-        """Where a file lies."""
-        return Place(*self.places[path])
+    def size(self, path: str) -> int:
+        """The size of a file in bytes, which need not be unpacked for it."""
+        return self.places[path][2]
 
     def sha256(self, path: str) -> bytes:
         """The sha256 of a file, which need not be unpacked for it."""
@@ -145,28 +130,28 @@ class Contents(Files):
         Raises:
             OSError: the file cannot be written.
         """
-        place = self.place(path)
-        if place.size < KEPT_UNPACKED:
+        size = self.size(path)
+        if size < KEPT_UNPACKED:
             write_all(descriptor, self[path])
-        elif self._cache is None or not self._cache.pour(descriptor, _KIND, place.sha256, used=used):
+        elif self._cache is None or not self._cache.pour(descriptor, _KIND, self.sha256(path), used=used):
             write_all(descriptor, self._content(path))  # which is not kept in memory twice
             if used is not None:
-                leave_only(descriptor, place.size, used.spans(descriptor))
+                leave_only(descriptor, size, used.spans(descriptor))
 
     def _content(self, path: str) -> bytes:
-        place = self.place(path)
-        cache = self._cache if place.size >= KEPT_UNPACKED else None
-        content = None if cache is None else cache.load(_KIND, place.sha256)
+        start, packed, size, method, sha256 = self.places[path]
+        cache = self._cache if size >= KEPT_UNPACKED else None
+        content = None if cache is None else cache.load(_KIND, sha256)
         if content is not None:
             return content  # authentic, for this very digest
-        content = unpack(self._read(place.start, place.packed), place.span, path)
-        if hashlib.sha256(content).digest() != place.sha256:
+        content = unpack(self._read(start, packed), size, method, path)
+        if hashlib.sha256(content).digest() != sha256:
             raise Refused(
                 "wheel.archive", f"{shown(path)} is not the file that was in the wheel when it was checked",
                 todo="Somebody changed the wheel and hid it: find out who. Put the wheel in place again.",
             )  # fmt: skip
         if cache is not None:
-            cache.store(content, _KIND, place.sha256)
+            cache.store(content, _KIND, sha256)
         return content
 
 

@@ -88,7 +88,7 @@ def _contents(data: bytes, limits: Limits, cache: PrivateCache | None) -> Conten
     places: dict[str, Place] = {}
     unpacked: dict[str, bytes] = {}
     for path, span, content in read_files(data, limits):
-        places[path] = Place(*span, hashlib.sha256(content).digest())
+        places[path] = (*span, hashlib.sha256(content).digest())
         if path.endswith(_READ_NEXT):
             unpacked[path] = content
     return Contents(slices(data), places, cache, unpacked)
@@ -110,8 +110,9 @@ def describe(files: Files, dist_info: str, file_name: str, digest: str) -> Snaps
     metadata = parse_metadata(_required(files, dist_info, "METADATA"))
     wheel_file = parse_wheel_file(_required(files, dist_info, "WHEEL"))
     _check_agreement(stated, dist_info, metadata, wheel_file)
-    top_levels = _top_levels(files)
-    _check_forbidden(files, top_levels)
+    roots = sorted({path.partition("/")[:2] for path in files})
+    top_levels = _top_levels(roots)
+    _check_forbidden(files, roots, top_levels)
     _check_shadowing(top_levels)
     return Snapshot(
         digest=digest,
@@ -200,11 +201,14 @@ def _check_agreement(stated: WheelName, dist_info: str, metadata: CoreMetadata, 
         )
 
 
-def _top_levels(files: Iterable[str]) -> frozenset[str]:
-    """Names that an import could name first: modules at the root; directories, which Python takes for namespaces."""
+def _top_levels(roots: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """Names that an import could name first: modules at the root; directories, which Python takes for namespaces.
+
+    Args:
+        roots: what lies at the root, each with "/" for a directory.
+    """
     names = set()
-    for path in files:
-        root, slash, _ = path.partition("/")
+    for root, slash in roots:
         if slash:
             names.add(root)
         elif root.endswith(EXTENSION_SUFFIXES):
@@ -214,18 +218,19 @@ def _top_levels(files: Iterable[str]) -> frozenset[str]:
     return frozenset(name for name in names if "." not in name)
 
 
-def _check_forbidden(files: Iterable[str], top_levels: frozenset[str]) -> None:
+def _check_forbidden(files: Iterable[str], roots: Iterable[tuple[str, str]], top_levels: frozenset[str]) -> None:
     """Files that would run, or be put, where no import system and no reviewer looks (5)."""
     for name in top_levels:
         if name.casefold() in _START_UP_MODULES:
             raise _forbidden(name, "a module that every interpreter imports when it starts")
+    for root, slash in roots:
+        folded = root.casefold()
+        if not slash and (folded.endswith(_START_UP_SUFFIXES) or folded in _START_UP_FILES):
+            raise _forbidden(root, "a file that every interpreter reads when it starts")
+        if slash and folded.endswith(".data"):
+            raise _forbidden(root, "files to be put outside the wheel's own modules")
     for path in files:
         folded = path.casefold()
-        root, slash, _ = folded.partition("/")
-        if not slash and (root.endswith(_START_UP_SUFFIXES) or root in _START_UP_FILES):
-            raise _forbidden(path, "a file that every interpreter reads when it starts")
-        if slash and root.endswith(".data"):
-            raise _forbidden(path, "files to be put outside the wheel's own modules")
         if folded.endswith(_BYTECODE_SUFFIXES) or "__pycache__" in folded.split("/"):
             raise _forbidden(path, "compiled code that no reviewer can read")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import marshal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -21,9 +21,9 @@ from verifier.private_cache import PrivateCache
 from verifier.shelves import Shelf
 from verifier.wheels.archive import Limits
 from verifier.wheels.core_metadata import CoreMetadata
-from verifier.wheels.snapshot import Contents, Places, Snapshot
+from verifier.wheels.snapshot import Contents, Place, Snapshot
 
-READER: Final = 15
+READER: Final = 16
 """Raised with every change of what the strict reader accepts or finds; ``tests/verifier/test_wheel_cache.py`` asks."""
 
 MAX_SEEN: Final = 16 << 20
@@ -116,7 +116,7 @@ def _found(
     )
 
 
-def remember(cache: PrivateCache, snapshot: Snapshot, places: Places, limits: Limits) -> None:
+def remember(cache: PrivateCache, snapshot: Snapshot, places: Mapping[str, Place], limits: Limits) -> None:
     """Keep what was found in a wheel that was accepted.
 
     Args:
@@ -131,7 +131,7 @@ def remember(cache: PrivateCache, snapshot: Snapshot, places: Places, limits: Li
         (found.name, found.version, found.requires_dist, found.requires_python, found.license_expression),
         sorted(snapshot.tags),
         sorted(snapshot.top_levels),
-        {path: tuple(place) for path, place in places.items()},
+        dict(places),
     )
     cache.store(marshal.dumps(value), _KIND, *_parts(snapshot.digest, snapshot.file_name, limits))
 

@@ -18,8 +18,8 @@ MAX_PARTS: Final = 32
 
 _SHOWN: Final = 120
 _PLAIN: Final = r"[A-Za-z0-9_\-+@=,!~#$%&'()\[\]{};^` ./]+"
-_PART: Final = r"(?!(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[./]|\Z))[a-z0-9_.+-]*[a-z0-9_+-]"
-_COMMON: Final = rf"(?ai)(?:{_PART}/)*{_PART}"
+_PART: Final = r"(?!(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[./]|\Z))[A-Za-z0-9_.+-]*[A-Za-z0-9_+-]"
+_COMMON: Final = rf"(?:{_PART}/){{0,{MAX_PARTS - 1}}}{_PART}"
 _RESERVED_CHARACTERS: Final = frozenset('\\:*?"<>|')
 _DEVICE: Final = r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?"
 
@@ -38,7 +38,7 @@ def check_path(path: str) -> None:
     Raises:
         Refused: ``wheel.path``.
     """
-    if len(path) <= MAX_PART_BYTES and path.count("/") < MAX_PARTS and compiled(_COMMON).fullmatch(path) is not None:
+    if len(path) <= MAX_PART_BYTES and compiled(_COMMON).fullmatch(path):
         return  # one look at what nearly every path is; of any other, what follows says whether and why not
     size = len(path.encode("utf-8", "surrogatepass"))
     if size > MAX_PATH_BYTES:
@@ -71,25 +71,24 @@ class Tree:
             Refused: ``wheel.archive`` for a name that occurs twice; ``wheel.collision`` for one that some file system
                 takes for another.
         """
-        if (path, directory) in self._named:
+        node = (path, directory)
+        if node in self._named:
             raise Refused("wheel.archive", "the archive names an entry twice", found=shown(path))
-        self._named.add((path, directory))
-        parent = path.rpartition("/")[0]
-        while parent and parent not in self._directories:
+        self._named.add(node)
+        while True:
+            other = self._nodes.setdefault(caseless(node[0]), node)
+            if other != node:
+                raise Refused(
+                    "wheel.collision",
+                    "two entries of the archive would land on one file",
+                    found=f"{shown(other[0])} and {shown(node[0])}",
+                    expected="names that differ by more than case, compatibility form, or being a directory",
+                )
+            parent = node[0].rpartition("/")[0]
+            if not parent or parent in self._directories:
+                return
             self._directories.add(parent)
-            self._place(parent, directory=True)
-            parent = parent.rpartition("/")[0]
-        self._place(path, directory=directory)
-
-    def _place(self, path: str, *, directory: bool) -> None:
-        node = self._nodes.setdefault(caseless(path), (path, directory))
-        if node != (path, directory):
-            raise Refused(
-                "wheel.collision",
-                "two entries of the archive would land on one file",
-                found=f"{shown(node[0])} and {shown(path)}",
-                expected="names that differ by more than case, compatibility form, or being a directory",
-            )
+            node = (parent, True)
 
 
 def _check_characters(path: str) -> None:

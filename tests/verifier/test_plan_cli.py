@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.hosts import HostedDeployment, code_of, set_of
+from tests.hosts import PACKAGE, HostedDeployment, code_of, set_of
 from tests.verifier.installations import install, sync
 from tests.verifier.test_plugins_cli import Told, run
 from verifier.errors import FormatError
@@ -73,6 +73,26 @@ def test_what_the_settings_say_is_planned_and_is_what_the_host_does(hosted: Host
     hosted.gates.append(plugins.gate)
     assert [plugin.facts.version for plugin in plugins.loaded] == ["1.1"]
     assert [refused.path.name for refused in plugins.refused] == [bad.name]
+
+
+@pytest.mark.parametrize("texts", [("one", "two"), ("three", "four"), ("five", "six")])
+def test_of_two_builds_of_a_release_the_later_is_planned_as_it_is_loaded(
+    hosted: HostedDeployment, texts: tuple[str, str]
+) -> None:
+    settings(hosted)
+    for build, text in enumerate(texts, start=1):
+        said = f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\nBuild: {build}\n"
+        code = f"def hello():\n    return {text!r}\n"
+        files = {PACKAGE: code.encode(), "sample_plugin-1.0.dist-info/WHEEL": said.encode()}
+        wheel = hosted.sim.wheel(files=files, file_name=f"sample_plugin-1.0-{build}-py3-none-any.whl")
+        place = hosted.put(wheel, hosted.claims(wheel).sign())
+    _, told = run(hosted, "plugins", "plan")
+    assert planned(told)[place.name] == "loads"
+    plugins = Plugins.open(hosted.directory)
+    hosted.gates.append(plugins.gate)
+    (plugin,) = plugins.loaded
+    assert plugin.facts.snapshot.file_name == place.name
+    assert plugin.entry_point("exporters", "hello")() == texts[1]
 
 
 def test_what_the_settings_want_of_plugins_is_wanted(hosted: HostedDeployment) -> None:

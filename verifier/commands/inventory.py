@@ -17,6 +17,7 @@ from verifier.formats.bundle import parse_set
 from verifier.formats.dsse import MAX_SET
 from verifier.formats.statement import CERTIFICATION, Certification, parse_certification, parse_statement
 from verifier.gate import Gate
+from verifier.hosting.plugins import newest_first
 from verifier.installed.installations import all_installations, find_installation
 from verifier.installed.unattested import Unattested
 from verifier.judging.evidence import payload_digest
@@ -133,13 +134,14 @@ def releases(entries: Iterable[Entry]) -> dict[str, list[VerifiedPlugin]]:
 
 
 def plan(entries: Sequence[Entry]) -> list[Planned]:
-    """What a host would load that takes the newest release of each plugin's wheels, in the order of their ids, and then
-    those that are installed.
+    """What a host would load that takes the newest release of each plugin's wheels, as
+    :class:`verifier.hosting.Plugins` does, and then those that are installed.
 
     Each is made importable in this process, as a host does, and taken out again; no code of a plugin runs.
     """
-    wheels = [entry for entry in entries if not entry.is_installed]
-    newest = {plugin: several[0] for plugin, several in releases(wheels).items()}
+    wheels = {entry.path: entry.facts for entry in entries if not entry.is_installed and entry.facts is not None}
+    first = [wheels[several[0]] for several in newest_first(wheels).values()]
+    newest: dict[str, VerifiedPlugin] = {facts.plugin_id: facts for facts in first}
     chosen = [*newest.values(), *(entry.facts for entry in entries if entry.is_installed and entry.facts is not None)]
     clashes: list[tuple[VerifiedPlugin, LoadlockError]] = []
     registered: list[importing.Registration] = []

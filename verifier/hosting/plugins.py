@@ -7,7 +7,7 @@ is used. What is not let in is kept with its reason, and the host goes on withou
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -173,7 +173,7 @@ class Plugins:
 
     def _candidates(self) -> dict[str, list[Path]]:
         """The wheels of all directories by distribution, the newest first."""
-        found: dict[str, list[Path]] = {}
+        found: list[Path] = []
         for directory in self.settings.plugins:
             if not directory.is_dir():
                 raise UsageError(
@@ -186,9 +186,8 @@ class Plugins:
                     "usage.configuration", "a directory of plugins holds too many wheels", found=str(len(wheels)),
                     expected=f"at most {MAX_WHEELS}",
                 )  # fmt: skip
-            for wheel in wheels:
-                found.setdefault(_distribution(wheel), []).append(wheel)
-        return {name: sorted(wheels, key=_order, reverse=True) for name, wheels in sorted(found.items())}
+            found += wheels
+        return newest_first(found)
 
     def _check_required(self) -> None:
         missing = set(self.settings.required) - {plugin.facts.plugin_id for plugin in self.loaded}
@@ -211,6 +210,14 @@ class Plugins:
                 listener(plugin, error)
             except (Exception, SystemExit):  # one that fails keeps no other from being told
                 logger.exception("a listener raised an error when it was told of a revoked plugin")
+
+
+def newest_first(wheels: Iterable[Path]) -> dict[str, list[Path]]:
+    """Wheels by distribution, in the order in which a host lets them in; of each the newest release and build first."""
+    found: dict[str, list[Path]] = {}
+    for wheel in wheels:
+        found.setdefault(_distribution(wheel), []).append(wheel)
+    return {name: sorted(several, key=_order, reverse=True) for name, several in sorted(found.items())}
 
 
 def _distribution(wheel: Path) -> str:

@@ -335,7 +335,8 @@ class _Files:
 
 def _staging(directory: Path) -> tempfile.TemporaryDirectory[str]:
     try:
-        return tempfile.TemporaryDirectory(dir=directory, prefix=STAGING)
+        # What cannot be removed afterwards is swept later; it must not hide what went wrong before.
+        return tempfile.TemporaryDirectory(dir=directory, prefix=STAGING, ignore_cleanup_errors=True)
     except OSError as error:
         raise Unreachable(
             "io.failed", f"cannot write {directory.name!r}", found=error.strerror or str(error)

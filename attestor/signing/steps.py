@@ -111,8 +111,7 @@ def _record(paths: Sequence[str], kind: str) -> dict[str, dict[str, str]]:
         if not Path(given).exists():
             raise UsageError("usage.arguments", f"one of the {kind} is not there", found=ascii(given[:200]))
         for path in _files(Path(given)):
-            with path.open("rb") as stream:
-                found[path.as_posix()] = {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+            found[path.as_posix()] = {"sha256": _sha256(path)}
             if len(found) > MAX_ARTIFACTS:
                 raise UsageError("usage.arguments", f"there are too many {kind}", expected=f"at most {MAX_ARTIFACTS}")
     return dict(sorted(found.items()))
@@ -122,15 +121,37 @@ def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
+    if not path.is_dir():  # a pipe would keep us waiting, and a link to nothing is no file
+        raise _unrecorded("what is neither a file nor a directory is not recorded", path)
     for name in sorted(os.listdir(path)):
         inner = path / name
         if inner.is_symlink() and inner.is_dir():
-            raise UsageError(
-                "usage.arguments", "a link to a directory is not recorded", found=ascii(str(inner)[:200]),
-                expected="files and directories",
-            )  # fmt: skip
+            raise _unrecorded("a link to a directory is not recorded", inner)
+        if not _is_text(name):
+            raise _unrecorded("a name that is not UTF-8 cannot be recorded", inner)
         if name != GIT and not name.endswith(LINK):
             yield from _files(inner)
+
+
+def _is_text(name: str) -> bool:
+    return not any("\udc80" <= letter <= "\udcff" for letter in name)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(
+            "io.failed", "a file that is to be recorded cannot be read", found=f"{str(path)[:200]!a}: {error.strerror}"
+        ) from error
+
+
+def _unrecorded(what: str, path: Path) -> UsageError:
+    return UsageError(
+        "usage.arguments", what, found=ascii(str(path)[:200]), expected="files and directories",
+        todo="Remove it before the step, or name the files themselves.",
+    )  # fmt: skip
 
 
 def _run(command: Sequence[str], *, quiet: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -124,6 +125,21 @@ def test_the_name_of_a_step_is_no_path(signers: Signers) -> None:
     with pytest.raises(LoadlockError) as caught:
         invoke(["step", "run", "../x", "--key", str(signers.place / "builder.pem"), "--", "true"], Recorder())
     assert caught.value.code == "usage.arguments"
+
+
+@pytest.mark.parametrize("odd", ["pipe", "broken", "loop", "bytes"])
+def test_what_is_no_file_is_refused_with_its_name(signers: Signers, place: Path, odd: str) -> None:
+    if odd == "pipe":
+        os.mkfifo(place / "src" / "odd")
+    elif odd == "bytes":
+        Path(os.fsdecode(os.fsencode(place) + b"/src/odd\xff")).write_text("")
+    else:
+        (place / "src" / "odd").symlink_to("nowhere" if odd == "broken" else "odd")
+    with pytest.raises(LoadlockError) as caught:
+        run_step(options(*COPY), signers.builder)
+    assert caught.value.code == "usage.arguments"
+    assert "odd" in caught.value.found
+    assert not (place / "dist" / "a.txt").exists()
 
 
 def test_a_link_to_a_directory(signers: Signers, place: Path) -> None:

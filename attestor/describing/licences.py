@@ -68,7 +68,14 @@ def licences_of(found: Review, manifest: SignedManifest, allowed: Sequence[str])
     sbom = loads(found.require(SBOM).statement.predicate, limit=MAX_SBOM, what="SBOM")
     by_name = {entry.get("name"): _expression(entry) for entry in sbom.get("components", [])}
     own = (found.snapshot.name, found.snapshot.metadata.license_expression)
-    return Licences([own, *((entry.name, by_name.get(entry.name, "")) for entry in manifest.dependencies)], allowed)
+    inside = [(f"{entry['name']} (inside the wheel)", _expression(entry)) for entry in _inside(sbom)]
+    locked = [(entry.name, by_name.get(entry.name, "")) for entry in manifest.dependencies]
+    return Licences([own, *inside, *locked], allowed)
+
+
+def _inside(sbom: dict[str, Any]) -> list[dict[str, Any]]:
+    """The distributions that the wheel carries inside itself."""
+    return list(sbom["metadata"]["component"].get("components", []))
 
 
 def check_allowed(names: Iterable[str]) -> tuple[str, ...]:

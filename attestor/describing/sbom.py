@@ -18,6 +18,7 @@ from attestor.building.versions import version_of
 from attestor.describing.declared import declared_licences
 from attestor.describing.dependencies import Dependencies, HostDependency, LockedDependency
 from attestor.describing.formulation import formulation
+from attestor.describing.vendored import PROVIDED_BY, vendored
 from attestor.late_grammar import late_grammar
 from verifier.errors import Refused, UsageError
 from verifier.wheels.wheel import Snapshot
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from cyclonedx.model.component import Component
     from cyclonedx.model.license import License
 
-#: Names of our properties (CycloneDX property taxonomy: a namespace, a colon, a name).
-PROVIDED_BY = "loadlock:provided-by"
+#: Another name of our properties (CycloneDX property taxonomy: a namespace, a colon, a name).
 REQUIREMENT = "loadlock:requirement"
 
 
@@ -54,7 +54,8 @@ def make_sbom(
         build: the build, whose environment the document gives as formulation; None when it was built elsewhere.
 
     Raises:
-        Refused: ``format.schema``: the wheel's metadata cannot be said in CycloneDX.
+        Refused: ``format.schema``: the wheel's metadata cannot be said in CycloneDX; ``wheel.metadata``: that of a
+            distribution inside it.
         UsageError: ``usage.extra``.
     """
     _require_cyclonedx()
@@ -69,6 +70,11 @@ def make_sbom(
         metadata.tools.components.add(_tool(tool))
     document = _document(metadata, dependencies, version)
     document["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_URL, wheel.digest).urn
+    inside = vendored(wheel)
+    if inside:
+        document["metadata"]["component"]["components"] = inside
+    # Whether there is more in it (code that was copied without metadata, libraries) nobody can tell.
+    document["compositions"] = [{"aggregate": "unknown", "assemblies": [document["metadata"]["component"]["bom-ref"]]}]
     if build is not None:
         document["formulation"] = formulation(build)
     return _checked(json.dumps(document), version)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from attestor.checking.review import review
 from attestor.describing.licences import ALLOWED, Licences, check_allowed, licences_of
-from attestor.pipeline import Attestation
-from tests.attestor.conftest import Signers
-from verifier.errors import UsageError
+from attestor.pipeline import Attestation, Options, attest_wheel
+from tests.attestor.conftest import EXAMPLE, NOW, Signers
+from tests.wheels import build_wheel
+from verifier.errors import Refused, UsageError
 from verifier.formats.manifest import Dependency
 from verifier.formats.text import Digest, Version
 
@@ -58,3 +62,24 @@ def test_the_wheel_and_every_locked_dependency_are_asked(attested: Attestation, 
     manifest = msgspec.structs.replace(attested.manifest, dependencies=(unknown,))
     licences = licences_of(found, manifest, ALLOWED)
     assert list(licences.stated) == [("csv-exporter", "Apache-2.0"), ("alpha", "")]
+
+
+def test_what_the_wheel_carries_inside_is_admitted_and_its_licence_reviewed(signers: Signers, tmp_path: Path) -> None:
+    metadata = "Name: gpl-lib\nVersion: 1.0\nLicense-Expression: GPL-3.0-only\n"
+    files: dict[str, str | bytes] = {
+        "csv_exporter.py": "",
+        "csv_exporter_libs/gpl_lib-1.0.dist-info/METADATA": metadata,
+    }
+    wheel = build_wheel(files, name="csv-exporter", version="1.0.0")
+    (tmp_path / wheel.file_name).write_bytes(wheel.data)
+    declared = json.loads((EXAMPLE / "PLUGIN_MANIFEST.json").read_text())
+    (tmp_path / "m.json").write_text(json.dumps(declared))
+    options = Options(manifest=tmp_path / "m.json")
+    with pytest.raises(Refused) as caught:
+        attest_wheel(tmp_path / wheel.file_name, options, signers.builder, now=NOW)
+    assert caught.value.code == "sbom.not-allowed"
+    (tmp_path / "m.json").write_text(json.dumps(declared | {"sdk_allowlist": ["gpl-lib==1.0"]}))
+    made = attest_wheel(tmp_path / wheel.file_name, options, signers.builder, now=NOW)
+    found = review(made.wheel, made.file_name, made.attestations, {"builder": [signers.builder.public_key]})
+    objections = licences_of(found, made.manifest, ALLOWED).objections()
+    assert "gpl-lib (inside the wheel): '(GPL-3.0-only)' was not agreed to" in objections

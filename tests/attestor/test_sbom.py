@@ -16,7 +16,8 @@ from attestor.building.wheelhouse import LockedWheel
 from attestor.checking.leaks import LeakGate
 from attestor.describing.dependencies import Dependencies, HostDependency, LockedDependency
 from attestor.describing.embedded import EmbeddedSbomDiffers, check_embedded_sbom
-from attestor.describing.sbom import PROVIDED_BY, REQUIREMENT, Version, make_embedded_sbom, make_sbom
+from attestor.describing.sbom import REQUIREMENT, Version, make_embedded_sbom, make_sbom
+from attestor.describing.vendored import PROVIDED_BY
 from tests.wheels import build_wheel
 from verifier.errors import Refused
 from verifier.formats.sbom import parse_sbom
@@ -199,6 +200,36 @@ def test_the_reader_understands_it() -> None:
     read = parse_sbom(make_sbom(wheel, NEEDS, timestamp=WHEN))
     assert (read.name, read.version, read.wheel) == ("sample-plugin", "1.0", wheel.digest)
     assert {part.name for part in read.components} == {"alpha", "beta", "pytest"}
+
+
+VENDORED = "Metadata-Version: 2.4\nName: Some_Lib\nVersion: 1.02\nLicense-Expression: MIT\n"
+
+
+@pytest.mark.parametrize("version", ["1.6", "1.7"])
+def test_what_the_wheel_carries_inside_is_listed_and_has_to_be_admitted(version: Version) -> None:
+    files = {
+        "p/__init__.py": "",
+        "p/_vendor/some_lib-1.2.dist-info/METADATA": VENDORED,
+        "p/_vendor/old.egg-info/PKG-INFO": "Name: old\nVersion: 3\n",
+        "p/_vendor/METADATA": VENDORED,
+    }
+    wheel = build_wheel(files, name="p")
+    data = make_sbom(read_wheel(wheel.data, wheel.file_name), NEEDS, timestamp=WHEN, version=version)
+    root = json.loads(data)["metadata"]["component"]
+    assert [(part["purl"], part.get("licenses")) for part in root["components"]] == [
+        ("pkg:pypi/old@3", None), ("pkg:pypi/some-lib@1.2", [{"expression": "MIT"}])
+    ]  # fmt: skip
+    assert {part.name for part in parse_sbom(data).components} == {"alpha", "beta", "pytest", "old", "some-lib"}
+    assert json.loads(data)["compositions"] == [{"aggregate": "unknown", "assemblies": [root["bom-ref"]]}]
+
+
+@pytest.mark.parametrize("metadata", ["", "Name: some lib\nVersion: 1\n", "Name: x\nVersion: one\n", "\xff"])
+def test_what_does_not_say_what_it_is_is_refused(metadata: str) -> None:
+    wheel = build_wheel({"p/__init__.py": "", "p/_vendor/x-1.dist-info/METADATA": metadata}, name="p")
+    with pytest.raises(Refused) as caught:
+        make_sbom(read_wheel(wheel.data, wheel.file_name), NEEDS, timestamp=WHEN)
+    assert caught.value.code == "wheel.metadata"
+    assert "p/_vendor/x-1.dist-info" in caught.value.found
 
 
 def test_it_gives_nothing_away() -> None:

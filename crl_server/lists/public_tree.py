@@ -61,7 +61,9 @@ class PublicTree:
             Unreachable: ``io.failed`` when another publisher does not come to an end.
         """
         with self.store.publishing(), exclusive(self.layout.lock):
-            self._catch_up()
+            if self.store.replicated:
+                with self.store.read() as ledger:
+                    self._catch_up(ledger)
             yield
 
     def put(self, path: Path, data: bytes) -> None:
@@ -135,25 +137,27 @@ class PublicTree:
             Refused: ``server.behind`` when this server has a newer list than the database, as after a restored backup.
             Unreachable: ``io.failed``.
         """
-        if self.store.replicated:
-            with exclusive(self.layout.lock):
-                self._catch_up()
-
-    def _catch_up(self) -> None:
         if not self.store.replicated:
             return
-        with self.store.read() as ledger:
-            query = select(PublishedFile.path, PublishedFile.number, PublishedFile.sha256)
-            newer = query.where(col(PublishedFile.number) > self._number).order_by(col(PublishedFile.number))
-            for name, number, digest in ledger.session.exec(newer).all():
-                path = self.layout.public / name
-                if kind_of(name) is None:
-                    raise Refused("server.lint", "the database holds a file that is not of the tree", found=ascii(name))
-                if self._digest(path) != digest:
-                    data = ledger.session.exec(select(PublishedFile.content).where(PublishedFile.path == name)).one()
-                    self._check_not_behind(name, data)
-                    self.write({path: data})
-                self._number = number
+        # The connection comes before the lock, as it does for a publisher, who has one and waits for the lock. In the
+        # other order each waits for the other once all connections are in use. What is seen is seen from the first
+        # question on, so with the lock held: a transaction's begin alone sees nothing yet (PostgreSQL's manual,
+        # "Repeatable Read Isolation Level").
+        with self.store.read() as ledger, exclusive(self.layout.lock):
+            self._catch_up(ledger)
+
+    def _catch_up(self, ledger: Ledger) -> None:
+        query = select(PublishedFile.path, PublishedFile.number, PublishedFile.sha256)
+        newer = query.where(col(PublishedFile.number) > self._number).order_by(col(PublishedFile.number))
+        for name, number, digest in ledger.session.exec(newer).all():
+            path = self.layout.public / name
+            if kind_of(name) is None:
+                raise Refused("server.lint", "the database holds a file that is not of the tree", found=ascii(name))
+            if self._digest(path) != digest:
+                data = ledger.session.exec(select(PublishedFile.content).where(PublishedFile.path == name)).one()
+                self._check_not_behind(name, data)
+                self.write({path: data})
+            self._number = number
 
     def _digest(self, path: Path) -> str:
         if not path.is_file():

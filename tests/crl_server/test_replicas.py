@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from crl_server.plugins import releases
 from crl_server.plugins.admission import Upload
 from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
+from crl_server.storage.store import CONNECTIONS
 from crl_server.trust import policies
 from tests import postgresql
 from tests.crl_server.deployments import ACTOR, DAY, NOW, digest, made, revoke
@@ -66,6 +68,14 @@ def test_whoever_publishes_the_others_follow(first: Authority, second: Authority
             until(lambda there=there, number=number: as_a_host(there).lists(digest(number)))  # type: ignore[misc]
     assert tree_of(first) == tree_of(second)
     assert first.verify_audit(NOW) == second.verify_audit(NOW)
+
+
+def test_more_revocations_at_once_than_connections_do_not_wait_for_the_follower(first: Authority) -> None:
+    """Nor that for them: each held what the other waited for, 20 seconds went by, and then revocations failed."""
+    with Follower(first.tree, 0.01), ThreadPoolExecutor(CONNECTIONS + 4) as pool:
+        done = list(pool.map(lambda number: revoke(first, number), range(40)))
+    assert len(set(done)) == 40
+    assert as_a_host(first).lists(digest(39))
 
 
 def test_what_is_renewed_and_what_is_signed_offline_reaches_the_others(first: Authority, second: Authority) -> None:

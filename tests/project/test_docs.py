@@ -29,6 +29,29 @@ def test_every_link_leads_somewhere(path: Path) -> None:
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
+def anchors(path: Path) -> set[str]:
+    """What a page's headings are called in links, as GitHub and GitLab make it of their words."""
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    words = [
+        re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    ]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in words}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_to_a_heading_finds_it(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#\s]*\.md|)#([^)\s]+)\)", path.read_text(encoding="utf-8"))
+    assert [(page, name) for page, name in links if name not in anchors(path.parent / page if page else path)] == []
+
+
+def test_every_benchmark_and_every_result_is_listed() -> None:
+    folder = ROOT / "benchmarks"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    results = {path.name for path in (folder / "results").glob("*.md")}
+    assert set(re.findall(r"\]\(results/([a-z]+\.md)\)", text)) == results
+    assert {f"{name}.md" for name in re.findall(r"-m benchmarks\.([a-z]+) --write", text)} == results
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_row_of_a_table_has_a_cell_for_each_column(path: Path) -> None:
     text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)

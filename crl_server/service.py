@@ -300,6 +300,13 @@ class Authority(Denying):
             tokens.revoke_token(ledger, name, now)
             ledger.record(Act(actor, "token.revoke", name, {}), now)
 
+    def forget_host(self, host: Name, actor: str, now: datetime) -> int:
+        """Count a host no more that is gone; returns and raises as :func:`crl_server.fleet.hosts.drop`."""
+        with self.store.write() as ledger:
+            instances = hosts.drop(ledger, host, now)
+            ledger.record(Act(actor, "host.forget", host, {"instances": instances}), now)
+        return instances
+
     def identify(self, presented: str, now: datetime) -> Identity:
         """Who presents a token: one of this service, or one of an issuer that the operator named.
 

@@ -89,6 +89,11 @@ BEYOND: dict[str, Code] = {
     "auth.role": Code(None, "the token's roles do not allow this", "Ask an operator for a token with a role named."),
     "auth.plugin": Code(None, "the token is for other plugins", "Ask an operator for a token for this plugin."),
     "auth.host": Code(None, "the token is another host's", "Ask an operator for a token of this host."),
+    "host.heard": Code(
+        None,
+        "a host that is to be forgotten is not gone",
+        "Stop it, take its token back ('loadlock token revoke'), and try again when it has been silent for 15 minutes.",
+    ),
     "auth.session": Code(None, "nobody is signed in at the console, or not any more", "Sign in again."),
     "auth.form": Code(
         None, "a form was not sent by one of the console's own pages", "Open the page and send it again."

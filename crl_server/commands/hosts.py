@@ -1,4 +1,4 @@
-"""``hosts ls``, ``hosts coverage`` and ``hosts running``: what hosts acknowledged, here or of a server."""
+"""``hosts ls``, ``coverage`` and ``running``: what hosts acknowledged, here or of a server; ``hosts forget``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
-from crl_server.commands.common import needing_the_extra, now, opened, pages
+from crl_server.commands.common import local_actor, needing_the_extra, now, opened, pages
 from crl_server.commands.revoke import add_server
-from verifier.command import Command, Output
+from verifier.command import Command, Output, given
 from verifier.errors import Refused
 from verifier.formats.strict_json import plain
+from verifier.formats.text import Name
 from verifier.refreshing.api_client import api_token, get
 
 PAGE = 500
@@ -70,6 +71,18 @@ def _running(args: argparse.Namespace, output: Output) -> None:
     output.result({"ok": True, "running": found})
 
 
+def _configure_forget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("host", metavar="HOST", help="its name, as 'hosts ls' shows it")
+
+
+def _forget(args: argparse.Namespace, output: Output) -> None:
+    name = given(Name, args.host, "the host")
+    with opened(args) as authority:
+        instances = authority.forget_host(name, local_actor(), now())
+    output.say(f"{name} is forgotten, with {instances} instances; whatever it says later counts again")
+    output.result({"ok": True, "host": name, "instances": instances})
+
+
 def _runs(row: dict[str, Any]) -> bool:
     return bool(row["instances"] > row["stopped"])
 
@@ -103,4 +116,5 @@ COMMANDS = (
     Command("hosts ls", "list the hosts that acknowledge, and what they go by", _configure_ls, _ls),
     Command("hosts coverage", "show how many hosts enforce a revocation", _configure_coverage, _coverage),
     Command("hosts running", "show which hosts run a library now", _configure_running, _running),
+    Command("hosts forget", "take a host that is gone out of every count", _configure_forget, _forget),
 )

@@ -14,6 +14,7 @@ from sqlmodel import col, delete, func, select
 
 from crl_server.storage.ledger import Ledger, in_parts
 from crl_server.storage.tables import Artifact, HostInstance, HostPlugin
+from verifier.errors import Refused, UsageError
 from verifier.formats.acknowledgement import Acknowledgement
 from verifier.formats.revocations import sha256_hex
 from verifier.formats.strict_json import Document, dumps
@@ -126,6 +127,25 @@ def forget(ledger: Ledger, now: datetime) -> None:
     spoken_for = set(ledger.session.exec(live)) if rows else set()
     gone = Time.of(now - FORGET_HOST)
     _drop(ledger, [(row.host, row.instance) for row in rows if row.host in spoken_for or row.heard < gone])
+
+
+def drop(ledger: Ledger, host: str, now: datetime) -> int:
+    """Forget a host that is gone; returns how many instances it had.
+
+    Raises:
+        UsageError: ``usage.arguments`` for a host that was never heard of.
+        Refused: ``host.heard`` for one that was heard of lately, and so is not gone.
+    """
+    rows = ledger.session.exec(select(HostInstance).where(HostInstance.host == host)).all()
+    if not rows:
+        raise UsageError("usage.arguments", f"no host {host!r} has ever acknowledged")
+    last = max(row.heard for row in rows)
+    if last >= Time.of(now - SILENT):
+        raise Refused(
+            "host.heard", f"the host {host!r} was heard of lately", found=last, expected="nothing for 15 minutes"
+        )
+    _drop(ledger, [(row.host, row.instance) for row in rows])
+    return len(rows)
 
 
 def _drop(ledger: Ledger, instances: Iterable[tuple[str, str]]) -> None:

@@ -33,7 +33,7 @@ Action = Literal[
     "policy.sign", "enrolment.sign", "token.create", "token.revoke", "access.denied",
     "rule.add", "reinstatement.request", "reinstatement.approve", "checkpoint.prepare", "checkpoint.publish",
     "list.recover", "trust.prepare", "trust.rotate", "deployment.restore", "session.begin", "session.end",
-    "waiver.request", "waiver.approve", "waiver.end",
+    "waiver.request", "waiver.approve", "waiver.end", "host.forget",
     "expiry.warn", "coverage.warn", "list.sweep",
 ]  # fmt: skip
 

@@ -42,6 +42,7 @@ ACTIVITIES: Final[Mapping[Action, int]] = {
     "trust.rotate": _UPDATE,
     "trust.resign": _UPDATE,
     "token.revoke": _DELETE,
+    "host.forget": _DELETE,
     "session.end": _DELETE,
 }
 """What an action does to what it is about; any other is something of its own, and named."""

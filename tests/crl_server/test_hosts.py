@@ -14,6 +14,7 @@ import pytest
 from crl_server.fleet import hosts
 from crl_server.fleet.hearing import Hearing
 from crl_server.fleet.hosts import MAX_INSTANCES, SILENT, Heard
+from crl_server.records.audit import parse_entry
 from crl_server.revocation.standing import NewRule
 from crl_server.service import Authority
 from crl_server.storage.store import Store
@@ -240,6 +241,32 @@ def test_a_host_that_knows_more_than_the_server_is_shown(authority: Authority) -
     said(authority, claim("a", 1, 5))
     assert states(authority) == {("a", 1): "ahead"}
     assert covered(authority, 0) == (1, 0, ("a",), ())
+
+
+def test_a_host_that_is_gone_is_forgotten_when_somebody_says_so(authority: Authority) -> None:
+    said(authority, claim("a", 1, 0, "x"), claim("a", 2), now=NOW - SILENT - MINUTE)
+    said(authority, claim("b", 3))
+    assert covered(authority) == (1, 1, (), ("a",))
+    assert authority.forget_host(Name("a"), ACTOR, NOW) == 2
+    assert covered(authority) == (1, 1, (), ())
+    with authority.store.read() as ledger:
+        assert hosts.running(ledger, [digest("x")], NOW) == []
+        entry = parse_entry(list(ledger.audit_lines())[-1])
+    assert (entry.actor, entry.action, entry.subject) == (ACTOR, "host.forget", "a")
+    said(authority, claim("a", 1))
+    assert covered(authority)[0] == 2
+
+
+def test_a_host_that_speaks_is_not_forgotten(authority: Authority) -> None:
+    said(authority, claim("a", 1), now=NOW - HOUR)
+    said(authority, claim("a", 2), now=NOW - SILENT)
+    with pytest.raises(Refused) as refused:
+        authority.forget_host(Name("a"), ACTOR, NOW)
+    assert refused.value.code == "host.heard"
+    with pytest.raises(LoadlockError) as caught:
+        authority.forget_host(Name("nobody"), ACTOR, NOW)
+    assert caught.value.code == "usage.arguments"
+    assert covered(authority)[0] == 1
 
 
 def test_hosts_come_page_by_page(live: Live) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from crl_server.service import Authority
-from tests.crl_server.deployments import digest
+from tests.crl_server.deployments import HOUR, digest
 from tests.crl_server.live import Live
 from tests.crl_server.receivers import Receiver
 from tests.crl_server.takebacks import admit, subject
 from tests.crl_server.test_cli import NOW, refused, run
+from tests.crl_server.test_hosts import claim
 from tests.project.tree import ROOT
 
 GUIDE = (ROOT / "docs" / "guides" / "operate.md").read_text(encoding="utf-8")
@@ -134,6 +135,11 @@ def revoke(operator: Operator, authority: Authority) -> None:
     operator.next("revoke --source")
     for command in ("coverage", "ls", "running"):
         operator.next(f"hosts {command}")
+    run("token", "create", "web-1", "--role", "host", "--host", "web-1")
+    authority.hearing.take(claim("web-1"), NOW - HOUR)
+    authority.hearing.keep()
+    operator.next("token revoke")
+    assert operator.next("hosts forget")["instances"] == 1
 
 
 def take_back(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:

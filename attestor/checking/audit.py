@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal
 from attestor.building.versions import version_of
 from attestor.checking.osv import Database
 from attestor.checking.remarks import Level, Remark
-from verifier.errors import UsageError
+from attestor.describing.vendored import components_inside
+from verifier.errors import Refused, UsageError
 from verifier.formats import findings as formats
 from verifier.formats.findings import NEVER, Audited, Severity, Unread, Vulnerabilities, Vulnerability, rating_named
 from verifier.formats.manifest import SignedManifest
@@ -95,15 +96,38 @@ def _remarks(known: Known) -> list[Remark]:
     ]
 
 
-def dependencies_of(manifest: SignedManifest) -> list[Dependency]:
-    """What a plugin brings along and what it needs of its host, sorted by name."""
-    hosts = {entry.project: None for entry in manifest.host_provided}
-    locked = {entry.name: entry.version for entry in manifest.dependencies}
-    return [Dependency(name, number) for name, number in sorted({**hosts, **locked}.items())]
+def dependencies_of(manifest: SignedManifest, sbom: bytes | None = None) -> list[Dependency]:
+    """What a plugin brings along, what it carries inside its wheel, and what it needs of its host, sorted by name.
+
+    Args:
+        manifest: what it requires.
+        sbom: its SBOM's predicate, which says what it carries; None: nobody says.
+
+    Raises:
+        Refused: ``vulnerabilities.not-audited``: two versions of one name, of which an audit can state one alone.
+        FormatError: any ``format.*`` code.
+    """
+    found: dict[str, Version | None] = {entry.project: None for entry in manifest.host_provided}
+    found |= {entry.name: entry.version for entry in manifest.dependencies}
+    for part in components_inside(sbom) if sbom is not None else ():
+        name, number = str(part["name"]), Version(str(part.get("version", "")))
+        if found.setdefault(name, number) != number:
+            raise Refused(
+                "vulnerabilities.not-audited", f"the plugin has {name!a} twice, in two versions",
+                found=f"{number} inside the wheel, {found[name] or 'that of the host'} beside it",
+                expected="one version of each name, of which an audit can speak",
+                todo="Take it out of the wheel, or out of the requirements.",
+            )  # fmt: skip
+    return [Dependency(name, number) for name, number in sorted(found.items())]
 
 
 def audit_over_database(
-    manifest: SignedManifest, database: Database, *, now: datetime, max_age: Duration = MAX_AGE
+    manifest: SignedManifest,
+    database: Database,
+    *,
+    now: datetime,
+    max_age: Duration = MAX_AGE,
+    sbom: bytes | None = None,
 ) -> Audit:
     """Audit a plugin's dependencies over a database of advisories.
 
@@ -112,8 +136,10 @@ def audit_over_database(
         database: as it was read.
         now: the moment, aware, UTC.
         max_age: beyond this, that the database knows nothing means nothing.
+        sbom: the SBOM's predicate, which says what the wheel carries inside.
 
     Raises:
+        Refused: as :func:`dependencies_of`.
         UsageError: ``usage.extra``.
     """
     silence = _why_silence_means_nothing(database, now, max_age)
@@ -122,7 +148,7 @@ def audit_over_database(
         return silence or ("an advisory about it cannot be evaluated" if dependency.name in database.unknown else "")
 
     began = perf_counter()
-    known, _ = _ask(_pip_audit().over_database(database), dependencies_of(manifest), objection)
+    known, _ = _ask(_pip_audit().over_database(database), dependencies_of(manifest, sbom), objection)
     names = tuple(quoted(name)[:200] for name in database.unread[:MAX_NAMED])
     predicate = _predicate(
         known,
@@ -136,7 +162,12 @@ def audit_over_database(
 
 
 def audit_over_service(
-    manifest: SignedManifest, service: Literal["osv", "pypi"], *, now: datetime, address: str = ""
+    manifest: SignedManifest,
+    service: Literal["osv", "pypi"],
+    *,
+    now: datetime,
+    address: str = "",
+    sbom: bytes | None = None,
 ) -> Audit:
     """Audit a plugin's dependencies over an online service.
 
@@ -145,12 +176,14 @@ def audit_over_service(
         service: which of those that pip-audit knows.
         now: the moment, aware, UTC.
         address: where an OSV service of one's own answers; empty: the public one.
+        sbom: the SBOM's predicate, which says what the wheel carries inside.
 
     Raises:
+        Refused: as :func:`dependencies_of`.
         UsageError: ``usage.extra``; ``usage.configuration`` for an address that cannot be used.
     """
     began = perf_counter()
-    known, gone = _ask(_pip_audit().over_service(service, address), dependencies_of(manifest), lambda _: "")
+    known, gone = _ask(_pip_audit().over_service(service, address), dependencies_of(manifest, sbom), lambda _: "")
     # What it knew is as recent as its answers; where it gave none, nothing was learnt.
     heard = any(entry.findings or not entry.reason for entry in known)
     source = formats.AdvisoryDatabase(uri=SERVICE.format(service), lastUpdate=Time.of(now) if heard else NEVER)

@@ -133,11 +133,14 @@ def _max_age(args: argparse.Namespace) -> Duration:
 def _audit(args: argparse.Namespace, subject: Subject, max_age: Duration) -> Audit:
     from attestor.checking.audit import audit_over_database, audit_over_service
     from attestor.checking.osv import read_database
+    from verifier.formats.statement import SBOM
 
-    now = datetime.now(UTC)
+    now, manifest = datetime.now(UTC), subject.manifest
+    sbom = subject.found.require(SBOM).statement.predicate
     if args.osv_db:
-        return audit_over_database(subject.manifest, read_database(Path(args.osv_db), now), now=now, max_age=max_age)
-    return audit_over_service(subject.manifest, args.service, now=now, address=args.service_url or "")
+        database = read_database(Path(args.osv_db), now)
+        return audit_over_database(manifest, database, now=now, max_age=max_age, sbom=sbom)
+    return audit_over_service(manifest, args.service, now=now, address=args.service_url or "", sbom=sbom)
 
 
 def _told(audit: Audit) -> list[str]:

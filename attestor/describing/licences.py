@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attestor.checking.review import Review
+from attestor.describing.vendored import components_inside
 from verifier.errors import UsageError
 from verifier.formats.manifest import SignedManifest
 from verifier.formats.sbom import MAX_SBOM
@@ -65,17 +66,13 @@ def licences_of(found: Review, manifest: SignedManifest, allowed: Sequence[str])
     Raises:
         FormatError: the SBOM is malformed.
     """
-    sbom = loads(found.require(SBOM).statement.predicate, limit=MAX_SBOM, what="SBOM")
+    predicate = found.require(SBOM).statement.predicate
+    sbom = loads(predicate, limit=MAX_SBOM, what="SBOM")
     by_name = {entry.get("name"): _expression(entry) for entry in sbom.get("components", [])}
     own = (found.snapshot.name, found.snapshot.metadata.license_expression)
-    inside = [(f"{entry['name']} (inside the wheel)", _expression(entry)) for entry in _inside(sbom)]
+    inside = [(f"{entry['name']} (inside the wheel)", _expression(entry)) for entry in components_inside(predicate)]
     locked = [(entry.name, by_name.get(entry.name, "")) for entry in manifest.dependencies]
     return Licences([own, *inside, *locked], allowed)
-
-
-def _inside(sbom: dict[str, Any]) -> list[dict[str, Any]]:
-    """The distributions that the wheel carries inside itself."""
-    return list(sbom["metadata"]["component"].get("components", []))
 
 
 def check_allowed(names: Iterable[str]) -> tuple[str, ...]:

@@ -15,12 +15,14 @@ from packaging.version import InvalidVersion
 from packaging.version import Version as Pep440
 
 from verifier.errors import Refused
-from verifier.formats.strict_json import quoted
+from verifier.formats.sbom import MAX_SBOM
+from verifier.formats.strict_json import loads, quoted
 from verifier.wheels.wheel import Snapshot
 
 #: The names of our properties of such a component.
 PROVIDED_BY = "loadlock:provided-by"
 PATH = "loadlock:path"
+_OURS = {"name": PROVIDED_BY, "value": "wheel"}
 _METADATA = {"METADATA": ".dist-info", "PKG-INFO": ".egg-info"}
 
 
@@ -39,6 +41,20 @@ def vendored(wheel: Snapshot) -> list[dict[str, Any]]:
         for place in places
         if place.parent.suffix == _METADATA.get(place.name) and str(place.parent) != wheel.dist_info
     ]
+
+
+def components_inside(sbom: bytes) -> list[dict[str, Any]]:
+    """The same, as an SBOM of ours lists them.
+
+    Args:
+        sbom: the exact bytes of a predicate that :func:`verifier.formats.sbom.parse_sbom` accepts.
+
+    Raises:
+        FormatError: any ``format.*`` code.
+    """
+    document = loads(sbom, limit=MAX_SBOM, what="SBOM")
+    parts = document["metadata"]["component"].get("components", [])
+    return [part for part in parts if _OURS in part.get("properties", [])]
 
 
 def _component(place: PurePosixPath, metadata: bytes) -> dict[str, Any]:
@@ -61,7 +77,7 @@ def _component(place: PurePosixPath, metadata: bytes) -> dict[str, Any]:
         "name": name,
         "version": number,
         "purl": f"pkg:pypi/{name}@{number}",
-        "properties": [{"name": PATH, "value": str(place)}, {"name": PROVIDED_BY, "value": "wheel"}],
+        "properties": [{"name": PATH, "value": str(place)}, _OURS],
     }
     licence = raw.get("license_expression", "")
     return found | ({"licenses": [{"expression": licence}]} if licence else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from attestor.checking.osv import read_database
 from attestor.pipeline import Attestation
 from tests.attestor.advisories import advisory, answer, ranged, serving, write
 from tests.attestor.conftest import NOW
+from verifier.errors import Refused
 from verifier.formats.findings import NEVER, parse_vulnerabilities
 from verifier.formats.manifest import Dependency, RequirementText, SignedManifest
 from verifier.formats.strict_json import dumps
@@ -43,6 +45,32 @@ def audited(manifest: SignedManifest, place: Path, files: dict[str, Any], **opti
 
 def outcomes(audit: Audit) -> dict[str, tuple[str, str]]:
     return {entry.name: (entry.outcome, entry.reason) for entry in audit.predicate.audit.dependencies}
+
+
+def inside(*parts: tuple[str, str]) -> bytes:
+    """As much of an SBOM as says what a wheel carries."""
+    ours = [{"name": "loadlock:provided-by", "value": "wheel"}]
+    components: list[dict[str, Any]] = [{"name": name, "version": number, "properties": ours} for name, number in parts]
+    components.append({"name": "of another tool", "version": "?"})
+    return json.dumps({"metadata": {"component": {"components": components}}}).encode()
+
+
+def test_what_the_wheel_carries_inside_is_audited_too(manifest: SignedManifest, tmp_path: Path) -> None:
+    files = {"a.json": advisory(package="delta")}
+    audit = audited(manifest, tmp_path / "db", files, sbom=inside(("delta", "1.0"), ("alpha", "2.0")))
+    assert {name: found for name, (found, _) in outcomes(audit).items()} == {
+        "alpha": "no-known-vulnerability", "beta": "no-known-vulnerability", "delta": "vulnerable",
+        "gam-ma": "not-audited",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("parts", [[("alpha", "1.9")], [("gam-ma", "1")], [("delta", "1"), ("delta", "2")]])
+def test_two_versions_of_one_name_are_not_audited_as_one(
+    manifest: SignedManifest, tmp_path: Path, parts: list[tuple[str, str]]
+) -> None:
+    with pytest.raises(Refused) as caught:
+        audited(manifest, tmp_path / "db", {"a.json": advisory(package="other")}, sbom=inside(*parts))
+    assert caught.value.code == "vulnerabilities.not-audited"
 
 
 # -- not audited -------------------------------------------------------------------------------------------------------

@@ -254,7 +254,6 @@ def _endorse(args: argparse.Namespace, output: Output) -> None:
     from attestor.signing.endorse import endorse
     from attestor.signing.rehearsal import rehearse_endorsement
     from attestor.signing.signatories import signatories, signatories_if_any, statement_signer
-    from verifier.files import write_atomic
     from verifier.judging.covenant import found_out, readable
 
     deployment = deployment_if_any(args.deployment)
@@ -274,7 +273,7 @@ def _endorse(args: argparse.Namespace, output: Output) -> None:
     done = endorse(
         wheel, files.wheel.name, attestations, unsigned, owner, builders, now=now, rebuilders=rebuilders
     )  # fmt: skip
-    write_atomic(files.attestations, done.attestations)
+    files.write_attestations(done.attestations, attestations)
     files.unsigned.unlink(missing_ok=True)
     for line in (*readable(done.manifest), *found_out(done.findings)):
         output.say(line)

@@ -70,6 +70,9 @@ CODES: dict[str, Code] = {
     ),
     "set.count": Code(3, "more statements than the cap", _REATTEST),
     "set.duplicate": Code(3, "a statement of which one is allowed stands there twice", _REATTEST),
+    "set.changed": Code(
+        None, "the attestation set was changed by somebody else meanwhile", "Look at the set as it is, and sign again."
+    ),
     "set.statement-missing": Code(3, "a statement that is required is not in the set", _REATTEST),
     # -- 4 signatures ------------------------------------------------------------------------------------------------
     "signature.invalid": Code(4, "a signature does not verify", _PUBLISHER),

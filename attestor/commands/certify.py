@@ -64,7 +64,6 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
     from attestor.signing.certify import certify, changes_since, check_no_growth, manifest_of, review_for_certification
     from attestor.signing.rehearsal import rehearse_certification
     from attestor.signing.signatories import statement_signer
-    from verifier.files import write_atomic
     from verifier.formats.bundle import dump_set
     from verifier.formats.statement import CERTIFICATION
     from verifier.judging.covenant import found_out, readable
@@ -100,7 +99,7 @@ def _certify(args: argparse.Namespace, output: Output) -> None:
         return
     _agree(args, output)
     done = certify(wheel, files.wheel.name, attestations, certifier, keys, terms, now=now)
-    write_atomic(files.attestations, done.attestations)
+    files.write_attestations(done.attestations, attestations)
     output.say(f"certified for tier {terms.tier} until {terms.expires:%Y-%m-%d %H:%M:%SZ} by {certifier.signatory.id}")
     output.result(
         {

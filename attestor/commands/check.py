@@ -45,8 +45,8 @@ def _configure_amending(parser: argparse.ArgumentParser) -> None:
     add_remarks(parser)
 
 
-def _open(args: argparse.Namespace) -> tuple[WheelFiles, Signer, Subject]:
-    """The wheel and its set, and the key that what is found will be signed with."""
+def _open(args: argparse.Namespace) -> tuple[WheelFiles, bytes | None, Signer, Subject]:
+    """The wheel and its set, as bytes and reviewed, and the key that what is found will be signed with."""
     from attestor.checking.amend import open_subject
     from attestor.commands.places import WheelFiles, deployment_if_any
     from attestor.signing.signatories import signatories_if_any, statement_signer
@@ -61,14 +61,13 @@ def _open(args: argparse.Namespace) -> tuple[WheelFiles, Signer, Subject]:
         "certifier": signatories_if_any("certifier", args, deployment),
     }
     unsigned = files.read_unsigned() if files.unsigned.exists() else None
-    subject = open_subject(files.read_wheel(), files.wheel.name, files.read_attestations(), unsigned, keys)
-    return files, builder, subject
+    attestations = files.read_attestations()
+    subject = open_subject(files.read_wheel(), files.wheel.name, attestations, unsigned, keys)
+    return files, attestations, builder, subject
 
 
-def _write(files: WheelFiles, amended: Amended, output: Output) -> None:
-    from verifier.files import write_atomic
-
-    write_atomic(files.attestations, amended.attestations)
+def _write(files: WheelFiles, read: bytes | None, amended: Amended, output: Output) -> None:
+    files.write_attestations(amended.attestations, read)
     if amended.certification_removed:
         output.say("the certification did not cover this and was removed: have it certified again")
 
@@ -91,13 +90,13 @@ def _vulnerabilities(args: argparse.Namespace, output: Output, remarks: list[Rem
     from verifier.formats.strict_json import dumps, plain
 
     max_age = _max_age(args)
-    files, builder, subject = _open(args)
+    files, read, builder, subject = _open(args)
     with output.progress.step("audit") as step:
         audit = _audit(args, subject, max_age)
         step.says(f"{len(audit.known)} dependencies")
     remarks += audit.remarks
     amended = amend(subject, VULNERABILITIES, dumps(audit.predicate), builder)
-    _write(files, amended, output)
+    _write(files, read, amended, output)
     for line in _told(audit):
         output.say(line)
     status = 0 if args.report_only else _status(audit)
@@ -203,11 +202,11 @@ def _release(args: argparse.Namespace, output: Output, remarks: list[Remark]) ->
     from verifier.formats.strict_json import dumps, plain
 
     options = _release_options(args)
-    files, builder, subject = _open(args)
+    files, read, builder, subject = _open(args)
     checked = check_release(subject, Path(args.source), options, now=datetime.now(UTC), progress=output.progress)
     remarks += checked.remarks
     amended = amend(subject, TEST_RESULT, dumps(checked.predicate), builder)
-    _write(files, amended, output)
+    _write(files, read, amended, output)
     status = LoadlockError.exit_status if checked.predicate.result == "FAILED" and not args.report_only else 0
     output.say(_VERDICTS[checked.predicate.result])
     output.result(

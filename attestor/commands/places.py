@@ -10,8 +10,8 @@ from pathlib import Path
 from attestor.commands.key_options import KEY, PUBLIC_KEY
 from attestor.signing.signers import MAX_PUBLIC_KEY, KeySigner, load_signer, open_signer, without_signing
 from verifier.deployment.place import find_deployment
-from verifier.errors import UsageError
-from verifier.files import read_capped
+from verifier.errors import Refused, UsageError
+from verifier.files import read_capped, write_atomic
 from verifier.formats.dsse import MAX_SET
 from verifier.formats.statement import MAX_STATEMENT
 from verifier.formats.strict_json import loads
@@ -53,6 +53,28 @@ class WheelFiles:
         if not self.attestations.exists():
             return None
         return read_capped(self.attestations, MAX_SET, "the attestation set")
+
+    def write_attestations(self, attestations: bytes, read: bytes | None) -> None:
+        """Put a set in the place of the one that it was made of.
+
+        Checks run for many minutes, and people think before they sign: what another command has added meanwhile would
+        be lost.
+
+        Args:
+            attestations: the new set.
+            read: the bytes that :meth:`read_attestations` gave.
+
+        Raises:
+            Refused: ``set.changed``: there is another one now.
+            Unreachable: ``io.failed``; UsageError.
+        """
+        if self.read_attestations() != read:
+            raise Refused(
+                "set.changed", "the attestation set was changed while something was added to it",
+                found=f"another {self.attestations.name!a} than the one that was read", expected="the same bytes",
+                todo="Run the command again: it adds to the set as it is now. Nothing was written.",
+            )  # fmt: skip
+        write_atomic(self.attestations, attestations)
 
     def read_unsigned(self) -> bytes:
         """The unsigned statement's bytes; raises UsageError where there is none, or where it cannot be read."""

@@ -66,7 +66,7 @@ def _write(files: WheelFiles, attestations: bytes | None, done: Rebuilt, *, add:
     if done.attestations is None:
         return None
     if add and attestations is not None and done.refusal() is None:
-        write_atomic(files.attestations, with_rebuild(attestations, done))
+        files.write_attestations(with_rebuild(attestations, done), attestations)
         return files.attestations
     beside = files.wheel.with_name(f"{files.wheel.name}.rebuild.jsonl")
     write_atomic(beside, done.attestations)

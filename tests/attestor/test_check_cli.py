@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from attestor.building.wheelhouse import Wheelhouse
+from attestor.checking import osv
+from attestor.checking.osv import Database, read_database
 from attestor.checking.review import Keys, Review, review
 from attestor.commands.check import CHECK_COMMANDS
 from attestor.commands.places import WheelFiles
@@ -257,3 +259,26 @@ def test_who_signs_next_sees_what_was_found_and_what_nobody_knows(release: Relea
     assert "  vulnerable     pkg:pypi/alpha@2.0: CVE-1, critical" in shown
     assert "  not audited    gamma (from the host): provided by the host, which has the version" in shown
     assert any(line.startswith("  audited        at ") and ": 1 advisories, the newest of " in line for line in shown)
+
+
+def test_what_another_command_added_meanwhile_is_not_lost(
+    release: Release, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An audit, or a checklist, takes its time; the set that it was read from may be another one then."""
+    ours = release.files.read_attestations()
+    assert ours is not None
+
+    def while_others_write(*arguments: Any) -> Database:
+        release.files.attestations.write_bytes(ours + b"\n")
+        return read_database(*arguments)
+
+    monkeypatch.setattr(osv, "read_database", while_others_write)
+    with pytest.raises(LoadlockError) as caught:
+        release.check(AUDIT, "--osv-db", database)
+    assert caught.value.code == "set.changed"
+    assert release.files.read_attestations() == ours + b"\n"
+    release.files.attestations.unlink()
+    with pytest.raises(LoadlockError) as caught:
+        release.files.write_attestations(ours, ours)
+    assert caught.value.code == "set.changed"
+    assert not release.files.attestations.exists()

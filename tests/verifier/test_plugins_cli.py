@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from loadlock.cli import invoke
 from tests.hosts import HostedDeployment, set_of
@@ -17,6 +18,7 @@ from tests.registry import Registry, registry_with_token
 from verifier.commands.doctor import Checkup, examine
 from verifier.errors import LoadlockError
 from verifier.formats.text import Time
+from verifier.judging.ground import Ground
 
 
 class Told:
@@ -169,13 +171,17 @@ def test_a_list_near_its_end_is_said(hosted: HostedDeployment) -> None:
     head = gate.ground.revocations.head
     third = (head.expires.instant - head.issued.instant) / 3
 
-    def seen(moment: datetime) -> set[str]:
+    def seen(moment: datetime, ground: Ground = gate.ground) -> set[tuple[str, str]]:
         checkup = Checkup(moment, timedelta(0))
-        return {symptom.name for symptom in examine(gate.ground, gate.home, [], [], checkup)}
+        return {(symptom.level, symptom.name) for symptom in examine(ground, gate.home, [], [], checkup)}
 
     assert seen(head.expires.instant - third) == set()
-    assert seen(head.expires.instant - third + timedelta(seconds=1)) == {"list-expires"}
-    assert seen(head.expires.instant) == {"list-expired"}
+    assert seen(head.expires.instant - third + timedelta(seconds=1)) == {("warning", "list-expires")}
+    assert seen(head.expires.instant) == {("warning", "list-expired")}
+    grace = gate.ground.grace_of(*gate.ground.trust.policy.tiers)
+    assert seen(head.expires.instant + grace - timedelta(seconds=1)) == {("warning", "list-expired")}
+    assert ("error", "list-expired") in seen(head.expires.instant + grace)
+    assert seen(head.expires.instant, replace(gate.ground, stateless=True)) == {("error", "list-expired")}
 
 
 def test_what_is_refused_is_an_error(hosted: HostedDeployment) -> None:

@@ -115,7 +115,11 @@ def _of_ground(ground: Ground, checkup: Checkup) -> Iterator[Symptom]:
     for key in policy.head_keys:
         yield from _end("head-key-expires", "policy", key.not_after, checkup, f"the key {key.key} of the list")
     life = head.expires.instant - head.issued.instant
-    if checkup.now >= head.expires.instant:
+    if checkup.now >= head.expires.instant + ground.grace_of(*policy.tiers):
+        yield Symptom(
+            "error", "list-expired", "list", f"ended at {head.expires}; no grace is left, and nothing is loaded"
+        )
+    elif checkup.now >= head.expires.instant:
         yield Symptom("warning", "list-expired", "list", f"ended at {head.expires}; the grace is running")
     elif head.expires.instant - checkup.now < life / LIST_SHARE:
         yield Symptom("warning", "list-expires", "list", f"ends at {head.expires}, and no newer one came")

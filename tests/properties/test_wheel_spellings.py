@@ -18,7 +18,7 @@ from tests.properties.test_spellings import outcome
 from tests.wheels import contents_of, record_row
 from verifier.wheels.core_metadata import parse_metadata, parse_wheel_file
 from verifier.wheels.record import check_record
-from verifier.wheels.wheel_paths import check_path
+from verifier.wheels.wheel_paths import check_names, check_path
 
 # -- METADATA and WHEEL ------------------------------------------------------------------------------------------------
 
@@ -102,6 +102,17 @@ def test_any_path(path: str) -> None:
         assert outcome(check_path, path) == outcome(check_path, f"~/{path}")
 
 
+NAMES = st.sampled_from(
+    ["", "/", "a", "A", "a/", "a/b", "a/B", "a/b/", "a/b/c", "A/b/c", "b", "b\n", "a\nb", "con", "a//b", "é"]
+)
+
+
+@settings(PROPERTY, max_examples=500)
+@given(st.lists(NAMES, max_size=5))
+def test_any_names_of_one_archive(names: list[str]) -> None:
+    assert outcome(check_names, names) == outcome(check_names, [*names, "~"])
+
+
 def test_the_caps_of_paths() -> None:
     for path in (
         "/".join("a" * 32),
@@ -113,3 +124,4 @@ def test_the_caps_of_paths() -> None:
     ):
         is_right = path.count("/") < 32 and len(path.rpartition("/")[2]) < 256
         assert (outcome(check_path, path)[0] == "value") == is_right
+        assert (outcome(check_names, ["a.py", path, "b/c.py"])[0] == "value") == is_right

@@ -3,8 +3,8 @@
 ``docs/spec/wheel.md`` ("The archive") gives the rules; the layout of the end record is that of ZIP APPNOTE 6.3.10,
 section 4.3.16. Headers of entries are :mod:`verifier.wheels.archive_headers`' work.
 
-The order of work: (1) the end record, (2) all central headers, and the sizes they state against the caps, (3) each
-entry's name, local header and span, (4) the contents. Nothing is unpacked before all headers hold.
+The order of work: (1) the end record, (2) all central headers, and the sizes they state against the caps, (3) all
+names, (4) each entry's local header and span, (5) the contents. Nothing is unpacked before all headers hold.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from verifier.wheels.archive_headers import (
     malformed,
     name_of,
 )
-from verifier.wheels.wheel_paths import Tree, shown
+from verifier.wheels.wheel_paths import check_names, shown
 
 _MIB: Final = 1 << 20
 
@@ -82,7 +82,10 @@ def read_files(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Iterator[tuple[s
         Refused: ``wheel.archive``, ``wheel.path``, ``wheel.collision`` or ``wheel.bomb``.
     """
     count, directory_start = _end_record(data, limits)
-    spans, checksums = _spans(data, _central_directory(data, count, directory_start, limits), directory_start)
+    entries = _central_directory(data, count, directory_start, limits)
+    names = [name_of(entry) for entry in entries]
+    check_names(names)
+    spans, checksums = _spans(data, entries, names, directory_start)
     view = memoryview(data)
     for (path, span), checksum in zip(spans.items(), checksums, strict=True):
         start, packed, size, method = span
@@ -92,21 +95,20 @@ def read_files(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Iterator[tuple[s
         yield path, span, content
 
 
-def _spans(data: bytes, entries: Iterable[Central], directory_start: int) -> tuple[dict[str, Span], list[int]]:
-    """Where each file lies, and the checksum it is to have: names and headers agree, and nothing lies between (3)."""
-    tree = Tree()
+def _spans(
+    data: bytes, entries: Iterable[Central], names: Iterable[str], directory_start: int
+) -> tuple[dict[str, Span], list[int]]:
+    """Where each file lies, and the checksum it is to have: the headers agree, and nothing lies between (4)."""
     spans: dict[str, Span] = {}
     checksums: list[int] = []
     position = 0
-    for entry in entries:
-        path, is_directory = name_of(entry)
-        tree.add(path, directory=is_directory)
+    for entry, name in zip(entries, names, strict=True):
         start = data_start(data, entry, position)
         stop = start + entry.packed
         if stop > directory_start:
             raise malformed(f"the data of {shown(entry.name)} reaches into the central directory")
-        if not is_directory:
-            spans[path] = (start, entry.packed, entry.size, entry.method)
+        if not name.endswith("/"):
+            spans[name] = (start, entry.packed, entry.size, entry.method)
             checksums.append(entry.crc)
         position = after_descriptor(data, entry, stop) if entry.flags & FLAG_DESCRIPTOR else stop
     if position != directory_start:

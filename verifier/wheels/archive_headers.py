@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from verifier.errors import Refused
 from verifier.value import Value
-from verifier.wheels.wheel_paths import check_path, shown
+from verifier.wheels.wheel_paths import shown
 
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -129,20 +129,16 @@ def _check_central(entry: Central) -> None:
         raise malformed(f"the directory {shown(entry.name)} has data")
 
 
-def name_of(entry: Central) -> tuple[str, bool]:
-    """The checked path, without a directory's closing slash, and whether it is a directory.
+def name_of(entry: Central) -> str:
+    """The name, with a directory's closing slash, which is not checked.
 
     Raises:
-        Refused: ``wheel.archive`` or ``wheel.path``.
+        Refused: ``wheel.archive``.
     """
     try:
-        name = entry.name.decode("utf-8" if entry.flags & _FLAG_UTF8 else "ascii")
+        return entry.name.decode("utf-8" if entry.flags & _FLAG_UTF8 else "ascii")
     except UnicodeDecodeError:
         raise malformed(f"the name {shown(entry.name)} is not in its declared encoding") from None
-    is_directory = name.endswith("/")
-    path = name[:-1] if is_directory else name
-    check_path(path)
-    return path, is_directory
 
 
 def data_start(data: bytes, entry: Central, position: int) -> int:

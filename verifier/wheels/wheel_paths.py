@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Final
 
 from verifier.errors import Refused
@@ -18,8 +19,9 @@ MAX_PARTS: Final = 32
 
 _SHOWN: Final = 120
 _PLAIN: Final = r"[A-Za-z0-9_\-+@=,!~#$%&'()\[\]{};^` ./]+"
-_PART: Final = r"(?!(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[./]|\Z))[A-Za-z0-9_.+-]*[A-Za-z0-9_+-]"
+_PART: Final = r"(?!(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[./\n]|\Z))[A-Za-z0-9_.+-]*[A-Za-z0-9_+-]"
 _COMMON: Final = rf"(?:{_PART}/){{0,{MAX_PARTS - 1}}}{_PART}"
+_ALL_COMMON: Final = rf"(?>{_COMMON}\n)*+{_COMMON}"
 _RESERVED_CHARACTERS: Final = frozenset('\\:*?"<>|')
 _DEVICE: Final = r"(?i)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?"
 
@@ -50,6 +52,43 @@ def check_path(path: str) -> None:
         raise _refusal(path, f"{len(parts)} parts", f"at most {MAX_PARTS}")
     for part in parts:
         _check_part(path, part)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names of which one is no plainly relative path, or could land on another.
+
+    Args:
+        names: of files, and of directories with a closing ``/``.
+
+    Raises:
+        Refused: ``wheel.path``; ``wheel.archive`` or ``wheel.collision`` as :meth:`Tree.add`.
+    """
+    if _are_common(names):
+        return
+    tree = Tree()
+    for name in names:
+        path = name.removesuffix("/")
+        check_path(path)
+        tree.add(path, directory=path != name)
+
+
+def _are_common(names: Sequence[str]) -> bool:
+    """Whether these are names of files as nearly all are, and none could land on another; of others :class:`Tree` says.
+
+    A few looks at all of them together, and not a few at each.
+    """
+    together = "\n".join(names)
+    if together.count("\n") >= len(names) or max(map(len, names)) > MAX_PART_BYTES:
+        return False
+    if compiled(_ALL_COMMON).fullmatch(together) is None:
+        return False
+    directories: set[str] = set()
+    for parent in {name.rpartition("/")[0] for name in names}:
+        while parent and parent not in directories:
+            directories.add(parent)
+            parent = parent.rpartition("/")[0]  # noqa: PLW2901 - and on to the next one above
+    nodes = directories.union(names)
+    return len(nodes) == len(names) + len(directories) and len({*map(str.lower, nodes)}) == len(nodes)
 
 
 class Tree:

@@ -63,6 +63,7 @@ WRONG_CLAIMS: dict[str, Claims] = {
     "issued in the future": {"iat": AT + 120},
     "no time of issue": {"iat": None},
     "not valid yet": {"nbf": AT + 120},
+    "issued in the future, though it begins before": {"iat": AT + 120, "nbf": AT - 60},
     "valid for a week": {"exp": AT + 7 * 86400},
     "no subject": {"sub": None},
     "a subject that is a number": {"sub": 7},

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import structs
 
 from attestor.signing.handover import accept, offer
 from verifier.errors import Refused
+from verifier.formats.dsse import Signature
 from verifier.formats.text import Name, PluginId
 from verifier.judging.handovers import agreed
 from verifier.signatures.keys import PublicKey
@@ -51,3 +53,18 @@ def test_the_taker_alone_is_nobody() -> None:
     with pytest.raises(Refused) as caught:
         agreed(both, known, NOW)
     assert caught.value.code == "signature.unknown-signer"
+
+
+def test_without_the_takers_own_signature_nobody_takes() -> None:
+    made = offer(Name("acme"), Name("a"), Name("b"), PluginId("p"), OLD, NEW.public, NOW, DAY)
+    given = made.signatures[0]
+    by_another = Signature(keyid=NEW.public.id, sig=PrivateKey.generate("ecdsa-p256").sign(made.signed_bytes))
+    for signatures, code in (
+        ((given,), "handover.unsigned"),
+        ((given, structs.replace(given, keyid=NEW.public.id)), "signature.invalid"),
+        ((given, by_another), "signature.invalid"),
+        ((structs.replace(by_another, keyid=OLD.public.id),), "signature.invalid"),
+    ):
+        with pytest.raises(Refused) as caught:
+            agreed(structs.replace(made, signatures=signatures), known, NOW)
+        assert caught.value.code == code

@@ -66,7 +66,7 @@ def sha256(content: bytes) -> str:
 def test_libraries_of_plugins_and_dependencies_are_laid_out(
     hosted: HostedDeployment, laid: Path, library: bytes
 ) -> None:
-    hosted.plugin({"sample_plugin/__init__.py": "", MODULE: library, "sample.libs/libx.so.1.2": b"other"})
+    hosted.plugin({"sample_plugin/__init__.py": "", MODULE: library, "sample.libs/libx.so.1.0.2k": b"other"})
     (hosted.directory / "wheels").mkdir()
     wheel = build_wheel({"dep/a.so": library, "dep/b.so": b"a dependency's"}, name="dep")
     (hosted.directory / "wheels" / wheel.file_name).write_bytes(wheel.data)
@@ -136,6 +136,73 @@ def test_a_directory_of_others_is_refused(hosted: HostedDeployment, laid: Path, 
     assert "not root's alone" in str(refusal(hosted).found)
 
 
+def test_nothing_is_made_where_others_could_put_a_link(hosted: HostedDeployment, tmp_path: Path) -> None:
+    """Root would make it, and set its mode, wherever that link leads by then."""
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 65534, -1)
+    settings(hosted, f'cache = "{tmp_path / "cache"}"\nlibraries = "{tmp_path}/theirs/a/b"\n')
+    assert "theirs is not root's alone" in str(refusal(hosted).found)
+    assert list((tmp_path / "theirs").iterdir()) == []
+
+
+def test_what_is_made_everybody_may_read_and_root_alone_change(hosted: HostedDeployment, tmp_path: Path) -> None:
+    settings(hosted, f'cache = "{tmp_path / "cache"}"\nlibraries = "{tmp_path}/link/a/b"\n')
+    (tmp_path / "place").mkdir()
+    (tmp_path / "link").symlink_to("place")
+    before = os.umask(0o077)
+    try:
+        prepare(hosted)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "place").rglob("*")} == {0o755}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: os.chown(file, 65534, -1),
+        lambda file: file.chmod(0o666),
+        lambda file: os.chown(file.parent, 65534, -1),
+        lambda file: file.symlink_to(file.rename(file.with_name("other"))),
+    ],
+)
+def test_root_writes_nowhere_at_the_word_of_others(
+    hosted: HostedDeployment, laid: Path, change: Callable[[Path], None]
+) -> None:
+    """Else who can write the settings has files made in, and removed from, whichever directory of root."""
+    laid.mkdir()
+    (laid / ("a" * 64)).touch()
+    change(hosted.directory / "loadlock.toml")
+    error = refusal(hosted)
+    assert error.what == "these settings cannot say where root is to write"
+    assert " is not root's alone: user " in str(error.found)
+    assert [path.name for path in laid.iterdir()] == ["a" * 64]
+
+
+def test_a_file_that_somebody_can_write_to_still_is_written_anew(
+    hosted: HostedDeployment, laid: Path, library: bytes
+) -> None:
+    """Who opened it before it was root's needs no permission any more."""
+    hosted.plugin({"sample_plugin/__init__.py": "", MODULE: library})
+    prepare(hosted)
+    [path] = laid.iterdir()
+    with path.open("r+b") as stream:
+        assert prepare(hosted).value["made"] == 1
+        stream.write(b"other")
+    assert path.read_bytes() == library
+    assert prepare(hosted).value["made"] == 0
+
+
+def test_a_directory_of_plugins_that_is_not_there_is_no_empty_one(
+    hosted: HostedDeployment, laid: Path, library: bytes
+) -> None:
+    hosted.plugin({"sample_plugin/__init__.py": "", MODULE: library})
+    prepare(hosted)
+    hosted.wheels.rename(hosted.wheels.with_name("elsewhere"))
+    assert "is not there" in refusal(hosted).what
+    assert len(list(laid.iterdir())) == 1
+
+
 def test_settings_that_name_no_directory_are_refused(hosted: HostedDeployment) -> None:
     settings(hosted, "")
     assert "do not say where libraries" in refusal(hosted).what
@@ -151,9 +218,6 @@ def test_only_root_can(bare: Path, hosted: HostedDeployment, laid: Path) -> None
 import argparse, os
 from verifier.commands.prepare import COMMAND
 from verifier.errors import UsageError
-from verifier.hosting.settings import Settings
-found = Settings.find({str(hosted.directory)!r})
-Settings.find = lambda place: found
 {DROP}
 try:
     COMMAND.run(argparse.Namespace(settings=None, deployment=None), None)
@@ -172,7 +236,7 @@ def test_a_host_by_these_settings_runs_what_was_laid_out(
         entry_points={"sample": {"x": "sample_plugin:rpds"}},
     )
     prepare(hosted)
-    monkeypatch.setattr(prepared, "could_act_as_root", lambda: False)
+    monkeypatch.setattr(prepared, "require_powerless", lambda: None)
     monkeypatch.setattr(private_directory, "SETTLED", -(10**10))
     before = set(sealed._FILES)
     plugins = Plugins.open(hosted.directory)

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
@@ -24,9 +23,6 @@ from verifier.plugin import EntryPoint, Plugin
 from verifier.value import Value
 
 logger = logging.getLogger(__name__)
-
-MAX_WHEELS: Final = 5_000
-"""How many wheels a directory may hold."""
 
 Listener = Callable[[Plugin, PluginRevoked], object]
 
@@ -173,21 +169,7 @@ class Plugins:
 
     def _candidates(self) -> dict[str, list[Path]]:
         """The wheels of all directories by distribution, the newest first."""
-        found: list[Path] = []
-        for directory in self.settings.plugins:
-            if not directory.is_dir():
-                raise UsageError(
-                    "usage.configuration", "a directory of plugins is not there", found=str(directory),
-                    expected="a directory with wheels, which may be empty",
-                )  # fmt: skip
-            wheels = sorted(directory.glob("*.whl"))
-            if len(wheels) > MAX_WHEELS:
-                raise UsageError(
-                    "usage.configuration", "a directory of plugins holds too many wheels", found=str(len(wheels)),
-                    expected=f"at most {MAX_WHEELS}",
-                )  # fmt: skip
-            found += wheels
-        return newest_first(found)
+        return newest_first(self.settings.wheels())
 
     def _check_required(self) -> None:
         missing = set(self.settings.required) - {plugin.facts.plugin_id for plugin in self.loaded}

@@ -28,6 +28,8 @@ MAX_SETTINGS: Final = 64 * 1024
 """Size cap of the file in bytes."""
 MAX_ITEMS: Final = 1_000
 """How many items a list may have."""
+MAX_WHEELS: Final = 5_000
+"""How many wheels a directory of plugins may hold."""
 
 _Words = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=500)], ...], Meta(max_length=MAX_ITEMS)]
 _Place = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -107,6 +109,28 @@ class Settings(Value, frozen=True, kw_only=True):
             adapters=adapters or {},
         )  # fmt: skip
 
+    def wheels(self) -> list[Path]:
+        """The wheels in the directories of plugins: those of the first by name, and so on.
+
+        Raises:
+            UsageError: ``usage.configuration`` for a directory that is not there, or holds too many.
+        """
+        found = []
+        for directory in self.plugins:
+            if not directory.is_dir():
+                raise UsageError(
+                    "usage.configuration", "a directory of plugins is not there", found=str(directory),
+                    expected="a directory with wheels, which may be empty",
+                )  # fmt: skip
+            wheels = sorted(directory.glob("*.whl"))
+            if len(wheels) > MAX_WHEELS:
+                raise UsageError(
+                    "usage.configuration", "a directory of plugins holds too many wheels", found=str(len(wheels)),
+                    expected=f"at most {MAX_WHEELS}",
+                )  # fmt: skip
+            found += wheels
+        return found
+
     @classmethod
     def find(cls, place: Path | str | None = None) -> Settings:
         """The settings in a file, or those of a deployment directory: its ``loadlock.toml``, or the defaults.
@@ -117,11 +141,8 @@ class Settings(Value, frozen=True, kw_only=True):
         Raises:
             UsageError: ``usage.deployment``, ``usage.configuration``, ``io.failed``.
         """
-        if place is not None and Path(place).is_file():
-            return cls.read(Path(place))
-        directory = find_deployment(None if place is None else str(place))
-        file = directory / FILE_NAME
-        return cls.read(file) if file.exists() else _settled(_Written(), directory)
+        file = settings_file(place)
+        return cls.read(file) if file.exists() else _settled(_Written(), file.parent)
 
     @classmethod
     def read(cls, file: Path) -> Settings:
@@ -145,6 +166,13 @@ class Settings(Value, frozen=True, kw_only=True):
         if written.libraries is not None and written.cache is None:
             raise _unusable(file, "libraries without cache, where it is kept which of them were verified")
         return _settled(written, file.parent)
+
+
+def settings_file(place: Path | str | None = None) -> Path:
+    """Where :meth:`Settings.find` looks, which need not be there; arguments and errors as there."""
+    if place is not None and Path(place).is_file():
+        return Path(place)
+    return find_deployment(None if place is None else str(place)) / FILE_NAME
 
 
 def _settled(written: _Written, base: Path) -> Settings:

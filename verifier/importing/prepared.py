@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import mmap
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +35,8 @@ MAX_KNOWN: Final = 1 << 20
 
 _KIND: Final = "prepared"
 _WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH  # an access list that lets others write shows in the group's bits
+_UNFIT: Final = frozenset({"noexec", "idmapped"})  # the latter says that a file is root's which is another's below it
+_NS_GET_OWNER_UID: Final = 0xB704
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC if os.name == "posix" else 0
 
 logger = logging.getLogger(__name__)
@@ -83,8 +87,7 @@ class Prepared:
         """The directory, if it is one that this process cannot change. That is asked once: root alone changes it."""
         if not self._was_asked:
             try:
-                if could_act_as_root():
-                    raise OSError("this process could change them")
+                require_powerless()
                 self._directory = RootsDirectory(self._place)
             except OSError as error:
                 logger.warning("prepared libraries are not used: %s", error)
@@ -111,69 +114,98 @@ class RootsDirectory:
     Args:
         path: absolute.
 
+    Attributes:
+        path: the same without links, so that no link that is exchanged later matters.
+
     Raises:
         OSError: it is not there, or others have a say; the error's words say who.
     """
 
     def __init__(self, path: str) -> None:
-        real = os.path.realpath(path)
-        self._path = real
-        descriptor = os.open(real, _READ | os.O_DIRECTORY)
+        self.path = os.path.realpath(path)
+        descriptor = os.open(self.path, _READ | os.O_DIRECTORY)
         try:
             kind, options = _mount_of(descriptor)
         finally:
             os.close(descriptor)
         if kind not in FILE_SYSTEMS:
-            raise OSError(f"{real} lies in a file system {kind!a}")
-        if "noexec" in options:
-            raise OSError(f"{real} lies in a file system that is mounted noexec")
-        while True:
-            found = os.stat(real)
-            is_last = real == self._path
-            if found.st_uid != 0 or (found.st_mode & _WRITABLE and (is_last or not found.st_mode & stat.S_ISVTX)):
-                raise OSError(f"{real} is not root's alone: {_whose(found)}")
-            if real == os.path.dirname(real):
-                return
-            real = os.path.dirname(real)
+            raise OSError(f"{self.path} lies in a file system {kind!a}")
+        for option in _UNFIT & options:
+            raise OSError(f"{self.path} lies in a file system that is mounted {option}")
+        require_roots(self.path)
 
     def open(self, name: str) -> int:
-        """Open a file that nobody but root can change.
+        """Open a file that nobody but root can change, and that the system lets this process run.
 
         Raises:
-            OSError: it cannot be opened; or it could be changed, and the error's words say by whom.
+            OSError: it cannot be opened, or not be run; or it could be changed, and the error's words say by whom.
         """
-        descriptor = os.open(os.path.join(self._path, name), _READ)
+        descriptor = os.open(os.path.join(self.path, name), _READ)
         try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise OSError(f"{name} is no regular file")
-            if found.st_uid != 0 or found.st_mode & _WRITABLE:
-                raise OSError(f"{name} is not root's alone: {_whose(found)}")
+            _require_roots(found, name)
+            if found.st_size:  # what an access module of the system forbids, its loader would be refused
+                mmap.mmap(descriptor, 1, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC).close()
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
 
 
-def could_act_as_root() -> bool:
-    """Whether this process is root, could become root again, or has any of root's rights (capabilities(7))."""
+def require_roots(path: str, *, may_be_shared: bool = False) -> None:
+    """Return if root alone decides what lies at a path: nobody else can exchange it, or a directory above it.
+
+    Args:
+        path: absolute, without links.
+        may_be_shared: whether it may be a directory in which others have files, and exchange none but these.
+
+    Raises:
+        OSError: it is not there, or others have a say; the error's words say who.
+    """
+    for place in (Path(path), *Path(path).parents):
+        _require_roots(os.lstat(place), str(place), may_be_shared=may_be_shared)
+        may_be_shared = True
+
+
+def _require_roots(found: os.stat_result, name: str, *, may_be_shared: bool = False) -> None:
+    is_shared = may_be_shared and found.st_mode & stat.S_ISVTX
+    if found.st_uid != 0 or (found.st_mode & _WRITABLE and not is_shared):
+        raise OSError(f"{name} is not root's alone: user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}")
+
+
+def require_powerless() -> None:
+    """Return if this process cannot act as root, nor can another process of its user in its place.
+
+    Raises:
+        OSError: it could, or the system does not say; the error's words say how.
+    """
     if not hasattr(os, "getresuid"):
-        return True  # nothing is known of such a system
-    if 0 in os.getresuid():
-        return True
+        raise OSError("this system does not say what a process may")
+    users = os.getresuid()
+    if 0 in users:
+        raise OSError("this process is root, or can become root")
+    with open("/proc/self/status", "rb") as stream:
+        [permitted] = [line.split()[1] for line in stream.read().splitlines() if line.startswith(b"CapPrm:")]
+    if permitted.strip(b"0"):
+        raise OSError(f"this process has rights of root's: capabilities {permitted.decode()}")
+    if _owner_of_user_namespace() in users:
+        raise OSError("this process's user owns the user namespace that it runs in, and can become root there")
+
+
+def _owner_of_user_namespace() -> int:
+    """Who made the namespace that says who root is, and so has all rights in it (ioctl_ns(2), user_namespaces(7))."""
+    import fcntl  # which other systems than Linux lack
+
+    descriptor = os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with open("/proc/self/status", "rb") as stream:
-            permitted = [line for line in stream.read().splitlines() if line.startswith(b"CapPrm:")]
-    except OSError:
-        return True
-    return [line.split()[1].strip(b"0") for line in permitted] != [b""]
+        return int.from_bytes(fcntl.ioctl(descriptor, _NS_GET_OWNER_UID, bytes(4)), sys.byteorder)
+    finally:
+        os.close(descriptor)
 
 
-def _whose(found: os.stat_result) -> str:
-    return f"user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
-
-
-def _mount_of(descriptor: int) -> tuple[str, list[str]]:
+def _mount_of(descriptor: int) -> tuple[str, set[str]]:
     """Type of the file system through which a file was opened, and its mount's options (proc(5))."""
     with open(f"/proc/self/fdinfo/{descriptor}", "rb") as stream:
         numbers = [line.split()[1] for line in stream.read().splitlines() if line.startswith(b"mnt_id:")]
@@ -181,5 +213,5 @@ def _mount_of(descriptor: int) -> tuple[str, list[str]]:
         for line in stream.read(MAX_MOUNTS).splitlines():
             fields = line.split(b" ")
             if fields[:1] == numbers:
-                return fields[fields.index(b"-") + 1].decode(), fields[5].decode().split(",")
+                return fields[fields.index(b"-") + 1].decode(), set(fields[5].decode().split(","))
     raise OSError("the system does not say where a file is mounted")

@@ -17,10 +17,14 @@ from tempfile import TemporaryFile
 from types import FrameType
 from typing import IO, NamedTuple
 
+from verifier.formats.strict_json import quoted
+
 #: Output beyond this many bytes is not kept (the end is what explains a failure, so the end stays).
 MAX_OUTPUT_BYTES = 16_000_000
 #: How many lines of a failed program's output a person gets to see.
 TAIL_LINES = 15
+#: How lines begin that GitHub, Azure and GitLab take for commands of the job.
+_COMMANDS = ("::", "##", "section_")
 #: What runs at this moment, whichever thread waits for it.
 _running: set[subprocess.Popen[bytes]] = set()
 
@@ -33,10 +37,10 @@ class Finished(NamedTuple):
     stderr: bytes
 
     def tail(self) -> str:
-        """The last lines of what it said, for an error message."""
+        """The last lines of what it said, for an error message: nothing that a terminal or a CI system would obey."""
         text = (self.stdout + b"\n" + self.stderr).decode("utf-8", "replace")
-        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-        return "\n".join(lines[-TAIL_LINES:])
+        lines = [quoted(line.rstrip()) for line in text.splitlines() if line.strip()]
+        return "\n".join(f"| {line}" if line.lstrip().startswith(_COMMANDS) else line for line in lines[-TAIL_LINES:])
 
 
 def run(

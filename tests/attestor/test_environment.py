@@ -133,6 +133,14 @@ def test_only_the_end_of_endless_output_is_kept(tmp_path: Path, monkeypatch: pyt
     assert done.tail().endswith("ast words")
 
 
+def test_what_a_program_said_last_commands_nobody(tmp_path: Path) -> None:
+    script = r"printf '\033]0;title\007\n ::add-mask::x\n##vso[task.complete]\nplain \303\251 ::\n'"
+    done = processes.run(["sh", "-c", script], cwd=tmp_path, environ={"PATH": os.defpath}, seconds=10)
+    assert done.tail().splitlines() == [
+        r"\x1b]0;title\x07", "|  ::add-mask::x", "| ##vso[task.complete]", "plain é ::"
+    ]  # fmt: skip
+
+
 def test_a_program_that_is_not_there_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         processes.run(["no-such-program-as-this"], cwd=tmp_path, environ={"PATH": os.defpath}, seconds=1)

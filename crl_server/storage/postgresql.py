@@ -70,6 +70,7 @@ class Postgresql(Backend):
     begin_write = "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE setting IN SHARE ROW EXCLUSIVE MODE"
     begin_claim = "BEGIN ISOLATION LEVEL READ COMMITTED"
     begin_upgrade = f"BEGIN; SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"
+    advice = "See whether PostgreSQL answers at the address in LOADLOCK_DATABASE_URL, else in server/database.toml."
 
     def __init__(self, url: str) -> None:
         self._parts = _parts(url)

@@ -39,6 +39,7 @@ class Backend(ABC):
         begin_write: begins a transaction that excludes all other writers.
         begin_claim: begins a transaction that excludes others from the rows that it takes, and perhaps all writers.
         begin_upgrade: excludes all other writers, where there may be no tables yet.
+        advice: what to do when the database does not answer, where it is not the error's own.
     """
 
     engine: Engine
@@ -46,6 +47,7 @@ class Backend(ABC):
     begin_write: ClassVar[str]
     begin_claim: ClassVar[str]
     begin_upgrade: ClassVar[str]
+    advice: ClassVar[str] = ""
 
     @abstractmethod
     def failure(self, cause: BaseException) -> str | None:
@@ -216,7 +218,9 @@ class Store:
             found = self._backend.failure(getattr(error, "orig", error))  # SQLAlchemy wraps the driver's errors
             if found is None:
                 raise
-            raise Unreachable("io.failed", "the database cannot be used", found=found) from error
+            raise Unreachable(
+                "io.failed", "the database cannot be used", found=found, todo=self._backend.advice
+            ) from error
 
 
 def _schema(session: Session) -> str | None:

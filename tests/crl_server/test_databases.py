@@ -84,6 +84,7 @@ def test_a_server_that_is_not_there_is_unreachable_and_its_password_stays_secret
     with pytest.raises(Unreachable) as caught:
         new_store(layout, SECRET).upgrade()
     assert caught.value.code == "io.failed"
+    assert "LOADLOCK_DATABASE_URL" in caught.value.todo  # no path of a file is to be looked at
     assert "hunter2" not in repr(caught.value) + str(caught.value)
     assert "hunter2" not in repr(plan())
 

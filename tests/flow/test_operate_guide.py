@@ -16,9 +16,10 @@ from tests.crl_server.deployments import HOUR, digest
 from tests.crl_server.live import Live
 from tests.crl_server.receivers import Receiver
 from tests.crl_server.takebacks import admit, subject
-from tests.crl_server.test_cli import NOW, refused, run
+from tests.crl_server.test_cli import refused, run
 from tests.crl_server.test_hosts import claim
 from tests.project.tree import ROOT
+from verifier.clock import utc_now
 
 GUIDE = (ROOT / "docs" / "guides" / "operate.md").read_text(encoding="utf-8")
 LINES = [line for block in re.findall(r"^```sh\n(.*?)^```$", GUIDE, re.M | re.S) for line in block.splitlines()]
@@ -87,11 +88,11 @@ def test_the_guide_is_played(operator: Operator, monkeypatch: pytest.MonkeyPatch
     (deployment / "offline").rename(operator.keys)
     operator.words("serve --workers")  # the workers have tests of their own
     with closing(Authority(deployment)) as authority, Live(authority) as live:
-        live.now = NOW
+        live.now = utc_now().replace(microsecond=0)  # commands have the machine's clock
         operator.meant = {"https://loadlock.example": live.address}
         tell_others(operator)
         name_people(operator, monkeypatch)
-        revoke(operator, authority)
+        revoke(operator, live)
         take_back(operator, monkeypatch)
         let_pass(operator, authority)
         publish_a_checkpoint(operator, root)
@@ -123,8 +124,8 @@ def name_people(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     operator.next("trust policy")
 
 
-def revoke(operator: Operator, authority: Authority) -> None:
-    admit(authority, subject("a"))
+def revoke(operator: Operator, live: Live) -> None:
+    admit(live.authority, subject("a"))
     (operator.place / "csv_exporter-1.0.0-py3-none-any.whl").write_bytes(b"a wheel that was met somewhere")
     operator.meant |= {"sha256:9f86…": digest("a"), "R13": "R2"}
     operator.next("revoke sha256:9f86…")
@@ -136,8 +137,8 @@ def revoke(operator: Operator, authority: Authority) -> None:
     for command in ("coverage", "ls", "running"):
         operator.next(f"hosts {command}")
     run("token", "create", "web-1", "--role", "host", "--host", "web-1")
-    authority.hearing.take(claim("web-1"), NOW - HOUR)
-    authority.hearing.keep()
+    live.authority.hearing.take(claim("web-1"), live.now - HOUR)
+    live.authority.hearing.keep()
     operator.next("token revoke")
     assert operator.next("hosts forget")["instances"] == 1
 

@@ -37,7 +37,7 @@ _KIND: Final = "prepared"
 _WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH  # an access list that lets others write shows in the group's bits
 _UNFIT: Final = frozenset({"noexec", "idmapped"})  # the latter says that a file is root's which is another's below it
 _NS_GET_OWNER_UID: Final = 0xB704
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC if os.name == "posix" else 0
+_READ: Final = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 
 logger = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ from subprocess import PIPE
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-from benchmarks.pages import options, show
+from benchmarks.pages import options, show, write_bytecode
 from tests.verifier.importing.children import bare_directory
 from tests.verifier.importing.real_wheels import fetch, pins
 from verifier.commands.prepare import lay_out
@@ -300,6 +300,7 @@ def main() -> None:
     parser.add_argument("--package", action="append", choices=list(PACKAGES), help="only this one; may be repeated")
     parser.add_argument("--json", type=Path, help="also write every sample, as seconds, to this file")
     arguments = parser.parse_args()
+    write_bytecode()
     samples = measure(arguments.package or list(PACKAGES), arguments.rounds)
     if arguments.json:
         arguments.json.write_text(json.dumps(samples), encoding="utf-8")

@@ -30,7 +30,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-from benchmarks.pages import options, show
+from benchmarks.pages import options, show, write_bytecode
 from benchmarks.tables import about, row
 from tests.hosts import HostedDeployment
 from tests.simulator.deployment import REPOSITORY
@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("--plugins", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=10)
     arguments = parser.parse_args()
+    write_bytecode()
     text = page(arguments.plugins, arguments.rounds)
     show("many", text, keep=arguments.write)
 

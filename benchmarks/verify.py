@@ -42,7 +42,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from benchmarks.imports import PACKAGES
-from benchmarks.pages import options, show
+from benchmarks.pages import options, show, write_bytecode
 from benchmarks.tables import about, row
 from tests.hosts import HostedDeployment
 from tests.sigstore import KeylessPerson, PrivateSigstore, workflow_claims
@@ -281,6 +281,7 @@ def main() -> None:
     parser = options("verify", "What verifying costs a host.")
     parser.add_argument("--rounds", type=int, default=30)
     arguments = parser.parse_args()
+    write_bytecode()
     text = page(arguments.rounds)
     show("verify", text, keep=arguments.write)
 

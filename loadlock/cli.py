@@ -7,22 +7,19 @@ Exit status: 0 done or verified; 1 refused; 2 wrong usage or configuration; 3 so
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import os
 import select
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
-from importlib.metadata import EntryPoint, entry_points, version
 from typing import NoReturn
 
-from loadlock.complaints import usage_error
 from loadlock.live import listening
 from verifier.command import Command, Output, StandardOutput, unwritten
 from verifier.deployment.place import ENVIRONMENT
 from verifier.errors import LoadlockError, Unreachable, UsageError
 
-GROUP = "loadlock.commands"
 PACKAGES = {
     "verifier": "For hosts",
     "attestor": "For a plugin's owner and its certifier",
@@ -30,6 +27,15 @@ PACKAGES = {
     "loadlock": "To look at",
 }
 """The packages that contribute commands, in the order of the table of contents; a host needs only the first."""
+MODULES = {
+    "verifier": "verifier.cli",
+    "attestor": "attestor.cli",
+    "crl_server": "crl_server.cli",
+    "loadlock": "loadlock.demo",
+}
+"""Where the commands of each lie, as ``COMMANDS``. Written down, so that no other distribution can offer itself for
+one, and what is installed need not be looked through before each command.
+"""
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it: 128 and the signal's number."""
 
@@ -38,6 +44,8 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose complaints are errors like all others, so that ``--json`` covers them too."""
 
     def error(self, message: str) -> NoReturn:
+        from loadlock.complaints import usage_error
+
         raise usage_error(message, self)
 
 
@@ -102,6 +110,8 @@ def invoke(arguments: list[str], output: Output) -> int:
     leading = _leading_options(arguments)
     words = arguments[len(leading) :]
     if "--version" in leading:
+        from importlib.metadata import version
+
         output.say(f"loadlock {version('loadlock')}")
         output.result({"version": version("loadlock")})
         return 0
@@ -171,15 +181,13 @@ def _find(arguments: list[str]) -> Command | None:
 
 
 def _packages() -> Iterator[tuple[str, tuple[Command, ...]]]:
-    contributed = {entry.name: entry for entry in entry_points(group=GROUP)}
-    for package in PACKAGES:
-        if package in contributed:
-            yield package, _commands(contributed[package])
+    for package, module in MODULES.items():
+        yield package, _commands(module)
 
 
-def _commands(entry: EntryPoint) -> tuple[Command, ...]:
+def _commands(module: str) -> tuple[Command, ...]:
     try:
-        commands: tuple[Command, ...] = entry.load()
+        commands: tuple[Command, ...] = importlib.import_module(module).COMMANDS
     except ImportError as error:
         # An optional part is not installed: its commands do not exist here, and the others do.
         if error.name and error.name.partition(".")[0] in PACKAGES:
@@ -222,6 +230,8 @@ def _unexpected(error: Exception) -> LoadlockError:
 
 def _report(error: LoadlockError, output: Output, *, debug: bool) -> int:
     if debug:
+        import traceback
+
         traceback.print_exception(error)
     if output.json:
         output.result({"ok": False, "error": error.document()})

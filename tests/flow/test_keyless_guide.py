@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from importlib.metadata import entry_points
 
 import pytest
 
+from loadlock import cli
 from tests.project.tree import ROOT
 from verifier.codes import CODES
 from verifier.signatures.identities import parse_identity
 
 GUIDE = (ROOT / "docs" / "guides" / "keyless.md").read_text(encoding="utf-8")
-COMMANDS = {command.name: command for point in entry_points(group="loadlock.commands") for command in point.load()}
+COMMANDS = {command.name: command for _, several in cli._packages() for command in several}
 SHELL = "\n".join(re.findall(r"^```sh\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
 
 

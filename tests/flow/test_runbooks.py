@@ -8,7 +8,6 @@ import shlex
 import shutil
 import textwrap
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import get_args
 
@@ -18,6 +17,7 @@ from crl_server.export.exporter import Exporter
 from crl_server.export.places import Directory
 from crl_server.records.audit import Action
 from crl_server.service import Authority
+from loadlock import cli
 from tests.crl_server.deployments import DAY, digest, revoke
 from tests.crl_server.rotated import World, world
 from tests.crl_server.test_cli import run
@@ -27,7 +27,7 @@ from verifier.formats.text import Name
 
 FOLDER = ROOT / "docs" / "guides" / "runbooks"
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.md"))}
-COMMANDS = {command.name: command for point in entry_points(group="loadlock.commands") for command in point.load()}
+COMMANDS = {command.name: command for _, several in cli._packages() for command in several}
 POSTGRESQL = ("pg_dump", "createdb", "pg_restore")
 FIRST_ROOT, OLD_KEY = f"sha256:{'0' * 64}", f"sha256:{'1' * 64}"
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import EntryPoint, version
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -94,8 +94,7 @@ def test_wrong_usage_is_said_in_words(
 def test_a_command_of_a_part_that_is_not_installed_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    entry = EntryPoint("crl_server", "tests.loadlock.no_such_module:COMMANDS", cli.GROUP)
-    monkeypatch.setattr(cli, "entry_points", lambda group: [entry])
+    monkeypatch.setitem(cli.MODULES, "crl_server", "tests.loadlock.no_such_module")
     assert main(["serve"]) == 2
     assert "without the extras for crl_server" in capsys.readouterr().err
 
@@ -103,8 +102,7 @@ def test_a_command_of_a_part_that_is_not_installed_says_so(
 def test_a_part_of_loadlock_itself_that_is_broken_is_not_hidden(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    entry = EntryPoint("verifier", "verifier.no_such_module:COMMANDS", cli.GROUP)
-    monkeypatch.setattr(cli, "entry_points", lambda group: [entry])
+    monkeypatch.setitem(cli.MODULES, "verifier", "verifier.no_such_module")
     assert main(["verify"]) == 1
     assert capsys.readouterr().err.startswith("[internal.unexpected]")
 

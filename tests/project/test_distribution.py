@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from loadlock.cli import MODULES
 from tests.project.tree import PACKAGES, ROOT, pyproject, tracked
 
 
@@ -51,7 +52,8 @@ def test_the_wheel_brings_the_command_and_its_parts(wheel: dict[str, str]) -> No
     points = ConfigParser()
     points.read_string(wheel["loadlock-0.1.0.dist-info/entry_points.txt"])
     assert dict(points["console_scripts"]) == {"loadlock": "loadlock.cli:main"}
-    assert set(points["loadlock.commands"]) == set(PACKAGES)
+    assert set(points) == {"DEFAULT", "console_scripts", "pytest11"}
+    assert all(f"{module.replace('.', '/')}.py" in wheel for module in MODULES.values())
 
 
 def test_the_wheel_states_licence_and_python(wheel: dict[str, str]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
+from loadlock import cli
 from tests.project.tree import ROOT, tracked
 from verifier import errors
 
@@ -67,9 +67,7 @@ def test_every_folder_is_in_the_readme() -> None:
 
 
 def test_every_command_is_listed_once() -> None:
-    commands = [
-        f"loadlock {command.name}" for point in entry_points(group="loadlock.commands") for command in point.load()
-    ]
+    commands = [f"loadlock {command.name}" for _, several in cli._packages() for command in several]
     listed = re.findall(r"^\| `(loadlock [^`]+)` \|", (ROOT / "docs" / "commands.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(commands) == sorted(listed)
 

@@ -12,16 +12,16 @@ import json
 import re
 import shlex
 import tomllib
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from loadlock import cli
 from tests.project.tree import ROOT, tracked
 from tests.verifier.formats.test_spec import unabridged
 
-COMMANDS = {command.name: command for point in entry_points(group="loadlock.commands") for command in point.load()}
+COMMANDS = {command.name: command for _, several in cli._packages() for command in several}
 FAMILIES = {name.split()[0] for name in COMMANDS if " " in name}
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 PAGES = {

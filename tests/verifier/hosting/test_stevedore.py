@@ -69,8 +69,8 @@ def test_a_refused_driver_is_none(hosted: HostedDeployment, open_plugins: OpenPl
 
 
 def test_what_is_installed_is_not_found(plugins: Plugins) -> None:
-    assert importlib.metadata.entry_points(group="loadlock.commands").names
-    assert VerifiedExtensionManager("loadlock.commands", plugins=plugins).names() == []
+    assert importlib.metadata.entry_points(group="console_scripts").names
+    assert VerifiedExtensionManager("console_scripts", plugins=plugins).names() == []
 
 
 def test_a_driver_that_is_revoked_is_not_made_again(plugins: Plugins) -> None:

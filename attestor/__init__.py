@@ -2,6 +2,8 @@
 
 One module, one purpose; data flows from the top of this list to its bottom:
 
+    apart          how other people's code is started: with processes of its own alone
+    git            runs git in somebody's clone
     source         what is built: a clean git commit, or an sdist identified by its digest
     unpack         source archives → directories, under caps
     wheelhouse     wheels locked by hash: resolved, fetched, cached
@@ -11,6 +13,7 @@ One module, one purpose; data flows from the top of this list to its bottom:
     compare        two wheels → one of four verdicts, and every difference with its place
     variation      builds twice under other conditions, and lets only the same bytes pass
     dependencies   what the wheel needs at run time, locked by hash or provided by the host
+    vendored       distributions that the wheel carries inside
     sbom           the CycloneDX document of the wheel
     provenance     the SLSA provenance of the build
     manifest       the owner's declaration, completed with what only the build knows
@@ -26,6 +29,7 @@ One module, one purpose; data flows from the top of this list to its bottom:
     audit          what is known of the vulnerabilities of the dependencies
     licences       which licences there are, and which were agreed to
     waivers        what is let pass although a check did not
+    suite          the tests of the source, run with the wheel
     check_tools    the single checks of a release, each by a tool of its trade
     checks         the release checklist
     amend          adds what was found to a set

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from attestor.building import processes
-from attestor.building.unpack import MAX_TREE_ENTRIES
 from verifier.errors import Refused, UsageError
 
 #: How long one git command may take, in seconds.
@@ -26,27 +25,33 @@ def git(directory: Path, *arguments: str) -> str:
 
 def git_or_nothing(directory: Path, *arguments: str) -> str:
     """What git says; nothing when it fails, git's way to say that there is no such value."""
-    done = start_git(directory, arguments)
+    done = _start_git(directory, arguments)
     return done.stdout.decode("utf-8", "replace").strip() if done.status == 0 else ""
 
 
-def run_git(directory: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> bytes:
+def run_git(
+    directory: Path, *arguments: str, settings: Mapping[str, str] | None = None, fine: tuple[int, ...] = (0,)
+) -> bytes:
     """What git says.
 
     Args:
         directory: where it runs.
         arguments: its command and arguments.
         settings: configuration for this command alone, name to value.
+        fine: the exit statuses that say that it has done its work.
 
     Raises:
         Refused: ``source.unusable``: it fails, or says too much.
         UsageError: ``usage.configuration``: it is not installed.
     """
-    done = start_git(directory, arguments, settings)
-    if done.status != 0:
+    done = _start_git(directory, arguments, settings)
+    if done.status not in fine:
         raise unusable(done.stderr.decode("utf-8", "replace").strip()[:500])
     if len(done.stdout) >= processes.MAX_OUTPUT_BYTES:
-        raise Refused("source.unusable", "the source has too many files", expected=f"at most {MAX_TREE_ENTRIES}")
+        raise Refused(
+            "source.unusable", f"git {arguments[0]} says more of the source than is read",
+            expected=f"at most {processes.MAX_OUTPUT_BYTES} bytes", todo="Keep fewer or smaller files in the source.",
+        )  # fmt: skip
     return done.stdout
 
 
@@ -58,7 +63,7 @@ def unusable(found: str) -> Refused:
     )  # fmt: skip
 
 
-def start_git(
+def _start_git(
     directory: Path, arguments: tuple[str, ...], settings: Mapping[str, str] | None = None
 ) -> processes.Finished:
     """How git ended; args as :func:`run_git`."""

@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from attestor.building.git import run_git, start_git, unusable
+from attestor.building.git import run_git
 from verifier.errors import Refused
 from verifier.formats.strict_json import quoted
 
@@ -53,8 +53,6 @@ def _without_line_ends(data: bytes) -> bytes:
 
 def _holding_formats(directory: Path, commit: str) -> list[bytes]:
     """The files of a commit that hold a format, whether or not attributes say that it is filled in."""
-    arguments = ("grep", "-a", "-z", "-l", "-F", "-e", "$Format:", commit, "--", ".")
-    done = start_git(directory, arguments)
-    if done.status not in (0, 1):  # 1: there are none
-        raise unusable(done.stderr.decode("utf-8", "replace").strip()[:500])
-    return [entry.partition(b":")[2] for entry in done.stdout.split(b"\0") if entry]
+    words = ("grep", "-a", "-z", "-l", "-F", "-e", "$Format:", commit, "--", ".")
+    said = run_git(directory, *words, fine=(0, 1))  # 1: there are none
+    return [entry.partition(b":")[2] for entry in said.split(b"\0") if entry]

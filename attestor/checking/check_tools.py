@@ -1,7 +1,7 @@
 """The single checks of a release, each by a tool of its trade. None raises for what it finds: it is all reported.
 
-Tools that look at code look at the wheel, since that is what is
-released; the scan for secrets looks at the source, where they would be committed.
+Tools that look at code look at the wheel, since that is what is released; the scan for secrets looks at the source,
+where they would be committed. The tests are in :mod:`attestor.checking.suite`.
 """
 
 from __future__ import annotations

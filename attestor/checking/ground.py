@@ -16,7 +16,6 @@ from attestor.building.apart import with_network
 from attestor.checking.remarks import Remark
 from attestor.describing.licences import Licences
 from verifier.formats.findings import Check, CheckName
-from verifier.formats.strict_json import quoted
 
 #: How long one check may take, in seconds.
 CHECK_SECONDS = 1800.0
@@ -95,4 +94,4 @@ def ended(done: processes.Finished, tool: str) -> str:
 def not_run(name: CheckName, tool: str, release: str, reason: str, output: str = "") -> Found:
     """A check that did not run, with the reason and, for a person, what was said instead."""
     check = Check(name=name, result="not-run", tool=tool if release else "", version=release, reason=reason)
-    return Found(check, tuple(map(quoted, output.splitlines())))
+    return Found(check, tuple(output.splitlines()))

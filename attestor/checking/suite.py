@@ -16,7 +16,6 @@ from pathlib import Path
 from attestor.checking.ground import Found, Ground, ended, environ_of, not_run, read_json, run
 from attestor.checking.remarks import MAX_REMARKS, Remark
 from verifier.formats.findings import Check, CheckName
-from verifier.formats.strict_json import quoted
 
 #: Loaded by pytest beside the project's own plugins; hooks of this name belong to its documented interface.
 _REPORT = """
@@ -99,7 +98,7 @@ def _pytest(name: CheckName, ground: Ground, arguments: Sequence[str], nothing: 
     reason = f"{failed} failed, {passed} passed"
     check = Check(name=name, result="failed", tool="pytest", version=release, findings=failed, reason=reason)
     where = [Remark(name, f"{node} failed", path=path, line=line) for path, line, node in report["where"][:MAX_REMARKS]]
-    return Found(check, tuple(map(quoted, done.tail().splitlines())), tuple(where))
+    return Found(check, tuple(done.tail().splitlines()), tuple(where))
 
 
 def _not_of_the_wheel(wheel: Path, met: Mapping[str, str]) -> list[str]:

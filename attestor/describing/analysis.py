@@ -104,7 +104,8 @@ def analyse(files: Mapping[str, bytes]) -> Analysis:
         elif path.endswith(NATIVE) or ".so." in path or content.startswith(NATIVE_MAGIC):
             found.uses.setdefault("native-code", []).append((Place(path, 1), "a compiled library"))
             folder, slash, name = path.rpartition("/")
-            found.compiled.add(f"{folder}{slash}{name.partition('.')[0]}".replace("/", "."))
+            module = f"{folder}{slash}{name.partition('.')[0]}".removesuffix("/__init__")
+            found.compiled.add(module.replace("/", "."))
     return found
 
 

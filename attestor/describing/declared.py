@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from packaging.metadata import parse_email
+from packaging.metadata import RawMetadata, parse_email
 
 from verifier.wheels.wheel import Snapshot
 
@@ -23,9 +23,13 @@ def declared_licences(wheel: Snapshot) -> tuple[str, ...]:
     Args:
         wheel: a wheel that was read strictly.
     """
-    if wheel.metadata.license_expression:
-        return (wheel.metadata.license_expression,)
-    raw, _ = parse_email(wheel.files[f"{wheel.dist_info}/METADATA"])
+    return declared_in(parse_email(wheel.files[f"{wheel.dist_info}/METADATA"])[0])
+
+
+def declared_in(raw: RawMetadata) -> tuple[str, ...]:
+    """The same, out of metadata that was read."""
+    if expression := raw.get("license_expression", ""):
+        return (expression,)
     named = raw.get("license", "").strip()
     if named.isprintable() and 0 < len(named) <= MAX_LICENCE:
         return (named,)

@@ -61,7 +61,7 @@ class Licences:
 
 
 def licences_of(found: Review, manifest: SignedManifest, allowed: Sequence[str]) -> Licences:
-    """What the wheel says of its own licence, and its SBOM of those of the locked dependencies.
+    """What the wheel says of its own licence, and its SBOM of those of the locked dependencies and of what it carries.
 
     Raises:
         FormatError: the SBOM is malformed.

@@ -18,7 +18,7 @@ from attestor.building.versions import version_of
 from attestor.describing.declared import declared_licences
 from attestor.describing.dependencies import Dependencies, HostDependency, LockedDependency
 from attestor.describing.formulation import formulation
-from attestor.describing.vendored import PROVIDED_BY, vendored
+from attestor.describing.vendored import PATH, PROVIDED_BY, WHEEL, Vendored, vendored
 from attestor.late_grammar import late_grammar
 from verifier.errors import Refused, UsageError
 from verifier.wheels.wheel import Snapshot
@@ -63,6 +63,7 @@ def make_sbom(
     from cyclonedx.model.lifecycle import LifecyclePhase, PredefinedLifecycle
 
     root = _component(wheel.name, wheel.version, wheel.digest.removeprefix("sha256:"), declared_licences(wheel))
+    root.components.update(map(_inside, vendored(wheel)))
     metadata = BomMetaData(
         component=root, timestamp=timestamp, lifecycles=[PredefinedLifecycle(phase=LifecyclePhase.BUILD)]
     )
@@ -70,9 +71,6 @@ def make_sbom(
         metadata.tools.components.add(_tool(tool))
     document = _document(metadata, dependencies, version)
     document["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_URL, wheel.digest).urn
-    inside = vendored(wheel)
-    if inside:
-        document["metadata"]["component"]["components"] = inside
     # Whether there is more in it (code that was copied without metadata, libraries) nobody can tell.
     document["compositions"] = [{"aggregate": "unknown", "assemblies": [document["metadata"]["component"]["bom-ref"]]}]
     if build is not None:
@@ -191,6 +189,17 @@ def _component(name: str, version: str, sha256: str, licences: tuple[str, ...]) 
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=sha256)] if sha256 else None,
         licenses=_licences(licences),
     )
+
+
+def _inside(found: Vendored) -> Component:
+    """What lies inside the wheel: by its place, since it may be a dependency as well; and no file of its own."""
+    from cyclonedx.model import Property
+
+    component = _component(found.name, found.version, "", found.licences)
+    component.bom_ref.value = f"vendored:{found.place}"
+    component.scope = None
+    component.properties = [Property(name=PATH, value=found.place), Property(name=PROVIDED_BY, value=WHEEL)]
+    return component
 
 
 def _licences(declared: tuple[str, ...]) -> list[License] | None:

@@ -7,13 +7,14 @@ Whoever copies a distribution into a package (``package/_vendor``) has its code 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name, is_normalized_name
 from packaging.version import InvalidVersion
 from packaging.version import Version as Pep440
 
+from attestor.describing.declared import declared_in
 from verifier.errors import Refused
 from verifier.formats.sbom import MAX_SBOM
 from verifier.formats.strict_json import loads, quoted
@@ -22,12 +23,29 @@ from verifier.wheels.wheel import Snapshot
 #: The names of our properties of such a component.
 PROVIDED_BY = "loadlock:provided-by"
 PATH = "loadlock:path"
-_OURS = {"name": PROVIDED_BY, "value": "wheel"}
+WHEEL = "wheel"
+_OURS = {"name": PROVIDED_BY, "value": WHEEL}
 _METADATA = {"METADATA": ".dist-info", "PKG-INFO": ".egg-info"}
 
 
-def vendored(wheel: Snapshot) -> list[dict[str, Any]]:
-    """What a wheel carries, as CycloneDX components (JSON values), by where it lies.
+class Vendored(NamedTuple):
+    """One of them.
+
+    Attributes:
+        place: the directory with its metadata.
+        name: normalised (PEP 503).
+        version: canonical (PEP 440).
+        licences: as :func:`attestor.describing.declared.declared_licences` says them.
+    """
+
+    place: str
+    name: str
+    version: str
+    licences: tuple[str, ...]
+
+
+def vendored(wheel: Snapshot) -> list[Vendored]:
+    """What a wheel carries, by where it lies.
 
     Args:
         wheel: the wheel, strictly read.
@@ -37,14 +55,14 @@ def vendored(wheel: Snapshot) -> list[dict[str, Any]]:
     """
     places = [PurePosixPath(name) for name in sorted(wheel.files)]
     return [
-        _component(place.parent, wheel.files[str(place)])
+        _read(place.parent, wheel.files[str(place)])
         for place in places
         if place.parent.suffix == _METADATA.get(place.name) and str(place.parent) != wheel.dist_info
     ]
 
 
 def components_inside(sbom: bytes) -> list[dict[str, Any]]:
-    """The same, as an SBOM of ours lists them.
+    """What a wheel carries, as an SBOM of ours lists it: CycloneDX components (JSON values).
 
     Args:
         sbom: the exact bytes of a predicate that :func:`verifier.formats.sbom.parse_sbom` accepts.
@@ -57,7 +75,7 @@ def components_inside(sbom: bytes) -> list[dict[str, Any]]:
     return [part for part in parts if _OURS in part.get("properties", [])]
 
 
-def _component(place: PurePosixPath, metadata: bytes) -> dict[str, Any]:
+def _read(place: PurePosixPath, metadata: bytes) -> Vendored:
     raw, _ = parse_email(metadata)
     name, version = canonicalize_name(raw.get("name", "")), raw.get("version", "")
     try:
@@ -71,13 +89,4 @@ def _component(place: PurePosixPath, metadata: bytes) -> dict[str, Any]:
             expected="its METADATA with name and version, as it was published",
             todo="Copy its metadata whole, or leave the directory out.",
         )  # fmt: skip
-    found: dict[str, Any] = {
-        "type": "library",
-        "bom-ref": f"vendored:{place}",
-        "name": name,
-        "version": number,
-        "purl": f"pkg:pypi/{name}@{number}",
-        "properties": [{"name": PATH, "value": str(place)}, _OURS],
-    }
-    licence = raw.get("license_expression", "")
-    return found | ({"licenses": [{"expression": licence}]} if licence else {})
+    return Vendored(str(place), name, number, declared_in(raw))

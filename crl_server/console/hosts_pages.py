@@ -10,7 +10,7 @@ from fastapi import FastAPI, Query, Request, Response
 
 from crl_server.api import hosts as api
 from crl_server.console import plots, questions
-from crl_server.console.desk import Desk, Facts
+from crl_server.console.desk import Desk, Facts, page_of
 from crl_server.console.plots import Point
 from crl_server.fleet import coverage_history, hosts
 from crl_server.service import Authority
@@ -63,14 +63,15 @@ def _hosts(authority: Authority, after: str, purl: str, versions: str, now: date
     facts: dict[str, Any] = coverage(authority, now)
     with authority.store.read() as ledger:
         last = ledger.last_seq()
-        rows = hosts.page(ledger, after, SHOWN)
+        rows = hosts.page(ledger, after, SHOWN + 1)
         points = coverage_history.since(ledger, now - DRAWN)
         unknown = hosts.unknown(ledger)
-    shown = [_line(name, list(group), last, now) for name, group in groupby(rows, lambda row: row.host)]
+    lines = [_line(name, list(group), last, now) for name, group in groupby(rows, lambda row: row.host)]
+    shown, end = page_of(lines, SHOWN)
     drawn = [Point(Time(row.at).instant, row.enforcing / row.hosts) for row in points if row.hosts]
     return facts | {
         "rows": shown,
-        "more": shown[-1]["host"] if len(shown) == SHOWN else None,
+        "more": None if end is None else end["host"],
         "points": [row for row in points if row.hosts],
         "plot": plots.line(drawn, now - DRAWN, now) if drawn else None,
         "unknown": unknown,

@@ -54,7 +54,7 @@ LOOK = "import os; print(*sorted(n for n in os.listdir('/proc') if n.isdigit()))
 def test_a_command_sees_its_own_processes_alone_and_leaves_none(tmp_path: Path, way: Callable[[], Apart]) -> None:
     script = "import os, subprocess, sys; subprocess.Popen(['sleep', '1.803'], start_new_session=True); " + LOOK
     done = processes.run([*way().words, sys.executable, "-c", script], cwd=tmp_path, environ={}, seconds=20)
-    left = _running_with(b"1.803")
+    left = running_with(b"1.803")
     if way().processes == "own":
         assert (done.status, done.stdout, left) == (0, b"1 2 3\n", [])  # the first, itself, and what it leaves
     else:
@@ -95,7 +95,7 @@ def _alive(number: int) -> bool:
         return False
 
 
-def _running_with(argument: bytes) -> list[int]:
+def running_with(argument: bytes) -> list[int]:
     found = []
     for place in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):

@@ -210,14 +210,15 @@ def test_what_the_wheel_carries_inside_is_listed_and_has_to_be_admitted(version:
     files = {
         "p/__init__.py": "",
         "p/_vendor/some_lib-1.2.dist-info/METADATA": VENDORED,
-        "p/_vendor/old.egg-info/PKG-INFO": "Name: old\nVersion: 3\n",
+        "p/_vendor/old.egg-info/PKG-INFO": "Name: old\nVersion: 3\nLicense: BSD-3-Clause\n",
         "p/_vendor/METADATA": VENDORED,
     }
     wheel = build_wheel(files, name="p")
     data = make_sbom(read_wheel(wheel.data, wheel.file_name), NEEDS, timestamp=WHEN, version=version)
     root = json.loads(data)["metadata"]["component"]
     assert [(part["purl"], part.get("licenses")) for part in root["components"]] == [
-        ("pkg:pypi/old@3", None), ("pkg:pypi/some-lib@1.2", [{"expression": "MIT"}])
+        ("pkg:pypi/old@3", [{"license": {"id": "BSD-3-Clause"}}]),
+        ("pkg:pypi/some-lib@1.2", [{"license": {"id": "MIT"}}]),
     ]  # fmt: skip
     assert {part.name for part in parse_sbom(data).components} == {"alpha", "beta", "pytest", "old", "some-lib"}
     assert json.loads(data)["compositions"] == [{"aggregate": "unknown", "assemblies": [root["bom-ref"]]}]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from loadlock.testing.loopback import Answer, Loopback, status
 from tests.hosts import code_of
+from tests.verifier.test_transport import never_beginning
 from verifier.refreshing import api_client
 
 TOKEN = "a" * 20
@@ -22,21 +20,6 @@ TOKEN = "a" * 20
 def server() -> Iterator[Loopback]:
     with Loopback() as loopback:
         yield loopback
-
-
-def trickling(*first: bytes) -> Answer:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.log_request(200)
-        handler.close_connection = True
-        with suppress(OSError):
-            for part in first:
-                handler.wfile.write(part)
-            while True:
-                handler.wfile.write(b" ")
-                handler.wfile.flush()
-                time.sleep(0.005)
-
-    return answer
 
 
 CALLS: dict[str, Callable[[str], Any]] = {
@@ -49,10 +32,10 @@ CALLS: dict[str, Callable[[str], Any]] = {
 @pytest.mark.parametrize(
     "answer",
     [
-        trickling(),
-        trickling(b"HTTP/1.1 200 OK\r\nX: "),
-        trickling(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n"),
-        trickling(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 900000\r\n\r\n"),
+        never_beginning(),
+        never_beginning(b"HTTP/1.1 200 OK\r\nX: "),
+        never_beginning(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n"),
+        never_beginning(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 900000\r\n\r\n"),
     ],
     ids=["status", "field", "body", "refusal"],
 )

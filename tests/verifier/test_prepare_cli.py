@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import HostedDeployment
-from tests.verifier.importing.children import run_child
-from tests.verifier.importing.conftest import bare, compiled
-from tests.verifier.importing.test_prepared import DROP
+from tests.verifier.importing.children import DROP, run_child
+from tests.verifier.importing.conftest import as_root, bare, compiled
 from tests.verifier.test_plugins_cli import Told, run
 from tests.wheels import build_wheel
 from verifier import private_directory
@@ -20,7 +19,9 @@ from verifier.errors import LoadlockError
 from verifier.hosting import Plugins
 from verifier.importing import prepared, sealed
 
-__all__ = ["bare"]
+__all__ = ["as_root", "bare"]
+
+pytestmark = pytest.mark.usefixtures("as_root")
 
 MODULE = "sample_plugin/rpds.abi3.so"
 
@@ -28,12 +29,6 @@ MODULE = "sample_plugin/rpds.abi3.so"
 @pytest.fixture(scope="module")
 def library() -> bytes:
     return compiled("rpds.rpds")
-
-
-@pytest.fixture(autouse=True)
-def _as_root() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can make files of root")
 
 
 @pytest.fixture
@@ -204,8 +199,12 @@ def test_a_directory_of_plugins_that_is_not_there_is_no_empty_one(
 
 
 def test_settings_that_name_no_directory_are_refused(hosted: HostedDeployment) -> None:
+    missing = refusal(hosted)
+    assert "no loadlock.toml in" in str(missing.found)
     settings(hosted, "")
-    assert "do not say where libraries" in refusal(hosted).what
+    silent = refusal(hosted)
+    assert silent.found == "loadlock.toml without libraries"
+    assert "do not say where libraries" in missing.what == silent.what
 
 
 def test_settings_with_libraries_and_no_cache_are_refused(hosted: HostedDeployment) -> None:

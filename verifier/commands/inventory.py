@@ -18,14 +18,12 @@ from verifier.formats.dsse import MAX_SET
 from verifier.formats.statement import CERTIFICATION, Certification, parse_certification, parse_statement
 from verifier.gate import Gate
 from verifier.hosting.plugins import newest_first
+from verifier.hosting.settings import MAX_WHEELS
 from verifier.installed.installations import all_installations, find_installation
 from verifier.installed.unattested import Unattested
 from verifier.judging.evidence import payload_digest
 from verifier.judging.verify import VerifiedPlugin
 from verifier.value import Value
-
-MAX_WHEELS = 5_000
-"""How many wheels a directory may hold."""
 
 
 class Entry(Value, frozen=True):

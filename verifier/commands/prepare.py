@@ -163,6 +163,8 @@ def _settings(place: str | None) -> tuple[Settings, Path]:
     from verifier.importing.prepared import require_roots
 
     file = settings_file(place)
+    if not file.exists():
+        raise _unsaid(f"no {file.name} in {str(file.parent)!a}")
     file = Path(os.path.realpath(file.parent), file.name)
     try:
         require_roots(str(file))
@@ -174,11 +176,15 @@ def _settings(place: str | None) -> tuple[Settings, Path]:
         ) from error  # fmt: skip
     settings = Settings.read(file)
     if settings.libraries is None:
-        raise UsageError(
-            "usage.configuration", "the host's settings do not say where libraries are to lie",
-            expected="libraries = \"DIR\", and cache", todo="See docs/guides/host.md, 'Prepared libraries'.",
-        )  # fmt: skip
+        raise _unsaid(f"{file.name} without libraries")
     return settings, settings.libraries
+
+
+def _unsaid(found: str) -> UsageError:
+    return UsageError(
+        "usage.configuration", "the host's settings do not say where libraries are to lie", found=found,
+        expected="libraries = \"DIR\", and cache", todo="See docs/guides/host.md, 'Prepared libraries'.",
+    )  # fmt: skip
 
 
 def _wheels(settings: Settings, refused: list[dict[str, Any]], output: Output) -> Iterator[Files]:

@@ -10,16 +10,13 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from verifier.addresses import split
 from verifier.codes import CODES
 from verifier.errors import FormatError, LoadlockError, Refused, Unreachable, UsageError
 from verifier.files import read_capped
 from verifier.formats.strict_json import dumps, loads
-
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
 
 MAX_ANSWER = 1_000_000
 """Size cap of an answer in bytes."""
@@ -29,8 +26,6 @@ CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 120.0
 DEADLINE = 300.0
 """Seconds after which an answer that still trickles is given up."""
-CHUNK = 65_536
-"""How much to read at once, in bytes."""
 TOKEN = "LOADLOCK_TOKEN"
 MAX_TOKEN = 4_096
 """Size cap of a token's file in bytes."""
@@ -89,7 +84,7 @@ def _exchange(
 ) -> bytes:
     import urllib3
 
-    from verifier.refreshing.bounded import bounded
+    from verifier.refreshing.bounded import bounded, read_body
     from verifier.refreshing.no_answer import why
 
     end = time.monotonic() + DEADLINE
@@ -102,7 +97,7 @@ def _exchange(
                 method, url, headers=sent, redirect=False, preload_content=False, decode_content=False, **body
             )
             with contextlib.closing(answer):
-                data, status = _read(answer, limit + 1, end), answer.status
+                data, status = read_body(answer, limit + 1, end), answer.status
     except (urllib3.exceptions.HTTPError, OSError) as error:
         found, todo = why(error)
         raise Unreachable(
@@ -111,16 +106,6 @@ def _exchange(
     if status in (200, 201, 202):
         return data
     raise _error(status, data[:MAX_ANSWER])
-
-
-def _read(answer: BaseHTTPResponse, limit: int, end: float) -> bytes:
-    """A body, or so much of it."""
-    body = bytearray()
-    while len(body) < limit and (chunk := answer.read1(min(CHUNK, limit - len(body)))):
-        body += chunk
-        if time.monotonic() > end:
-            raise TimeoutError("the body took too long")
-    return bytes(body)
 
 
 def api_token(given: Path | str | None) -> str:

@@ -1,7 +1,7 @@
 """Answers that come in time or not at all: urllib3's connections, whose every wait is bounded, and so is their sum.
 
 A timeout of a socket is for the next bytes alone. A server that sends the fields of its answer a byte at a time would
-hold a refresh for days; a body is for whoever reads it to give up.
+hold a refresh for days, and so would one that sends its body so.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+CHUNK = 65_536
+"""How much of a body to read at once, in bytes."""
 
 
 class _UntilThen(RawIOBase):
@@ -68,6 +71,25 @@ def bounded(manager: urllib3.PoolManager, seconds: float) -> None:
 def bounded_pool(pool: urllib3.HTTPConnectionPool, seconds: float) -> None:
     """The same for the answers of one server; before it is asked anything."""
     pool.ConnectionCls = _connections(pool.ConnectionCls, seconds)
+
+
+def read_body(answer: urllib3.BaseHTTPResponse, most: int, end: float) -> bytes:
+    """An answer's body as it came, or its first ``most`` bytes.
+
+    Args:
+        answer: whose body nobody has read or unpacked.
+        most: how many bytes are wanted at the most.
+        end: the moment of the monotonic clock at which it has to be here.
+
+    Raises:
+        TimeoutError: it was not; HTTPError, OSError as urllib3 does.
+    """
+    body = bytearray()
+    while len(body) < most and (chunk := answer.read1(min(CHUNK, most - len(body)))):
+        body += chunk
+        if time.monotonic() > end:
+            raise TimeoutError("the body took too long")
+    return bytes(body)
 
 
 def _connections(kind: Any, seconds: float) -> type[HTTPConnection | HTTPSConnection]:

@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util.url import Url, parse_url
 
 from verifier.errors import FormatError, Unreachable, UsageError
-from verifier.refreshing.bounded import bounded, bounded_pool
+from verifier.refreshing.bounded import CHUNK, bounded, bounded_pool, read_body
 from verifier.refreshing.no_answer import why
 from verifier.refreshing.poll import Poll
 from verifier.refreshing.source import Response
@@ -36,8 +36,6 @@ SILENCE = 60.0
 """Seconds without a byte after which a stream is given up; a server says something every 15."""
 ERROR_LIMIT = 65_536
 """Size cap, in bytes, of a body that comes with any other status than 200: it is read only to keep the connection."""
-CHUNK = 65_536
-"""How much to read at once, in bytes."""
 
 _HEADERS = {"User-Agent": "loadlock", "Accept-Encoding": "identity"}
 
@@ -207,16 +205,10 @@ class Stream:
 
 
 def _read(response: urllib3.BaseHTTPResponse, limit: int, end: float, path: str) -> bytes:
-    body = bytearray()
-    while chunk := response.read1(CHUNK):
-        body += chunk
-        if len(body) > limit:
-            raise FormatError(
-                "format.too-large", f"the server's {path} is too large", expected=f"at most {limit} bytes"
-            )
-        if time.monotonic() > end:
-            raise TimeoutError("the body took too long")
-    return bytes(body)
+    body = read_body(response, limit + 1, end)
+    if len(body) > limit:
+        raise FormatError("format.too-large", f"the server's {path} is too large", expected=f"at most {limit} bytes")
+    return body
 
 
 def _proxy_of(server: str) -> Url | None:

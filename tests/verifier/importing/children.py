@@ -11,6 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 NEEDED = ("verifier", "msgspec", "packaging")  # what importing takes, and no more
 
+DROP = "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
+"""What makes a child of root's somebody who has no right of root's."""
+
 PRELUDE = """
 import sys
 sys.path.append(sys.argv[1])

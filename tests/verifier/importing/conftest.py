@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -73,6 +75,21 @@ def child(bare: Path, tmp_path: Path) -> Callable[..., str]:
         return run_child(bare, code, wheels, environ)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def as_root() -> None:
+    """Root, who alone can make files of root."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make files of root")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory of root that everybody can read."""
+    with TemporaryDirectory(prefix="loadlock-prepared-") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
 
 
 def compiled(name: str) -> bytes:

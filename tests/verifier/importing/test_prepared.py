@@ -8,19 +8,19 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.verifier.importing.children import run_child
+from tests.verifier.importing.children import DROP, run_child
 from tests.verifier.importing.conftest import compiled
 from tests.verifier.importing.elf_files import shared_library
 from tests.verifier.importing.test_libraries import LIBS, MODULE
 from tests.wheels import build_wheel, contents_of
 from verifier import private_directory
 from verifier.importing import prepared, sealed
+from verifier.importing.elf import RULE
 from verifier.importing.libraries import Libraries
 from verifier.importing.prepared import Prepared, RootsDirectory, require_powerless
 from verifier.private_cache import PrivateCache
@@ -29,21 +29,7 @@ from verifier.shelves import Shelf
 LIBRARY = shared_library()
 SHA256 = hashlib.sha256(LIBRARY).digest()
 
-DROP = "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _as_root() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can make files of root")
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory of root that everybody can read."""
-    with TemporaryDirectory(prefix="loadlock-prepared-") as directory:
-        Path(directory).chmod(0o755)
-        yield Path(directory)
+pytestmark = pytest.mark.usefixtures("as_root")
 
 
 @pytest.fixture
@@ -152,7 +138,7 @@ def test_others_are_told_of_what_was_sealed_only(laid: Path, cache: PrivateCache
     libraries.path_of(MODULE)
     libraries.tell()
     assert sealed.holding((digest, MODULE)) is None
-    assert cache.load("held", digest.encode(), b"1") is None
+    assert cache.load("held", digest.encode(), RULE) is None
 
 
 # -- what is copied: it is not what it should be -----------------------------------------------------------------------
@@ -249,98 +235,6 @@ def test_the_directories_above_are_roots_too(place: Path) -> None:
         (place / "a").chmod(back)
 
 
-def test_what_a_process_answers_for_is_copied() -> None:
-    """A file system that is no file system: of root, of a mode that nobody may write to, and different each time."""
-    with pytest.raises(OSError, match="/proc/sys lies in a file system 'proc'"):
-        RootsDirectory("/proc/sys")
-
-
-MOUNTED = """
-from verifier.importing.prepared import RootsDirectory
-path = Path({!r})
-try:
-    RootsDirectory(str(path)).open("library")
-    print("opened")
-except OSError as error:
-    print(str(error).removeprefix(f"{{path}} "))
-"""
-
-
-@pytest.mark.parametrize(
-    ("mount", "said"),
-    [
-        ("true", "opened"),
-        ('mount -t tmpfs -o noexec,mode=755 none "$1"', "lies in a file system that is mounted noexec"),
-        ('mount -t ramfs -o mode=755 none "$1"', "lies in a file system 'ramfs'"),
-    ],
-)
-def test_what_is_mounted_there_is_judged(bare: Path, place: Path, mount: str, said: str) -> None:
-    (place / "library").touch(0o444)
-    before = ["unshare", "--mount", "sh", "-c", f'{mount}; shift; exec "$@"', "sh", str(place)]
-    assert run_child(bare, MOUNTED.format(str(place)), [], before=before) == f"{said}\n"
-
-
-REMOUNTED = """
-import subprocess
-from verifier.importing.prepared import RootsDirectory
-place = {!r}
-directory = RootsDirectory(place)
-subprocess.run(["mount", "--bind", "-o", "remount,bind,noexec", place], check=True)
-try:
-    directory.open("library")
-except OSError as error:
-    print(error)
-"""
-
-
-def test_what_the_system_would_not_run_is_copied(bare: Path, place: Path) -> None:
-    """As an access module of the system may decide of a file, without a word of it in any mode or option."""
-    (place / "library").write_bytes(LIBRARY)
-    before = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" "$1"; shift; exec "$@"', "sh", str(place)]
-    assert "not permitted" in run_child(bare, REMOUNTED.format(str(place)), [], before=before)
-
-
-IDMAPPED = """
-import ctypes, os, signal
-from verifier.importing.prepared import RootsDirectory
-libc = ctypes.CDLL(None, use_errno=True)
-OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR, HERE = 428, 429, 442, -100
-CLONE, EMPTY_PATH, IDMAP, FROM_EMPTY_PATH, NEWUSER = 1, 0x1000, 0x100000, 4, 0x10000000
-place = {!r}
-end, begin = os.pipe()
-child = os.fork()
-if not child:
-    assert libc.unshare(NEWUSER) == 0
-    os.write(begin, b"x")
-    signal.pause()
-os.read(end, 1)
-for kind in ("uid", "gid"):
-    Path(f"/proc/{{child}}/{{kind}}_map").write_text("4711 0 1")
-namespace = os.open(f"/proc/{{child}}/ns/user", os.O_RDONLY)
-tree = libc.syscall(OPEN_TREE, HERE, place.encode(), CLONE)
-attributes = (ctypes.c_uint64 * 4)(IDMAP, 0, 0, namespace)
-assert libc.syscall(MOUNT_SETATTR, tree, b"", EMPTY_PATH, attributes, ctypes.sizeof(attributes)) == 0
-assert libc.syscall(MOVE_MOUNT, tree, b"", HERE, place.encode(), FROM_EMPTY_PATH) == 0
-os.kill(child, 9)
-os.waitpid(child, 0)
-print(os.stat(f"{{place}}/library").st_uid)
-try:
-    RootsDirectory(place).open("library")
-    print("opened")
-except OSError as error:
-    print(error)
-"""
-
-
-def test_whose_a_file_is_below_a_mount_counts(bare: Path, place: Path) -> None:
-    """Another user's file that the mount shows as root's: that user writes to it where it is not mounted so."""
-    (place / "library").write_bytes(LIBRARY)
-    for path in (place / "library", place):
-        os.chown(path, 4711, 4711)
-    said = run_child(bare, IDMAPPED.format(str(place)), [], before=["unshare", "--mount"])
-    assert said == f"0\n{place} lies in a file system that is mounted idmapped\n"
-
-
 # -- who is powerless --------------------------------------------------------------------------------------------------
 
 
@@ -358,8 +252,7 @@ def enter_namespace(owner, user):
         os.read(made[0], 1)
         Path(f"/proc/{{child}}/uid_map").write_text("0 100000 1000\\n1000 1000 1000\\n")
         os.write(mapped[1], b"x")
-        os.waitpid(child, 0)
-        os._exit(0)
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     os.setresuid(owner, owner, owner)
     assert libc.unshare(NEWUSER) == 0
     os.write(made[1], b"x")
